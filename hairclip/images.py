@@ -1,0 +1,116 @@
+"""The image convention of the whole library, and the shape names used in annotations.
+
+An image is a float32 tensor, NCHW, RGB, values in [-1, 1] (0 is mid-grey). PIL pictures and uint8 arrays are converted
+here and nowhere else.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from hairclip.errors import HairclipError
+
+Images: TypeAlias = Float[Tensor, "batch 3 height width"]
+Masks: TypeAlias = Bool[Tensor, "batch 1 height width"]
+SoftMasks: TypeAlias = Float[Tensor, "batch 1 height width"]
+Labels: TypeAlias = Int64[Tensor, "batch height width"]
+WPlus: TypeAlias = Float[Tensor, "batch n_latent w_dim"]
+Latents: TypeAlias = Float[Tensor, "batch w_dim"]
+Embeddings: TypeAlias = Float[Tensor, "batch embedding"]
+Flags: TypeAlias = Bool[Tensor, " batch"]
+Scores: TypeAlias = Float[Tensor, " batch"]
+
+ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
+
+
+def load_image(source: ImageSource) -> Images:
+    """Read one picture as ``(1, 3, H, W)``, RGB, [-1, 1].
+
+    Args:
+        source: a path, a PIL image of any mode, a uint8 array ``(H, W, 3)`` or ``(H, W)``, or a tensor that already
+            follows the convention: ``(3, H, W)`` or ``(1, 3, H, W)`` in [-1, 1].
+
+    Raises:
+        HairclipError: if the file is missing or is not a picture.
+        ValueError: if an array or tensor has another shape or type.
+    """
+    if isinstance(source, Tensor):
+        tensor = source if source.ndim == 4 else source[None]
+        if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[1] != 3 or not tensor.is_floating_point():
+            raise ValueError(f"an image tensor is floating point (3, H, W) or (1, 3, H, W), not {tuple(source.shape)}")
+        return tensor.float()
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3):
+            raise ValueError(f"an image array is uint8 (H, W, 3) or (H, W), not {source.dtype} {source.shape}")
+        source = Image.fromarray(source)
+    if isinstance(source, (str, Path)):
+        try:
+            with Image.open(source) as opened:
+                opened.load()
+                source = opened.copy()
+        except FileNotFoundError:
+            raise HairclipError(f"there is no image at {source}: check the path.") from None
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            raise HairclipError(f"{source} cannot be read as an image ({error}): give a JPEG, PNG or WebP.") from None
+    pixels = np.asarray(source.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def to_uint8(images: Images) -> np.ndarray:
+    """Pictures as a uint8 array ``(B, H, W, 3)``; values outside [-1, 1] are clamped."""
+    scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def from_uint8(pixels: np.ndarray) -> Images:
+    """A uint8 array ``(B, H, W, 3)`` as images ``(B, 3, H, W)`` in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_pil(image: Float[Tensor, "..."]) -> Image.Image:
+    """One image, ``(3, H, W)`` or ``(1, 3, H, W)``, as a PIL picture."""
+    return Image.fromarray(to_uint8(image if image.ndim == 4 else image[None])[0])
+
+
+def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path) -> None:
+    """Write one image; the suffix of `path` names the format. The file appears whole or not at all."""
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    path = Path(path)
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise HairclipError(f"{path} has no image suffix that can be written: end it in .png or .jpg.")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def image_grid(rows: Sequence[Sequence[Tensor]], gap: int = 2) -> Image.Image:
+    """A contact sheet: each row a list of ``(3, H, W)`` images of one common size, white gaps of `gap` pixels."""
+    height, width = rows[0][0].shape[-2:]
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for r, row in enumerate(rows):
+        for c, image in enumerate(row):
+            sheet.paste(to_pil(image), (c * (width + gap), r * (height + gap)))
+    return sheet
+
+
+def resize_area(images: Float[Tensor, "batch channels height width"], size: int) -> Tensor:
+    """To ``(B, C, size, size)``: mean over each target cell when shrinking (adaptive), bilinear when enlarging."""
+    if images.shape[-2:] == (size, size):
+        return images
+    if min(images.shape[-2:]) >= size:
+        return F.adaptive_avg_pool2d(images, size)
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)

@@ -1,0 +1,12 @@
+"""Shapes are enforced while tests run: jaxtyping annotations of every hairclip module are checked by beartype."""
+
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(os.path.expanduser("~"), ".cache", "hairclip", "numba"))
+
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("hairclip", "beartype.beartype")
+torch.set_num_threads(min(2, os.cpu_count() or 1))

@@ -1,0 +1,90 @@
+"""The layers of the library: imports point down only, without circles, and the package imports light."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
+
+# Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
+LAYERS = [
+    ("errors",),
+    ("images",),
+    ("color", "prompts", "nvidia_pickle", "weight_files"),
+    ("networks", "checkpoint_keys"),
+    ("pretrained",),
+    ("condition", "align", "invert", "blend", "sheet", "losses", "portraits"),
+    ("config",),
+    ("training", "edit", "optimize", "evaluation"),
+    ("__main__",),
+]
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "__init__.py"
+    }
+
+
+def row(module: str) -> int:
+    for rank, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return rank
+    raise AssertionError(f"hairclip.{module} has no layer: add it to LAYERS")
+
+
+def imports(path: Path) -> set[str]:
+    """hairclip modules that a file imports at run time, inside functions too; type-checking imports do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    known = modules()
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {name.name.removeprefix("hairclip.") for name in node.names if name.name.startswith("hairclip.")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hairclip":
+            base = (node.module or "").removeprefix("hairclip").removeprefix(".")
+            for name in node.names:
+                full = f"{base}.{name.name}".removeprefix(".")
+                found.add(full if full in known else base)
+    return {name for name in found if name in known}
+
+
+def test_imports_point_down():
+    for module, path in modules().items():
+        for imported in imports(path):
+            assert row(imported) <= row(module), f"hairclip.{module} imports hairclip.{imported}, which is above it"
+
+
+def test_no_circles():
+    TopologicalSorter({module: imports(path) - {module} for module, path in modules().items()}).prepare()
+
+
+def test_only_the_top_reads_configs():
+    for module, path in modules().items():
+        if row(module) < row("config"):
+            assert "config" not in imports(path), f"hairclip.{module} takes arguments, not config objects"
+
+
+def test_portraits_stand_apart_from_networks():
+    for module, path in modules().items():
+        if module.startswith("portraits") and not module.startswith("portraits.fit"):
+            assert not any(name.startswith(("networks", "pretrained")) for name in imports(path)), module
+
+
+def test_import_is_light():
+    heavy = ("open_clip", "torchvision", "numba", "tensorboard", "facenet_pytorch", "anny", "pydantic")
+    code = f"import hairclip, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
