@@ -1,0 +1,171 @@
+"""IR-SE face recognition network and the identity encoder built on it.
+
+ArcFace's improved residual network (Deng et al. 2019, section 3.1) with squeeze-and-excitation (Hu et al. 2018), in the
+layout of the widely used ``model_ir_se50.pth``: module names equal the names in that file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hairclip.images import Images, resize_area
+
+Faces = Float[Tensor, "batch 3 side side"]
+Embeddings = Float[Tensor, "batch embedding"]
+
+#: Where HairCLIP crops a 256 px aligned face for the identity network: rows 35:223, columns 32:220.
+FACE_CROP = (35 / 256, 223 / 256, 32 / 256, 220 / 256)
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales every channel by a gate computed from its mean (Hu et al. 2018, equations 2 to 4)."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+class ResidualUnit(nn.Module):
+    """BN, conv, PReLU, strided conv, BN, SE beside a shortcut: subsampling where the widths agree, else conv and BN."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.shortcut_layer = (
+            None
+            if in_channels == channels
+            else nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        )
+        self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(in_channels),
+            nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            SqueezeExcitation(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x[:, :, :: self.stride, :: self.stride] if self.shortcut_layer is None else self.shortcut_layer(x)
+        return self.res_layer(x) + shortcut
+
+
+def input_layer(width: int) -> nn.Sequential:
+    """RGB to `width` channels at full resolution."""
+    return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width))
+
+
+def residual_body(units: Sequence[int], widths: Sequence[int]) -> nn.Sequential:
+    """The stages one after another in one flat list; the first unit of every stage halves the resolution."""
+    if len(units) != len(widths):
+        raise ValueError(f"units and widths describe the same stages, but have lengths {len(units)} and {len(widths)}")
+    body: list[nn.Module] = []
+    in_channels = widths[0]
+    for count, width in zip(units, widths, strict=True):
+        for i in range(count):
+            body.append(ResidualUnit(in_channels, width, stride=2 if i == 0 else 1))
+            in_channels = width
+    return nn.Sequential(*body)
+
+
+class IRSE(nn.Module):
+    """IR-SE backbone; the defaults are IR-SE50.
+
+    Args:
+        units: residual units per stage; every stage halves the resolution.
+        widths: channels per stage.
+        input_size: pixels of the square input.
+        embedding: numbers in the output.
+        dropout: rate before the last linear layer, while training.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: Sequence[int] = (3, 4, 14, 3),
+        widths: Sequence[int] = (64, 128, 256, 512),
+        input_size: int = 112,
+        embedding: int = 512,
+        dropout: float = 0.6,
+    ) -> None:
+        super().__init__()
+        self.units, self.widths = tuple(units), tuple(widths)
+        self.input_size, self.embedding, self.dropout = input_size, embedding, dropout
+        self.input_layer = input_layer(self.widths[0])
+        self.body = residual_body(self.units, self.widths)
+        spatial = input_size
+        for _ in self.units:
+            spatial = (spatial + 1) // 2  # a 3x3 convolution with stride 2 and padding 1 rounds up
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(self.widths[-1]),
+            nn.Dropout(dropout),
+            nn.Flatten(),
+            nn.Linear(self.widths[-1] * spatial**2, embedding),
+            nn.BatchNorm1d(embedding),
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            "units": list(self.units),
+            "widths": list(self.widths),
+            "input_size": self.input_size,
+            "embedding": self.embedding,
+            "dropout": self.dropout,
+        }
+
+    def forward(self, images: Faces) -> Embeddings:
+        """Cropped faces ``(B, 3, input_size, input_size)``, RGB, [-1, 1], to L2-normalised ``(B, embedding)``."""
+        if tuple(images.shape[-2:]) != (self.input_size, self.input_size):
+            raise ValueError(f"faces must be {self.input_size} px, not {tuple(images.shape[-2:])}")
+        return F.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
+
+
+class IdentityEncoder(nn.Module):
+    """Aligned faces of any size to identity embeddings, with the crop that HairCLIP's identity loss uses.
+
+    Args:
+        units, widths, input_size, embedding, dropout: of the backbone, see `IRSE`.
+        frame: pixels to which the aligned face is resized before the crop.
+        crop: (top, bottom, left, right) of the crop as fractions of the frame.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: Sequence[int] = (3, 4, 14, 3),
+        widths: Sequence[int] = (64, 128, 256, 512),
+        input_size: int = 112,
+        embedding: int = 512,
+        dropout: float = 0.6,
+        frame: int = 256,
+        crop: Sequence[float] = FACE_CROP,
+    ) -> None:
+        super().__init__()
+        self.frame, self.crop = frame, tuple(crop)
+        self.backbone = IRSE(units=units, widths=widths, input_size=input_size, embedding=embedding, dropout=dropout)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**self.backbone.config, "frame": self.frame, "crop": list(self.crop)}
+
+    def faces(self, images: Images) -> Faces:
+        """The part of aligned faces that the backbone sees, ``(B, 3, input_size, input_size)``."""
+        top, bottom, left, right = (round(edge * self.frame) for edge in self.crop)
+        return resize_area(resize_area(images, self.frame)[:, :, top:bottom, left:right], self.backbone.input_size)
+
+    def forward(self, images: Images) -> Embeddings:
+        """Aligned faces ``(B, 3, H, W)``, RGB, [-1, 1], any size, to L2-normalised embeddings ``(B, embedding)``."""
+        return self.backbone(self.faces(images))

@@ -1,0 +1,100 @@
+"""CLIP against the official numbers: texts, images, and both ways of preparing pixels."""
+
+import pytest
+import torch
+from reference.fill import agrees, official, tensor
+from torch.nn import functional as F
+
+from hairclip import checkpoint_keys
+from hairclip.networks.clip import VIT_B_32, Clip, area_resample
+
+SMALL = {
+    "embed_dim": 32,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}
+
+
+def small() -> Clip:
+    torch.manual_seed(0)
+    return Clip(SMALL).eval()
+
+
+@pytest.mark.slow  # 151 million parameters
+def test_vit_b_32_agrees_with_the_official_one():
+    name, config, state = checkpoint_keys.clip(official("clip_vit_b_32"))
+    assert (name, config) == ("Clip", {"model": VIT_B_32})
+    clip = Clip(**config).eval()
+    assert clip.state_dict().keys() == state.keys()
+    assert len(state) == 302
+    clip.load_state_dict(state)
+    pixels = tensor("clip_image", (1, 3, 224, 224))
+    with torch.no_grad():
+        agrees(clip.encode_text(["bob cut hairstyle", "red hair"]), "clip.text")
+        agrees(clip.encode_image((pixels * clip.pixel_std + clip.pixel_mean) * 2 - 1), "clip.image")
+
+
+def test_the_text_loss_sees_exact_area_means():
+    x_hat = F.interpolate(tensor("loss:x_hat", (1, 3, 32, 32), 0, 0.6), size=(1024, 1024), mode="bilinear").clamp(-1, 1)
+    agrees(area_resample(x_hat, 224)[:, :, ::7, ::7], "loss.clip_text_input_every_7th")
+
+
+@pytest.mark.parametrize(("source", "target"), [(12, 8), (8, 12), (9, 4), (8, 8)])
+def test_area_resampling_is_enlarging_by_repetition_then_averaging(source, target):
+    images = torch.rand(2, 3, source, source)
+    repeated = images.repeat_interleave(target, dim=2).repeat_interleave(target, dim=3)
+    torch.testing.assert_close(area_resample(images, target), F.avg_pool2d(repeated, source))
+
+
+def test_tokens_are_the_standard_ones():
+    tokens = small().tokenize(["afro hairstyle", "purple hair"])
+    assert tokens.shape == (2, 24)
+    assert tokens.dtype == torch.int64
+    assert tokens[0, :5].tolist() == [49406, 21795, 22324, 49407, 0]
+    assert tokens[1, :5].tolist() == [49406, 5496, 2225, 49407, 0]
+
+
+def test_a_small_clip_takes_texts_tokens_and_images_of_any_size():
+    clip = small()
+    texts = ["red hair", "a very long text " * 20]
+    embeddings = clip.encode_text(texts)
+    assert embeddings.shape == (2, clip.width)
+    assert embeddings.dtype == torch.float32
+    assert torch.equal(embeddings, clip.encode_text(clip.tokenize(texts)))
+    for size in (16, 32, 64, 50):
+        images = torch.rand(2, 3, size, size) * 2 - 1
+        assert clip.encode_image(images).shape == (2, clip.width)
+        assert clip.encode_image(images, normalize_pixels=False).shape == (2, clip.width)
+
+
+def test_pixels_are_standardised_for_references_and_raw_for_the_text_loss():
+    clip = small()
+    grey = torch.zeros(1, 3, 64, 64)
+    expected = (0.5 - clip.pixel_mean) / clip.pixel_std
+    torch.testing.assert_close(clip.pixels(grey), expected.expand(1, 3, 32, 32))
+    torch.testing.assert_close(clip.raw_pixels(grey + 0.25), torch.full((1, 3, 32, 32), 0.25))
+
+
+def test_forward_gives_what_contrastive_training_needs():
+    clip = small()
+    image, text, scale = clip(torch.rand(2, 3, 32, 32), ["red hair", "blue hair"])
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(scale, torch.tensor(1 / 0.07))
+    (scale * image @ text.T).diagonal().sum().backward()
+    assert clip.logit_scale.grad is not None
+    assert clip.visual.conv1.weight.grad is not None
+
+
+def test_the_image_tower_may_be_a_residual_network():
+    clip = Clip({**SMALL, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}).eval()
+    assert clip.encode_image(torch.zeros(1, 3, 128, 128)).shape == (1, 32)
+
+
+def test_config_rebuilds_the_network_and_is_a_copy():
+    clip = small()
+    clip.config["model"]["embed_dim"] = 5
+    again = Clip(**clip.config).eval()
+    again.load_state_dict(clip.state_dict())
+    assert torch.equal(again.encode_text(["red hair"]), clip.encode_text(["red hair"]))

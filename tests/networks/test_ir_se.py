@@ -1,0 +1,50 @@
+"""The identity network against the official numbers, and the crop of the aligned face."""
+
+import pytest
+import torch
+from reference.fill import agrees, official, tensor
+
+from hairclip import checkpoint_keys
+from hairclip.networks.ir_se import IRSE, IdentityEncoder
+
+
+def test_ir_se50_agrees_with_the_official_one():
+    name, config, state = checkpoint_keys.identity(official("ir_se50"))
+    assert name == "IdentityEncoder"
+    assert config == {"units": [3, 4, 14, 3], "widths": [64, 128, 256, 512], "input_size": 112, "embedding": 512}
+    network = IdentityEncoder(**config).eval()
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") for key in missing)
+    with torch.no_grad():
+        embedding = network.backbone(tensor("face_112", (2, 3, 112, 112), 0, 0.5).clamp(-1, 1))
+    agrees(embedding, "ir_se50.embedding")
+
+
+def test_the_crop_is_the_one_of_the_identity_loss():
+    network = IdentityEncoder(units=(1, 1), widths=(4, 8), input_size=94, embedding=8)
+    images = torch.rand(1, 3, 256, 256) * 2 - 1
+    expected = torch.nn.functional.adaptive_avg_pool2d(images[:, :, 35:223, 32:220], 94)
+    torch.testing.assert_close(network.faces(images), expected)
+    large = images.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    torch.testing.assert_close(network.faces(large), expected)
+
+
+def test_a_small_one_takes_any_size_and_normalises():
+    torch.manual_seed(0)
+    network = IdentityEncoder(units=(2, 2, 2, 2), widths=(8, 8, 12, 16), input_size=64, embedding=32, frame=128).eval()
+    for size in (96, 128, 200):
+        embedding = network(torch.rand(2, 3, size, size) * 2 - 1)
+        assert embedding.shape == (2, 32)
+        torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
+    again = IdentityEncoder(**network.config).eval()
+    again.load_state_dict(network.state_dict())
+    images = torch.rand(1, 3, 128, 128)
+    assert torch.equal(again(images), network(images))
+
+
+def test_the_backbone_names_a_wrong_size():
+    backbone = IRSE(units=(1, 1), widths=(4, 8), input_size=30, embedding=8).eval()
+    assert backbone(torch.zeros(1, 3, 30, 30)).shape == (1, 8)
+    with pytest.raises(ValueError, match="30 px"):
+        backbone(torch.zeros(1, 3, 32, 32))

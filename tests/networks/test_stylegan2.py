@@ -1,0 +1,244 @@
+"""The generator against the official numbers, against the formulation of the paper in float64, and its conveniences."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import agrees, golden, official, tensor
+from torch import Tensor
+
+from hairclip import checkpoint_keys
+from hairclip.errors import HairclipError
+from hairclip.networks.stylegan2 import Generator, ModulatedConv, ToRGB, upsample_image
+
+TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
+BLUR = torch.outer(TAPS, TAPS) / 16
+SMALL = {4: 12, 8: 10, 16: 8, 32: 6}
+
+
+def small(seed: int = 0, dtype: torch.dtype = torch.float32, **options) -> Generator:
+    torch.manual_seed(seed)
+    generator = Generator(**{"size": 32, "w_dim": 16, "z_dim": 8, "mapping_layers": 2, "channels": SMALL} | options)
+    for layer in generator.layers:
+        torch.nn.init.normal_(layer.noise_strength, 0.3, 0.1)
+        torch.nn.init.normal_(layer.bias, 0.0, 0.2)
+    return generator.to(dtype)
+
+
+# The paper's formulation: modulated and demodulated weights per sample, one grouped convolution; nothing of ours.
+
+
+def naive_modulated(x: Tensor, style: Tensor, weight: Tensor, *, demodulate: bool, upsample: bool = False) -> Tensor:
+    batch, channels, height, width = x.shape
+    out, _, k, _ = weight.shape
+    kernels = weight[None] * style[:, None, :, None, None] / math.sqrt(channels * k * k)
+    if demodulate:
+        kernels = kernels * torch.rsqrt(kernels.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8)
+    x = x.reshape(1, batch * channels, height, width)
+    if not upsample:
+        y = F.conv2d(x, kernels.flatten(0, 1), padding=k // 2, groups=batch)
+        return y.view(batch, out, height, width)
+    y = F.conv_transpose2d(x, kernels.transpose(1, 2).reshape(batch * channels, out, k, k), stride=2, groups=batch)
+    y = y.view(batch * out, 1, 2 * height + 1, 2 * width + 1)
+    return F.conv2d(y, BLUR[None, None], padding=1).view(batch, out, 2 * height, 2 * width)
+
+
+def naive_upsample(image: Tensor) -> Tensor:
+    batch, colours, height, width = image.shape
+    spread = image.new_zeros(batch, colours, 2 * height, 2 * width)
+    spread[:, :, ::2, ::2] = image
+    return F.conv2d(F.pad(spread, (2, 1, 2, 1)).flatten(0, 1)[:, None], BLUR[None, None]).view_as(spread)
+
+
+def naive_generator(g: Generator, w_plus: Tensor) -> Tensor:
+    def affine(module: torch.nn.Module, w: Tensor) -> Tensor:
+        return w @ module.style.weight.T / math.sqrt(g.w_dim) + module.style.bias
+
+    def layer(module: ModulatedConv, x: Tensor, w: Tensor) -> Tensor:
+        y = naive_modulated(x, affine(module, w), module.weight, demodulate=True, upsample=module.upsample)
+        return math.sqrt(2) * F.leaky_relu(y + module.noise_strength * module.noise + module.bias[:, None, None], 0.2)
+
+    def colours(module: ToRGB, x: Tensor, w: Tensor) -> Tensor:
+        weight = module.weight[:, :, None, None]
+        return naive_modulated(x, affine(module, w), weight, demodulate=False) + module.bias[:, None, None]
+
+    x = layer(g.layers[0], g.constant.expand(len(w_plus), -1, -1, -1), w_plus[:, 0])
+    image = colours(g.to_rgb[0], x, w_plus[:, 1])
+    for j in range(1, len(g.to_rgb)):
+        x = layer(g.layers[2 * j - 1], x, w_plus[:, 2 * j - 1])
+        x = layer(g.layers[2 * j], x, w_plus[:, 2 * j])
+        image = naive_upsample(image) + colours(g.to_rgb[j], x, w_plus[:, 2 * j + 1])
+    return image
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-10) -> None:
+    ours, theirs = ours.detach(), theirs.detach()
+    assert float((ours - theirs).norm() / theirs.norm()) <= tolerance
+
+
+def test_formulation_equals_per_sample_convolutions_in_float64_with_all_gradients():
+    generator = small(dtype=torch.float64)
+    w_plus = torch.randn(3, generator.n_latent, 16, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    inputs = [w_plus, *(p for name, p in generator.named_parameters() if not name.startswith("mapping"))]
+    ours, theirs = generator(w_plus), naive_generator(generator, w_plus)
+    close(ours, theirs)
+    for a, b in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs), torch.autograd.grad((theirs * weights).sum(), inputs)
+    ):
+        close(a, b)
+
+
+def test_second_derivatives_exist_and_agree():
+    generator = small(dtype=torch.float64, size=8)
+    w_plus = torch.randn(2, generator.n_latent, 16, dtype=torch.float64, requires_grad=True)
+    results = []
+    for network in (generator, lambda w: naive_generator(generator, w)):
+        (slope,) = torch.autograd.grad(network(w_plus).square().sum(), w_plus, create_graph=True)
+        results.append(torch.autograd.grad(slope.square().sum(), generator.layers[1].weight)[0])
+    close(*results)
+
+
+@pytest.fixture(scope="module")
+def stylegan2_64() -> Generator:
+    found = checkpoint_keys.generator(
+        {"g_ema": official("stylegan2_64"), "latent_avg": tensor("latent_avg", (512,), 0, 0.3)}
+    )
+    name, config, state = found
+    assert name == "Generator"
+    generator = Generator(**config)
+    generator.load_state_dict(state)
+    return generator.eval().requires_grad_(False)
+
+
+def test_agrees_with_the_official_generator(stylegan2_64):
+    g = stylegan2_64
+    w, w2 = g.mapping(tensor("z", (2, 512))), g.mapping(tensor("z2", (2, 512)))
+    agrees(w, "stylegan2_64.z.latent")
+    agrees(g(g.expand(w)), "stylegan2_64.z.image")
+    agrees(g(tensor("w_plus", (2, 10, 512), 0, 0.7)), "stylegan2_64.w_plus.image")
+    agrees(g(g.expand(g.truncate(w, 0.5))), "stylegan2_64.truncated_half.image")
+    agrees(g(torch.cat([g.expand(w)[:, :4], g.expand(w2)[:, 4:]], dim=1)), "stylegan2_64.mixed_at_4.image")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["text_text", "none_none"])
+def test_agrees_with_the_decoder_of_hairclip_pt(mode):
+    _, config, state = checkpoint_keys.generator({"state_dict": official("hairclip_pt", "decoder.")})
+    generator = Generator(**config)
+    generator.load_state_dict(state)
+    with torch.no_grad():
+        image = generator(torch.from_numpy(golden(f"hairclip_pt.{mode}.w_hat")))
+    agrees(F.adaptive_avg_pool2d(image, 64), f"hairclip_pt.{mode}.image_64")
+
+
+def test_bfloat16_autocast_stays_close_and_keeps_the_mapping_exact(stylegan2_64):
+    z = tensor("z", (2, 512))
+    w = stylegan2_64.mapping(z)
+    exact = stylegan2_64(stylegan2_64.expand(w))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(stylegan2_64.mapping(z), w)
+        image = stylegan2_64(stylegan2_64.expand(w))
+    assert image.dtype == torch.float32
+    assert 1e-6 < float((image - exact).norm() / exact.norm()) < 0.02
+
+
+def test_upsampling_equals_inserting_zeros_and_blurring():
+    image = torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    close(upsample_image(image), naive_upsample(image))
+
+
+def test_noise_kinds():
+    generator = small().requires_grad_(False)
+    w_plus = torch.randn(2, generator.n_latent, 16)
+
+    def random(seed: int) -> Tensor:
+        return generator(w_plus, noise="random", generator=torch.Generator().manual_seed(seed))
+
+    assert torch.equal(random(1), random(1))
+    assert not torch.equal(random(1), random(2))
+    constant = generator(w_plus, noise="const")
+    assert torch.equal(constant, generator(w_plus))
+    for layer in generator.layers:
+        layer.noise.zero_()
+    none = generator(w_plus, noise="none")
+    torch.testing.assert_close(generator(w_plus, noise="const"), none)
+    assert not torch.allclose(constant, none)
+    # Each sample has its own random noise.
+    same = generator(w_plus[:1].expand(2, -1, -1), noise="random")
+    assert not torch.allclose(same[0], same[1])
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    generator = small(dtype=torch.float64).requires_grad_(False)
+    w_plus = torch.randn(3, generator.n_latent, 16, dtype=torch.float64)
+    alone = torch.cat([generator(code[None]) for code in w_plus])
+    close(generator(w_plus), alone, 1e-12)
+
+
+def test_a_frozen_generator_computes_gradients_of_codes_only():
+    generator = small().requires_grad_(False)
+    w_plus = torch.randn(2, generator.n_latent, 16, requires_grad=True)
+    generator(w_plus).square().mean().backward()
+    assert w_plus.grad is not None
+    assert all(w_plus.grad[:, k].norm() > 0 for k in range(generator.n_latent))
+    assert all(p.grad is None for p in generator.parameters())
+
+
+@pytest.mark.parametrize("size", [8, 16, 64, 128])
+def test_any_size_and_config_round_trip(size):
+    channels = {2**i: max(4, 64 >> i) for i in range(2, size.bit_length())}
+    torch.manual_seed(0)
+    generator = Generator(size, w_dim=6, z_dim=5, mapping_layers=1, channels=channels)
+    again = Generator(**json.loads(json.dumps(generator.config)))
+    again.load_state_dict(generator.state_dict())
+    w_plus = again.expand(again.mapping(torch.randn(1, 5)))
+    image = generator(w_plus)
+    assert image.shape == (1, 3, size, size)
+    assert image.is_contiguous()
+    assert w_plus.shape[1] == generator.n_latent == 2 * int(math.log2(size)) - 2
+    assert torch.equal(image, again(w_plus))
+
+
+def test_official_sizes():
+    with torch.device("meta"):
+        generator = Generator(1024)
+    assert generator.n_latent == 18
+    assert sum(p.numel() for p in generator.parameters()) == 30_370_060
+    assert sum(b.numel() for name, b in generator.named_buffers() if name.endswith(".noise")) == 2_796_176
+
+
+def test_latent_avg_follows_the_checkpoint():
+    generator = small()
+    assert generator.latent_avg is None
+    assert "latent_avg" not in generator.state_dict()
+    w = generator.mapping(torch.randn(2, 8))
+    assert generator.truncate(w, 1.0) is w
+    with pytest.raises(HairclipError, match="latent_avg"):
+        generator.truncate(w, 0.5)
+
+    seeded = torch.Generator().manual_seed(3)
+    average = generator.mean_latent(2500, seeded)
+    assert torch.equal(average, generator.mean_latent(2500, torch.Generator().manual_seed(3)))
+    generator.latent_avg = average
+    other = small(seed=1)
+    other.load_state_dict(generator.state_dict())
+    torch.testing.assert_close(other.latent_avg, average)
+    torch.testing.assert_close(other.truncate(w, 0.0), average.expand(2, -1))
+    torch.testing.assert_close(other.truncate(other.expand(w), 0.5), other.expand((w + average) / 2))
+    other.load_state_dict(small().state_dict())
+    assert other.latent_avg is None
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="power of two"):
+        Generator(100)
+    with pytest.raises(ValueError, match=r"lacks the resolutions \[32\]"):
+        Generator(32, channels={4: 4, 8: 4, 16: 4})
+    generator = small()
+    with pytest.raises(ValueError, match=r"\(B, 8, 16\)"):
+        generator(torch.zeros(1, 9, 16))
+    with pytest.raises(Exception, match="noise"):
+        generator(torch.zeros(1, 8, 16), noise="loud")
