@@ -1,0 +1,195 @@
+"""What is asked of each sample, encoded: texts and reference pictures to CLIP embeddings and presence flags.
+
+A batch mixes tasks freely: every sample has its own hairstyle and its own colour, each a text, a reference or absent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hairclip.color import Gamma, LabColors, mean_lab
+from hairclip.errors import HairclipError
+from hairclip.images import Embeddings, Flags, Images
+from hairclip.networks.clip import Clip
+from hairclip.networks.face_parser import FaceParser
+from hairclip.networks.mapper import HairCondition
+from hairclip.prompts import color_prompt, hairstyle_prompt
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One reference picture, encoded.
+
+    Attributes:
+        embedding: CLIP embedding of its hair, ``(width,)``, not normalised.
+        lab: mean Lab colour of its hair, ``(3,)``.
+        hair_share: fraction of its pixels that are hair, scalar.
+    """
+
+    embedding: Float[Tensor, " width"]
+    lab: Float[Tensor, " 3"]
+    hair_share: Float[Tensor, ""]
+
+
+Wish: TypeAlias = str | Float[Tensor, "1 3 _ _"] | Reference | None
+"""A text, a reference picture ``(1, 3, H, W)`` of any size, an encoded reference, or nothing."""
+
+
+@dataclass(frozen=True)
+class EditBatch:
+    """What a mapper and its losses need to know of a batch of edits.
+
+    Attributes:
+        condition: embeddings and presence flags; the losses' CLIP targets too.
+        hairstyle_is_text: whether the hairstyle is given as text, ``(B,)``; False where it is a reference or absent.
+        color_is_text: likewise of the colour.
+        reference_lab: mean Lab of the colour reference's hair, ``(B, 3)``; zeros where there is none.
+    """
+
+    condition: HairCondition
+    hairstyle_is_text: Flags
+    color_is_text: Flags
+    reference_lab: LabColors
+
+    def __len__(self) -> int:
+        return len(self.hairstyle_is_text)
+
+    @property
+    def hairstyle_is_image(self) -> Flags:
+        """Whether the hairstyle is given as a reference."""
+        return self.condition.has_hairstyle & ~self.hairstyle_is_text
+
+    @property
+    def color_is_image(self) -> Flags:
+        """Whether the colour is given as a reference."""
+        return self.condition.has_color & ~self.color_is_text
+
+    def to(self, device: torch.device | str) -> "EditBatch":
+        """The same batch on another device."""
+        return EditBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "EditBatch":
+        """Some of the samples; a single number keeps the batch dimension."""
+        if isinstance(index, int):
+            index = [index]
+        return EditBatch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    @classmethod
+    def cat(cls, batches: Sequence["EditBatch"]) -> "EditBatch":
+        """Several batches as one."""
+        return cls(
+            condition=HairCondition.cat([batch.condition for batch in batches]),
+            hairstyle_is_text=torch.cat([batch.hairstyle_is_text for batch in batches]),
+            color_is_text=torch.cat([batch.color_is_text for batch in batches]),
+            reference_lab=torch.cat([batch.reference_lab for batch in batches]),
+        )
+
+
+class ConditionEncoder:
+    """Encodes texts, each once, and reference pictures as HairCLIP does (section 3.2).
+
+    A text goes through its template and CLIP's text tower. Of a reference, all but the hair is set to 0 (mid-grey), and
+    the rest goes through CLIP's image tower.
+
+    Args:
+        clip: the text and image towers.
+        parser: finds the hair of references.
+        gamma: how :func:`hairclip.color.mean_lab` reads references, as in the losses.
+    """
+
+    def __init__(self, clip: Clip, parser: FaceParser, *, gamma: Gamma = "none") -> None:
+        self.clip = clip
+        self.parser = parser
+        self.gamma: Gamma = gamma
+        self._texts: dict[str, Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.clip.parameters()).device
+
+    @torch.no_grad()
+    def texts(self, prompts: Sequence[str]) -> Embeddings:
+        """Complete prompts ("red hair") to ``(B, width)``; what was encoded before is taken from memory."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+        if new:
+            self._texts.update(zip(new, self.clip.encode_text(new)))
+        return torch.stack([self._texts[prompt].to(self.device) for prompt in prompts])
+
+    @torch.no_grad()
+    def references(self, images: Images) -> list[Reference]:
+        """Pictures of one size, ``(B, 3, H, W)``, RGB, [-1, 1], to one encoded reference each."""
+        images = images.to(self.device)
+        masks = self.parser.hair_mask(images)
+        embeddings = self.clip.encode_image(images * masks)
+        labs = mean_lab(images, masks, self.gamma)
+        shares = masks.float().mean(dim=(1, 2, 3))
+        return [Reference(*row) for row in zip(embeddings, labs, shares)]
+
+    def encode(self, hairstyles: Sequence[Wish], colors: Sequence[Wish], *, minimum_hair: float = 0.0) -> EditBatch:
+        """One hairstyle and one colour per sample, each a name, a reference or None, to a batch.
+
+        Args:
+            hairstyles: names such as "bob cut" (the template is added), pictures of any size, references or None.
+            colors: names such as "red", pictures, references or None.
+            minimum_hair: smallest share of hair that a colour reference must show.
+
+        Raises:
+            HairclipError: if a colour reference shows less hair than that.
+        """
+        if len(hairstyles) != len(colors):
+            raise ValueError(f"{len(hairstyles)} hairstyles and {len(colors)} colours do not pair up")
+        known = self._encode_pictures([*hairstyles, *colors])
+        styles = [known.get(id(wish), wish) for wish in hairstyles]
+        shades = [known.get(id(wish), wish) for wish in colors]
+        if minimum_hair > 0:
+            for number, shade in enumerate(shades):
+                if isinstance(shade, Reference) and float(shade.hair_share) < minimum_hair:
+                    raise HairclipError(
+                        f"colour reference {number + 1} shows hair on {float(shade.hair_share):.1%} of its pixels, so "
+                        "its colour cannot be read: give a picture in which the hair is visible."
+                    )
+        no_lab = torch.zeros(3, device=self.device)
+        return EditBatch(
+            condition=HairCondition(
+                hairstyle=self._embed([hairstyle_prompt(s) if isinstance(s, str) else s for s in styles]),
+                color=self._embed([color_prompt(s) if isinstance(s, str) else s for s in shades]),
+                has_hairstyle=self._flags([s is not None for s in styles]),
+                has_color=self._flags([s is not None for s in shades]),
+            ),
+            hairstyle_is_text=self._flags([isinstance(s, str) for s in styles]),
+            color_is_text=self._flags([isinstance(s, str) for s in shades]),
+            reference_lab=torch.stack([s.lab.to(self.device) if isinstance(s, Reference) else no_lab for s in shades]),
+        )
+
+    def _encode_pictures(self, wishes: Sequence[Wish]) -> dict[int, Reference]:
+        """Each picture among the wishes, once, by its `id`; pictures of one size go through the networks together."""
+        by_size: dict[tuple[int, ...], dict[int, Tensor]] = {}
+        for wish in wishes:
+            if isinstance(wish, Tensor):
+                if len(wish) != 1:
+                    raise ValueError(f"a reference is one picture (1, 3, H, W), not {tuple(wish.shape)}")
+                by_size.setdefault(tuple(wish.shape[-2:]), {})[id(wish)] = wish
+        known: dict[int, Reference] = {}
+        for pictures in by_size.values():
+            stacked = torch.cat([picture.to(self.device) for picture in pictures.values()])
+            known.update(zip(pictures, self.references(stacked)))
+        return known
+
+    def _embed(self, wishes: Sequence[Wish]) -> Embeddings:
+        texts = [wish for wish in wishes if isinstance(wish, str)]
+        of_texts = iter(self.texts(texts)) if texts else iter(())
+        absent = torch.zeros(self.clip.width, device=self.device)
+        rows = []
+        for wish in wishes:
+            if isinstance(wish, str):
+                rows.append(next(of_texts))
+            else:
+                rows.append(wish.embedding.to(self.device) if isinstance(wish, Reference) else absent)
+        return torch.stack(rows)
+
+    def _flags(self, values: Sequence[bool]) -> Flags:
+        return torch.tensor(values, dtype=torch.bool, device=self.device)

@@ -1,0 +1,21 @@
+"""Per-sample terms that count only where their flag is set."""
+
+import torch
+from torch.nn import functional as F
+
+from hairclip.images import Embeddings, Flags, Scores
+
+
+def where_asked(applies: Flags, values: Scores) -> Scores:
+    """`values` where the term applies, elsewhere exactly 0 with a gradient of exactly 0."""
+    return torch.where(applies, values, torch.zeros_like(values))
+
+
+def cosine_distance(embeddings: Embeddings, targets: Embeddings, applies: Flags) -> Scores:
+    """1 - cosine, in [0, 2], where the term applies; 0 elsewhere.
+
+    An absent target is replaced before the division, so that what stands in its place reaches neither the value nor the
+    gradient: 0 times a NaN would still be one.
+    """
+    targets = torch.where(applies[:, None], targets, torch.ones_like(targets))
+    return where_asked(applies, 1 - F.cosine_similarity(embeddings, targets, dim=1))

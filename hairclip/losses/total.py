@@ -1,0 +1,164 @@
+"""The training loss of HairCLIP: three families of terms, weighted and summed, with networks shared between them."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hairclip.color import Gamma, LabColors, mean_lab
+from hairclip.condition import EditBatch
+from hairclip.images import Images, Masks, Scores, WPlus
+from hairclip.losses.attribute_preservation import background_loss, identity_loss, latent_loss, maintain_color_loss
+from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
+from hairclip.losses.text_manipulation import text_loss
+from hairclip.networks.clip import Clip
+from hairclip.networks.face_parser import FaceParser
+from hairclip.networks.ir_se import IdentityEncoder
+
+TextPixels: TypeAlias = Literal["official", "normalized"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts; the defaults are HairCLIP's (section 4.1), family weight times the term's constant.
+
+    Attributes:
+        text: both text terms; text family 2.0.
+        image_hairstyle: hairstyle of a reference; 5.0 in the image family, 1.0.
+        image_color: colour of a reference, in Lab units; 0.02 in the image family.
+        identity: 0.3 in the preservation family, 1.0.
+        maintain_color: 0.02 in that family.
+        background: 1.0 in that family.
+        latent: 0.8 in that family.
+    """
+
+    text: float = 2.0
+    image_hairstyle: float = 5.0
+    image_color: float = 0.02
+    identity: float = 0.3
+    maintain_color: float = 0.02
+    background: float = 1.0
+    latent: float = 0.8
+
+    def of_terms(self) -> dict[str, float]:
+        """The weight of each entry of :attr:`LossOutput.terms`."""
+        weights = {field.name: float(getattr(self, field.name)) for field in fields(self)}
+        text = weights.pop("text")
+        return {"text_hairstyle": text, "text_color": text, **weights}
+
+
+@dataclass(frozen=True)
+class SourceFeatures:
+    """What the losses need of the unedited pictures, computed once.
+
+    Attributes:
+        images: the source pictures, ``(B, 3, H, W)``, [-1, 1].
+        hair_mask: where they show hair, ``(B, 1, H, W)``.
+        identity: L2-normalised identity embeddings.
+        mean_lab: mean Lab colour of their hair, ``(B, 3)``.
+    """
+
+    images: Images
+    hair_mask: Masks
+    identity: Float[Tensor, "batch embedding"]
+    mean_lab: LabColors
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """A batch's loss.
+
+    Attributes:
+        total: mean over the samples of the weighted sum of the terms, scalar.
+        terms: each term before its weight, ``(B,)``; 0 where it does not apply to the sample.
+    """
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Scores]
+
+
+class HairEditLoss:
+    """Everything an edited picture is judged by.
+
+    The networks are frozen: switched to evaluation and their parameters excluded from gradients. Every term is computed
+    for every sample and kept where its flag is set, so nothing depends on which tasks a batch happens to mix.
+
+    Args:
+        clip: judges text and hairstyle.
+        parser: finds the hair, once per call.
+        identity: judges who it is.
+        weights: of the terms.
+        text_pixels: what CLIP sees in the text terms. ``"official"``: pixels in [-1, 1] as they are, as HairCLIP does;
+            ``"normalized"``: pixels as CLIP was trained with.
+        gamma: how colours become Lab, see :func:`hairclip.color.rgb_to_lab`; ``"none"`` as HairCLIP does.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        parser: FaceParser,
+        identity: IdentityEncoder,
+        weights: LossWeights | None = None,
+        *,
+        text_pixels: TextPixels = "official",
+        gamma: Gamma = "none",
+    ) -> None:
+        if text_pixels not in ("official", "normalized"):
+            raise ValueError(f"text_pixels is 'official' or 'normalized', not {text_pixels!r}")
+        self.clip = clip.requires_grad_(False).eval()
+        self.parser = parser.requires_grad_(False).eval()
+        self.identity = identity.requires_grad_(False).eval()
+        self.weights = weights or LossWeights()
+        self.normalize_text_pixels = text_pixels == "normalized"
+        self.gamma: Gamma = gamma
+
+    @torch.no_grad()
+    def source_features(self, images: Images) -> SourceFeatures:
+        """What is compared with of the unedited pictures, ``(B, 3, H, W)``, RGB, [-1, 1]."""
+        images = images.float()
+        hair_mask = self.parser.hair_mask(images)
+        return SourceFeatures(
+            images=images,
+            hair_mask=hair_mask,
+            identity=self.identity(images).float(),
+            mean_lab=mean_lab(images, hair_mask, self.gamma),
+        )
+
+    def __call__(
+        self, source: SourceFeatures, edited: Images, w_plus: WPlus, w_hat: WPlus, batch: EditBatch
+    ) -> LossOutput:
+        """Judge a batch of edits.
+
+        Args:
+            source: features of the pictures before the edit.
+            edited: the pictures after it, ``(B, 3, H, W)``, RGB, about [-1, 1], with gradients.
+            w_plus: codes before the edit, ``(B, n_latent, w_dim)``.
+            w_hat: codes after it.
+            batch: what was asked of each sample.
+        """
+        edited = edited.float()
+        condition = batch.condition
+        hair_mask = self.parser.hair_mask(edited.detach())
+        whole = self.clip.encode_image(edited, normalize_pixels=self.normalize_text_pixels)
+        hair = self.clip.encode_image(edited * hair_mask)
+        lab = mean_lab(edited, hair_mask, self.gamma)
+        keeps_color = condition.has_hairstyle & ~condition.has_color
+
+        terms = {
+            "text_hairstyle": text_loss(whole, condition.hairstyle, batch.hairstyle_is_text),
+            "text_color": text_loss(whole, condition.color, batch.color_is_text),
+            "image_hairstyle": hairstyle_loss(hair, condition.hairstyle, batch.hairstyle_is_image),
+            "image_color": hair_color_loss(lab, batch.reference_lab, batch.color_is_image),
+            "identity": identity_loss(self.identity(edited).float(), source.identity),
+            "maintain_color": maintain_color_loss(lab, source.mean_lab, keeps_color),
+            "background": background_loss(edited, source.images, hair_mask, source.hair_mask),
+            "latent": latent_loss(w_hat, w_plus),
+        }
+        weights = self.weights.of_terms()
+        per_sample = torch.stack([weights[name] * term for name, term in terms.items()]).sum(dim=0)
+        return LossOutput(total=per_sample.mean(), terms=terms)
