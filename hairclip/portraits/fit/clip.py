@@ -1,0 +1,118 @@
+"""Recipe of the small CLIP: contrastive training on captions, with HairCLIP's templates among them.
+
+Many portraits of a batch fit one caption ("red hair"), so a caption's positives are all portraits it is true of, as in
+UniCL (Yang et al. 2022, equations 3 and 4), instead of its own portrait alone. A share of the images is shown as
+HairCLIP shows references: hair only, everything else mid-grey.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hairclip.networks.clip import Clip
+from hairclip.networks.face_parser import HAIR
+from hairclip.portraits.captions import BALD, Topic, caption
+from hairclip.portraits.fit.data import Quads, augment, images_at, labels_at, pick
+from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+from hairclip.portraits.spec import PortraitSpec
+from hairclip.prompts import color_prompt, hairstyle_prompt
+
+MODEL: dict[str, Any] = {
+    "embed_dim": 128,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32, "patch_size": None},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+HAIR_ONLY = 0.35
+ANYTHING = -1
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Texts with what they claim: style and colour index, `ANYTHING` where nothing is said."""
+
+    texts: list[str]
+    styles: np.ndarray
+    colors: np.ndarray
+
+
+def draw_captions(quads: Quads, chosen: np.ndarray, rng: np.random.Generator) -> Captions:
+    """One caption per portrait: HairCLIP's hairstyle template, its colour template, or another sentence."""
+    styles, colors = pick(quads.styles, chosen).copy(), pick(quads.colors, chosen).copy()
+    texts = []
+    for i, portrait in enumerate(chosen):
+        style, color = quads.style_names[styles[i]], quads.color_names[colors[i]]
+        topic: Topic = "style" if style == BALD else rng.choice(["style", "color", "both"], p=[0.45, 0.25, 0.3])
+        if topic != "both" and rng.random() < 0.6:
+            texts.append(hairstyle_prompt(style) if topic == "style" else color_prompt(color))
+        else:
+            quad, geometry, shade = np.unravel_index(portrait, (len(quads), 2, 2))
+            spec = PortraitSpec.from_dict(quads.metadata[quad][geometry][shade])
+            texts.append(caption(spec, int(rng.integers(2**31)), topic))
+        if topic == "style":
+            colors[i] = ANYTHING
+        if topic == "color":
+            styles[i] = ANYTHING
+    return Captions(texts, styles, colors)
+
+
+def truth(captions: Captions, styles: np.ndarray, colors: np.ndarray, bald: int) -> Tensor:
+    """``(images, captions)`` True where a caption is true of an image; a bald head has no colour."""
+    style_fits = (captions.styles[None] == ANYTHING) | (captions.styles[None] == styles[:, None])
+    color_fits = (captions.colors[None] == ANYTHING) | (
+        (captions.colors[None] == colors[:, None]) & (styles[:, None] != bald)
+    )
+    return torch.from_numpy(style_fits & color_fits)
+
+
+def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
+    """Cross entropy against the uniform distribution over the positives, from images to captions and back."""
+
+    def one_way(scores: Tensor, target: Tensor) -> Tensor:
+        weight = target.float() / target.sum(dim=1, keepdim=True).clamp(min=1)
+        rows = -(weight * F.log_softmax(scores, dim=1)).sum(dim=1)
+        return rows.sum() / target.any(dim=1).sum().clamp(min=1)
+
+    return (one_way(logits, fits) + one_way(logits.T, fits.T)) / 2
+
+
+def fit_clip(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2400, batch: int = 48) -> Clip:
+    """open_clip's CLIP with a small ResNet image tower."""
+    torch.manual_seed(3)  # initial weights
+    network = Clip(MODEL).to(device)
+    decay = [p for p in network.parameters() if p.ndim > 1]
+    rest = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=1e-3)
+    count = len(quads) * 4
+    bald = quads.style_names.index(BALD) if BALD in quads.style_names else ANYTHING
+
+    def step(index: int, rng: np.random.Generator) -> StepLog:
+        chosen = rng.choice(count, batch, replace=False)
+        captions = draw_captions(quads, chosen, rng)
+        images, labels = augment(images_at(quads, chosen, device), rng, labels=labels_at(quads, chosen, device))
+        assert labels is not None
+        hair_only = torch.from_numpy(rng.random(batch) < HAIR_ONLY).to(device)
+        images = torch.where(hair_only[:, None, None, None] & (labels != HAIR)[:, None], 0.0, images)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * cosine(index, steps, warmup=200)
+        with autocast(device):
+            image_embeddings, text_embeddings, scale = network(images, captions.texts)
+        logits = scale * image_embeddings.float() @ text_embeddings.float().T
+        fits = truth(captions, pick(quads.styles, chosen), pick(quads.colors, chosen), bald).to(device)
+        loss = contrastive_loss(logits, fits)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            network.logit_scale.clamp_(max=float(np.log(100)))
+        best = fits[torch.arange(batch), logits.argmax(1)]
+        return {"loss": loss.item(), "right": best.float().mean().item()}
+
+    run("clip", steps=steps, state={"network": network, "optimizer": optimizer}, step=step, folder=folder, seed=6)
+    return network.eval()

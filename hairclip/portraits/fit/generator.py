@@ -1,0 +1,252 @@
+"""Recipe of the generator and its encoder: rendered quads teach W+ what HairCLIP relies on.
+
+The encoder gives every portrait a W+ code. Each image of a quad is asked for again from a *mixture* of codes: the coarse
+and medium ones of the same head in either hair colour, the fine ones of either head in the wanted colour. So coarse and
+medium layers must hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the renderer knows the
+answer. A share of the batch replaces W+ by the encoder's first code in all layers, which makes W a space of portraits too.
+
+Three stages: half resolution (pixels four times cheaper), full resolution, full resolution with a discriminator.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hairclip.images import Images, WPlus
+from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.stylegan2 import Generator
+from hairclip.portraits.fit.data import Quads, images_at, pick
+from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
+from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+
+HAIR_GROUPS = (4, 8)
+"""First medium and first fine layer: HairCLIP's split."""
+
+
+@dataclass(frozen=True)
+class GeneratorRecipe:
+    """Everything that was chosen."""
+
+    size: int = 128
+    w_dim: int = 128
+    channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 128, 32: 96, 64: 64, 128: 32})
+    encoder: dict[str, object] = field(
+        default_factory=lambda: {
+            "input_size": 64,  # strands are the generator's business: the encoder sees form and colour
+            "units": (1, 2, 2, 2),
+            "widths": (32, 64, 128, 128),
+            "fpn_width": 96,
+            "style_width": 80,
+        }
+    )
+    critic_channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16})
+    quads_per_batch: int = 4
+    half_steps: int = 1000
+    full_steps: int = 1500
+    adversarial_steps: int = 450
+    share_w: float = 0.25
+    rate: float = 2e-3
+    generator_rate: float = 1e-2  # its weights are stored with unit variance: a step moves them little
+    adversarial_rate: float = 1e-3
+    discriminator_rate: float = 1e-3
+    adversarial_weight: float = 0.02
+    matching_weight: float = 1.0
+    penalty_weight: float = 5.0
+    penalty_every: int = 16
+    ema: float = 0.998
+
+
+class Pair(nn.Module):
+    """Encoder and generator, trained together."""
+
+    def __init__(self, encoder: E4EEncoder, generator: Generator) -> None:
+        super().__init__()
+        self.encoder, self.generator = encoder, generator
+
+    def forward(self, images: Images, mixture: "Mixture") -> Float[Tensor, "batch 3 size size"]:
+        """Images of the encoder's size to images of the generator's, from mixed codes."""
+        codes = mixture.apply(self.encoder(images)[:, : self.generator.n_latent])
+        return self.generator(codes)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which image of the batch each target takes its codes from.
+
+    Attributes:
+        shape: ``(B,)`` source of the coarse and medium codes.
+        color: ``(B,)`` source of the fine codes.
+        single: ``(B,)`` True where all layers take the first code (W instead of W+).
+    """
+
+    shape: Tensor
+    color: Tensor
+    single: Tensor
+
+    def apply(self, codes: WPlus) -> WPlus:
+        fine = HAIR_GROUPS[1]
+        codes = torch.where(self.single[:, None, None], codes[:, :1], codes)
+        return torch.cat([codes[self.shape, :fine], codes[self.color, fine:]], dim=1)
+
+
+def draw_mixture(quads: Quads, chosen: np.ndarray, share_w: float, rng: np.random.Generator) -> Mixture:
+    """For a batch of whole quads ``chosen`` (Q,): image order is quad, geometry, colour."""
+    count = len(chosen)
+    quad, geometry, color = np.meshgrid(np.arange(count), [0, 1], [0, 1], indexing="ij")
+    other_color = rng.integers(0, 2, quad.shape)
+    other_geometry = rng.integers(0, 2, quad.shape)
+    bald = quads.style_names.index("bald") if "bald" in quads.style_names else -1
+    lends_color = (quads.styles[chosen] != bald)[quad, other_geometry, color]
+    other_geometry = np.where(lends_color, other_geometry, geometry)
+    # W or W+ is drawn for the whole quad: a code is read as one or the other, never half and half.
+    single = np.repeat(rng.random(count) < share_w, 4)
+    return Mixture(
+        shape=torch.from_numpy((quad * 4 + geometry * 2 + other_color).reshape(-1)),
+        color=torch.from_numpy((quad * 4 + other_geometry * 2 + color).reshape(-1)),
+        single=torch.from_numpy(single),
+    )
+
+
+def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch 1 height width"]) -> Tensor:
+    """L1 and L2 of pixels, L1 of smaller copies (form) and of neighbour differences (strands)."""
+    error = made - real
+    loss = (weight * (error.abs() + error.square())).mean()
+    loss = loss + (weight[..., 1:] * error.diff(dim=3).abs()).mean() + (weight[..., 1:, :] * error.diff(dim=2).abs()).mean()
+    for factor in (4, 16):
+        loss = loss + F.avg_pool2d(error, factor).abs().mean()
+    return loss
+
+
+def region_weight(labels: np.ndarray) -> Float[Tensor, "batch 1 height width"]:
+    """Background half as heavy as the person."""
+    return torch.from_numpy(np.where(labels == 0, 0.6, 1.2).astype(np.float32))[:, None]
+
+
+class GeneratorFit:
+    """One stage at a time; `fit` runs all of them."""
+
+    def __init__(self, quads: Quads, recipe: GeneratorRecipe, folder: Path, device: torch.device) -> None:
+        self.quads, self.recipe, self.folder, self.device = quads, recipe, folder, device
+        torch.manual_seed(0)  # initial weights
+        n_latent = 2 * (recipe.size.bit_length() - 1) - 2
+        encoder = E4EEncoder(n_latent=n_latent, w_dim=recipe.w_dim, **recipe.encoder)  # type: ignore[arg-type]
+        self.pair = Pair(encoder, self._generator(recipe.size)).to(device, memory_format=torch.channels_last)
+        self.mean = copy.deepcopy(self.pair).requires_grad_(False)
+
+    def _generator(self, size: int) -> Generator:
+        recipe = self.recipe
+        return Generator(size=size, w_dim=recipe.w_dim, z_dim=recipe.w_dim, mapping_layers=4, channels=recipe.channels)
+
+    def fit(self) -> Pair:
+        recipe = self.recipe
+        full = self.pair.generator
+        if not (self.folder / "generator-full.pt").exists():
+            self.pair.generator = self._generator(recipe.size // 2).to(self.device)
+            self.mean = copy.deepcopy(self.pair).requires_grad_(False)
+            self._reconstruct("generator-half", recipe.half_steps)
+            full.load_state_dict({**full.state_dict(), **_shared(self.pair.generator, full)})
+        self.pair.generator = full
+        self.mean = copy.deepcopy(self.pair).requires_grad_(False)
+        self._reconstruct("generator-full", recipe.full_steps)
+        self._adversarial("generator", recipe.adversarial_steps)
+        return self.mean.eval()
+
+    def _batch(self, rng: np.random.Generator) -> tuple[Images, Tensor, Mixture]:
+        chosen = rng.choice(len(self.quads), self.recipe.quads_per_batch, replace=False)
+        index = (chosen[:, None] * 4 + np.arange(4)).reshape(-1)
+        images = images_at(self.quads, index, self.device).contiguous(memory_format=torch.channels_last)
+        weight = region_weight(pick(self.quads.labels, index)).to(self.device)
+        if rng.random() < 0.5:
+            images, weight = images.flip(3), weight.flip(3)
+        return images, weight, draw_mixture(self.quads, chosen, self.recipe.share_w, rng)
+
+    def _reconstruct(self, name: str, steps: int) -> None:
+        recipe, size = self.recipe, self.pair.generator.size
+        rates = {"encoder": recipe.rate, "generator": recipe.generator_rate}
+        groups = [{"params": list(getattr(self.pair, part).parameters()), "lr": rate} for part, rate in rates.items()]
+        optimizer = torch.optim.Adam(groups, betas=(0.5, 0.99))
+
+        def step(index: int, rng: np.random.Generator) -> StepLog:
+            images, weight, mixture = self._batch(rng)
+            for group, rate in zip(optimizer.param_groups, rates.values(), strict=True):
+                group["lr"] = rate * cosine(index, steps, floor=0.3)
+            with autocast(self.device):
+                made = self.pair(images, mixture).float()
+            factor = images.shape[-1] // size
+            real, weight = F.avg_pool2d(images, factor), F.avg_pool2d(weight, factor)
+            loss = reconstruction_loss(made, real, weight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            self._average(index)
+            return {"loss": loss.item(), "psnr": _psnr(made, real)}
+
+        state = {"pair": self.pair, "mean": self.mean, "optimizer": optimizer}
+        run(name, steps=steps, state=state, step=step, folder=self.folder, seed=1)
+
+    def _adversarial(self, name: str, steps: int) -> None:
+        recipe = self.recipe
+        critic = Discriminator(recipe.size, recipe.critic_channels).to(self.device, memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(self.pair.parameters(), lr=recipe.adversarial_rate, betas=(0.0, 0.99))
+        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=recipe.discriminator_rate, betas=(0.0, 0.99))
+
+        def step(index: int, rng: np.random.Generator) -> StepLog:
+            images, weight, mixture = self._batch(rng)
+            optimizer.param_groups[0]["lr"] = recipe.adversarial_rate * cosine(index, steps)
+            with autocast(self.device):
+                made = self.pair(images, mixture).float()
+                critic.requires_grad_(False)
+                fake_logits, fake_features = critic(made)
+                with torch.no_grad():
+                    _, real_features = critic(images)
+            pairs = zip(fake_features, real_features, strict=True)
+            matching = torch.stack([F.l1_loss(f.float(), r.float()) for f, r in pairs]).sum()
+            loss = reconstruction_loss(made, images, weight) + recipe.matching_weight * matching
+            loss = loss + recipe.adversarial_weight * F.softplus(-fake_logits).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            critic.requires_grad_(True)
+            with autocast(self.device):
+                logits, _ = critic(torch.cat([made.detach(), images]))
+            fake, real = logits.chunk(2)
+            critic_loss = F.softplus(fake).mean() + F.softplus(-real).mean()
+            if index % recipe.penalty_every == 0:
+                penalty = gradient_penalty(critic, images[: len(images) // 2])
+                critic_loss = critic_loss + recipe.penalty_weight / 2 * recipe.penalty_every * penalty
+            critic_optimizer.zero_grad(set_to_none=True)
+            critic_loss.backward()
+            critic_optimizer.step()
+            self._average(index + 1000)
+            return {"psnr": _psnr(made, images), "match": float(matching.detach()), "fake": fake.mean().item(), "real": real.mean().item()}
+
+        parts = {"pair": self.pair, "mean": self.mean, "critic": critic}
+        state = {**parts, "optimizer": optimizer, "critic_optimizer": critic_optimizer}
+        run(name, steps=steps, state=state, step=step, folder=self.folder, seed=2)
+
+    @torch.no_grad()
+    def _average(self, index: int) -> None:
+        """Exponential moving average of the weights; shorter at the beginning."""
+        decay = min(self.recipe.ema, (index + 1) / (index + 10))
+        for mean, value in zip(self.mean.parameters(), self.pair.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+        for mean, value in zip(self.mean.buffers(), self.pair.buffers(), strict=True):
+            mean.copy_(value)
+
+
+def _shared(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
+    """Tensors that a smaller generator shares with a larger one."""
+    wanted = target.state_dict()
+    return {k: v for k, v in source.state_dict().items() if k in wanted and wanted[k].shape == v.shape}
+
+
+def _psnr(made: Images, real: Images) -> float:
+    """Mean over images, dB, for values in [-1, 1]."""
+    error = (made.detach().clamp(-1, 1) - real).square().mean(dim=(1, 2, 3))
+    return (10 * torch.log10(4 / error.clamp(min=1e-10))).mean().item()

@@ -1,0 +1,73 @@
+"""What follows from a trained encoder: the training latents, the mapping network of random portraits, colour references."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hairclip.color import mean_lab
+from hairclip.images import Latents, WPlus
+from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.face_parser import HAIR
+from hairclip.networks.stylegan2 import MappingNetwork
+from hairclip.portraits.captions import BALD
+from hairclip.portraits.fit.data import Quads, images_at, labels_at
+from hairclip.portraits.fit.loop import StepLog, cosine, run
+
+
+@torch.no_grad()
+def encode_all(encoder: E4EEncoder, quads: Quads, device: torch.device, *, batch: int = 64) -> WPlus:
+    """Codes of every portrait, in flat order."""
+    chunks = np.array_split(np.arange(len(quads) * 4), max(1, len(quads) * 4 // batch))
+    return torch.cat([encoder(images_at(quads, chunk, device)).cpu() for chunk in chunks])
+
+
+def energy_distance(made: Latents, real: Latents) -> Float[Tensor, ""]:
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013, equation 1.1): zero only for equal distributions."""
+
+    def spread(x: Latents) -> Tensor:
+        return torch.pdist(x).mean()
+
+    return 2 * torch.cdist(made, real).mean() - spread(made) - spread(real)
+
+
+def fit_mapping(mapping: MappingNetwork, w: Latents, z_dim: int, folder: Path, *, steps: int = 1500, batch: int = 512) -> None:
+    """Teach the mapping network to turn normal vectors into latents distributed like `w` ``(N, w_dim)``.
+
+    The generator is finished by then: this gives it random portraits, which the pairs alone do not.
+    """
+    mean, scale = w.mean(dim=0), w.std(dim=0).mean()
+    with torch.no_grad():  # start at the right mean: the last layer's output is leaky, its bias shifts it
+        mapping.layers[-1].bias.copy_(mean / mapping.layers[-1].rate)  # type: ignore[operator]
+    # Its weights are stored a hundred times larger than they act.
+    optimizer = torch.optim.Adam(mapping.parameters(), lr=0.5, betas=(0.5, 0.99))
+
+    def step(index: int, rng: np.random.Generator) -> StepLog:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.5 * cosine(index, steps, warmup=20)
+        real = w[rng.choice(len(w), min(batch, len(w)), replace=False)]
+        z = torch.from_numpy(rng.standard_normal((len(real), z_dim), dtype=np.float32))
+        loss = energy_distance(mapping(z) / scale, real / scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return {"distance": loss.item()}
+
+    run("mapping", steps=steps, state={"mapping": mapping, "optimizer": optimizer}, step=step, folder=folder, seed=7)
+
+
+def color_references(quads: Quads, device: torch.device, *, per_color: int = 60) -> dict[str, tuple[float, float, float]]:
+    """Mean Lab of rendered hair per colour name, over hair masks of at least 2 % of the picture."""
+    references = {}
+    styles, colors = quads.styles.reshape(-1), quads.colors.reshape(-1)
+    bald = quads.style_names.index(BALD) if BALD in quads.style_names else -1
+    for i, name in enumerate(quads.color_names):
+        chosen = np.flatnonzero((colors == i) & (styles != bald))[:per_color]
+        masks = (labels_at(quads, chosen, device) == HAIR)[:, None]
+        lab = mean_lab(images_at(quads, chosen, device), masks)
+        enough = masks.float().mean(dim=(1, 2, 3)) > 0.02
+        a, b, c = lab[enough].mean(dim=0).tolist()
+        references[name] = (a, b, c)
+    return references

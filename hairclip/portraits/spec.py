@@ -1,0 +1,368 @@
+"""What a portrait shows: person, scene, hairstyle and hair colour, each sampled from one seed.
+
+All specs are frozen dataclasses of plain numbers and strings, so they survive JSON (`to_dict`, `from_dict`).
+Light and colour values are linear RGB.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from hairclip.errors import HairclipError
+
+Rgb = tuple[float, float, float]
+Split = Literal["train", "val", "test"]
+
+# HairCLIP's names (its list of 44 hairstyles), and three plain ones.
+STYLE_NAMES = (
+    "afro", "bob cut", "bowl cut", "caesar cut", "cornrows", "crew cut", "crown braid", "dreadlocks", "finger waves",
+    "hi-top fade", "hime cut", "mohawk", "perm", "pixie cut", "ringlets", "slicked-back", "spiky hair", "undercut",
+    "updo", "long straight", "long wavy", "bald",
+)  # fmt: skip
+
+# HairCLIP's 12 colours: (linear RGB, jitter of hue in turns, of saturation, of brightness in stops).
+COLORS: dict[str, tuple[Rgb, tuple[float, float, float]]] = {
+    "purple": ((0.26, 0.06, 0.42), (0.025, 0.10, 0.35)),
+    "red": ((0.50, 0.018, 0.024), (0.008, 0.02, 0.30)),
+    "orange": ((0.72, 0.20, 0.015), (0.010, 0.05, 0.18)),
+    "yellow": ((0.84, 0.62, 0.035), (0.008, 0.06, 0.14)),
+    "green": ((0.05, 0.36, 0.09), (0.030, 0.12, 0.35)),
+    "blue": ((0.03, 0.12, 0.52), (0.022, 0.10, 0.35)),
+    "gray": ((0.24, 0.24, 0.25), (0.0, 0.10, 0.22)),
+    "brown": ((0.130, 0.056, 0.024), (0.010, 0.08, 0.32)),
+    "black": ((0.014, 0.012, 0.012), (0.030, 0.10, 0.30)),
+    "white": ((0.86, 0.85, 0.83), (0.020, 0.02, 0.08)),
+    "blond": ((0.60, 0.42, 0.20), (0.008, 0.06, 0.20)),
+    "pink": ((0.86, 0.25, 0.42), (0.015, 0.08, 0.16)),
+}
+COLOR_NAMES = tuple(COLORS)
+NATURAL_COLORS = ("black", "brown", "blond")
+
+SKIN_TONES: tuple[Rgb, ...] = (
+    (0.72, 0.46, 0.36), (0.64, 0.38, 0.27), (0.52, 0.29, 0.19), (0.38, 0.195, 0.115), (0.24, 0.12, 0.07), (0.15, 0.072, 0.045),
+)  # fmt: skip
+LIGHT_EYES: tuple[Rgb, ...] = (
+    (0.10, 0.05, 0.02), (0.20, 0.11, 0.04), (0.12, 0.20, 0.10), (0.14, 0.26, 0.42), (0.25, 0.30, 0.32),
+)  # fmt: skip
+DARK_EYES: tuple[Rgb, ...] = ((0.06, 0.03, 0.015), (0.12, 0.06, 0.025))
+
+BACKGROUNDS = ("gradient", "bokeh", "two-tone", "window", "vignette")
+CLOTHES = ("crew-neck", "v-neck", "collar", "turtleneck", "scoop")
+
+# Morph targets of the face, "name negative positive": each person gets N(0, spread) of each, mirrored to both sides.
+_WIDE_AXES = """
+head-angle in out|head-scale-horiz decr incr|l-eye-bag decr incr|l-eye-corner1 down up|
+l-eye-corner2 down up|l-eye-epicanthus in out|l-eye-eyefold concave convex|l-eye-eyefold down up|l-eye-height1 decr incr|
+l-eye-height2 decr incr|l-eye-height3 decr incr|l-eye-scale decr incr|nose-compression compress uncompress|
+nose-curve concave convex|nose-flaring decr incr|nose-greek decr incr|nose-hump decr incr|nose-nostrils-width decr incr|
+nose-point-width decr incr|nose-scale-depth decr incr|nose-scale-horiz decr incr|nose-scale-vert decr incr|
+nose-volume decr incr|nose-width1 decr incr|nose-width2 decr incr|nose-width3 decr incr|l-cheek-bones decr incr|
+l-cheek-inner decr incr|l-cheek-volume decr incr|chin-bones decr incr|chin-cleft decr incr|chin-height decr incr|
+chin-width decr incr|forehead-temple decr incr|l-ear-lobe decr incr|l-ear-scale decr incr|
+l-ear-scale-vert decr incr|eyebrows-angle down up|neck-scale-horiz decr incr|neck-scale-depth decr incr
+"""
+_NARROW_AXES = """
+head-age decr incr|head-fat decr incr|head-scale-depth decr incr|head-back-scale-depth decr incr|
+l-eye-trans in out|l-eye-trans down up|l-eye-push1 in out|nose-base down up|nose-point down up|nose-trans down up|
+nose-trans backward forward|mouth-cupidsbow decr incr|mouth-lowerlip-height decr incr|mouth-lowerlip-volume decr incr|
+mouth-philtrum-volume decr incr|mouth-scale-horiz decr incr|mouth-scale-vert decr incr|mouth-trans down up|
+mouth-upperlip-height decr incr|mouth-upperlip-volume decr incr|chin-jaw-drop decr incr|chin-prognathism decr incr|
+chin-prominent decr incr|forehead-nubian decr incr|forehead-trans backward forward|l-ear-wing decr incr|
+l-ear-rot backward forward|eyebrows-trans down up|neck-double decr incr
+"""
+FACE_OUTLINES = ("head-round", "head-oval", "head-square", "head-rectangular", "head-diamond", "head-triangular")
+
+
+@dataclass(frozen=True)
+class IdentitySpec:
+    """A person: everything that stays when light, expression and hair change.
+
+    male, age, weight and ancestry (african, asian, caucasian; sums to 1) are in [0, 1]; `shape` maps morph target
+    names to weights; skin, eye, lip_color and brow_color are linear RGB; brow_*, lipstick, beard, freckles, hairline
+    and peak are small numbers around 0 or in [0, 1].
+    """
+
+    seed: int
+    male: float
+    age: float
+    weight: float
+    ancestry: tuple[float, float, float]
+    shape: dict[str, float]
+    skin: Rgb
+    eye: Rgb
+    lip_color: Rgb
+    lipstick: float
+    brow_color: Rgb
+    brow_thickness: float
+    brow_height: float
+    brow_arch: float
+    beard: float
+    freckles: float
+    hairline: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """Pose and expression (radians; expression weights in [0, 1]), light, background and clothes."""
+
+    seed: int
+    yaw: float
+    pitch: float
+    roll: float
+    smile: float
+    mouth_open: float
+    brows_up: float
+    eyes_closed: float
+    light_azimuth: float
+    light_elevation: float
+    light_strength: float
+    light_warmth: float
+    fill: float
+    rim: float
+    ambient: float
+    background: str
+    background_colors: tuple[Rgb, Rgb]
+    clothes: str
+    clothes_color: Rgb
+    neckline: float
+
+
+@dataclass(frozen=True)
+class HairSpec:
+    """A hairstyle by name and its variation within the style, each number about in [-1, 1]."""
+
+    style: str
+    length: float = 0.0
+    volume: float = 0.0
+    parting: float = 0.0
+    curl: float = 0.0
+    fringe: float = 0.0
+
+    @property
+    def strand_seed(self) -> int:
+        """Seed of the strand layout, one per style: for everyone the same texture in head space, so it can be learnt."""
+        return stable_seed("strands", self.style) % 2**32
+
+
+@dataclass(frozen=True)
+class HairColor:
+    """A named hair colour and its shade as linear RGB."""
+
+    name: str
+    rgb: Rgb
+
+
+@dataclass(frozen=True)
+class PortraitSpec:
+    """Everything `render_portrait` needs."""
+
+    identity: IdentitySpec
+    scene: SceneSpec
+    hair: HairSpec
+    color: HairColor
+    seed: int = field(default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that json can write; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PortraitSpec:
+        """The spec that `to_dict` wrote (directly or through JSON)."""
+        try:
+            return cls(
+                identity=IdentitySpec(**_tuples(data["identity"])),
+                scene=SceneSpec(**_tuples(data["scene"])),
+                hair=HairSpec(**data["hair"]),
+                color=HairColor(**_tuples(data["color"])),
+                seed=data["seed"],
+            )
+        except (KeyError, TypeError) as error:
+            raise HairclipError(f"This portrait spec cannot be read ({error}): write it again with `to_dict`.") from error
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON turns tuples into lists: turn them back."""
+    return {key: _as_tuple(value) for key, value in data.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def stable_seed(*parts: int | str) -> int:
+    """A 63-bit seed from numbers and names, the same on every machine and Python."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def split_of(identity_seed: int) -> Split:
+    """The split a person belongs to: 90 % train, 5 % val, 5 % test, by a hash of the identity's seed."""
+    bucket = stable_seed("split", identity_seed) % 100
+    return "train" if bucket < 90 else "val" if bucket < 95 else "test"
+
+
+def _rng(*parts: int | str) -> np.random.Generator:
+    return np.random.default_rng(stable_seed(*parts))
+
+
+def _rgb(values: Any) -> Rgb:
+    red, green, blue = (round(float(value), 5) for value in values)
+    return (red, green, blue)
+
+
+def _number(value: Any) -> float:
+    """Rounded, so that specs are short in JSON and identical after a round trip."""
+    return round(float(value), 5)
+
+
+def _macro_shape(male: float, age: float, weight: float, ancestry: tuple[float, float, float]) -> dict[str, float]:
+    """MakeHuman's macro targets for ancestry, gender, age and weight."""
+    shape: dict[str, float] = {}
+    builds = (
+        ("minweight", max(0.0, 1 - 2 * weight)),
+        ("averageweight", 1 - abs(2 * weight - 1)),
+        ("maxweight", max(0.0, 2 * weight - 1)),
+    )
+    for gender, gender_weight in (("female", 1 - male), ("male", male)):
+        for stage, stage_weight in (("young", 1 - age), ("old", age)):
+            both = gender_weight * stage_weight
+            for name, share in zip(("african", "asian", "caucasian"), ancestry, strict=True):
+                shape[f"{name}-{gender}-{stage}"] = share * both
+            for build, share in builds:
+                shape[f"universal-{gender}-{stage}-averagemuscle-{build}"] = share * both
+    for side in ("left", "right"):
+        shape[f"eye-{side}-opened-up"] = 0.25 + 0.45 * ancestry[1]  # the base mesh looks sleepy
+        shape[f"eye-{side}-closure"] = -0.05 - 0.22 * ancestry[1]
+    return shape
+
+
+def _face_shape(rng: np.random.Generator) -> dict[str, float]:
+    """Random weights of the local morph targets (both sides alike)."""
+    shape: dict[str, float] = {}
+    for table, spread in ((_WIDE_AXES, 0.18), (_NARROW_AXES, 0.10)):
+        for axis in table.replace("\n", "").split("|"):
+            name, negative, positive = axis.split()
+            value = float(np.clip(rng.normal(0, spread), -0.6, 0.6))
+            target = f"{name}-{positive if value > 0 else negative}"
+            shape[target] = abs(value)
+            if target.startswith("l-"):
+                shape["r-" + target[2:]] = abs(value)
+    for outline in FACE_OUTLINES:
+        if rng.random() < 0.3:
+            shape[outline] = rng.uniform(0, 0.4)
+    return shape
+
+
+def sample_identity(seed: int) -> IdentitySpec:
+    """A person: gender, age, ancestry and face at random."""
+    rng = _rng("identity", seed)
+    male = rng.uniform(0.0, 0.12) if rng.random() < 0.5 else rng.uniform(0.85, 1.0)
+    age = float(np.clip(rng.normal(0.15, 0.3), 0, 0.9)) if rng.random() < 0.6 else 0.0
+    weight = float(np.clip(rng.normal(0.45, 0.18), 0.05, 0.95))
+    african, asian, caucasian = (float(share) for share in rng.dirichlet([0.45] * 3))
+    shape = _macro_shape(male, age, weight, (african, asian, caucasian)) | _face_shape(rng)
+    tone = float(np.clip(african * 4.3 + asian * 1.4 + caucasian * 0.6 + rng.normal(0, 0.5), 0, 4.99))
+    low, high = np.array(SKIN_TONES[int(tone)]), np.array(SKIN_TONES[int(tone) + 1])
+    skin = (low + (high - low) * (tone % 1)) * (1 + rng.normal(0, 0.03, 3))
+    eyes = LIGHT_EYES if tone < 2 else DARK_EYES
+    natural = NATURAL_COLORS[int(rng.choice(3, p=[0.35, 0.45, 0.2]))] if tone < 2 else "black"
+    brow_rgb = np.array(COLORS[natural][0]) * (1 - 0.5 * rng.random()) * 0.5 + 0.006
+    return IdentitySpec(
+        seed=seed,
+        male=_number(male),
+        age=_number(age),
+        weight=_number(weight),
+        ancestry=_rgb((african, asian, caucasian)),
+        shape={name: _number(value) for name, value in shape.items() if abs(value) > 1e-3},
+        skin=_rgb(skin),
+        eye=_rgb(eyes[int(rng.choice(len(eyes)))]),
+        lip_color=_rgb((0.8, 0.18 + 0.16 * rng.random(), 0.2 + 0.2 * rng.random())),
+        lipstick=_number(rng.uniform(0.15, 1.0) * (1 - male) + 0.03),
+        brow_color=_rgb(brow_rgb),
+        brow_thickness=_number(rng.uniform(0.55, 1.0) * (0.55 + 0.5 * male)),
+        brow_height=_number(rng.normal(0, 0.012)),
+        brow_arch=_number(rng.uniform(-0.2, 1)),
+        beard=_number(rng.uniform(0.15, 1.0) if male > 0.6 and rng.random() < 0.5 else 0.0),
+        freckles=_number(rng.random() ** 2 if tone < 1.6 and rng.random() < 0.4 else 0.0),
+        hairline=_number(rng.normal(0, 0.05)),
+        peak=_number(rng.normal(0, 0.04)),
+    )
+
+
+def _hsv(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Rgb:
+    """A random colour within saturation and (display) value ranges, as linear RGB."""
+    display = colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
+    return _rgb(np.array(display) ** 2.2)
+
+
+def sample_scene(seed: int) -> SceneSpec:
+    """Pose, expression, light, background and clothes at random."""
+    rng = _rng("scene", seed)
+    smile = float(np.clip(rng.normal(0.45, 0.35), 0, 1))
+    background = _hsv(rng, (0.05, 0.45), (0.25, 0.8))
+    partner = _hsv(rng, (0.05, 0.45), (0.2, 0.85))
+    return SceneSpec(
+        seed=seed,
+        yaw=_number(np.clip(rng.normal(0, 0.16), -0.35, 0.35)),
+        pitch=_number(0.11 + np.clip(rng.normal(0, 0.06), -0.13, 0.13)),
+        roll=_number(np.clip(rng.normal(0, 0.03), -0.08, 0.08)),
+        smile=_number(smile),
+        mouth_open=_number(rng.uniform(0.1, 0.5) * smile if rng.random() < 0.35 else 0.0),
+        brows_up=_number(np.clip(rng.normal(0.15, 0.25), -0.2, 0.8)),
+        eyes_closed=_number(np.clip(rng.normal(0.0, 0.05), 0, 0.12)),
+        light_azimuth=_number(rng.uniform(-1.1, 1.1)),
+        light_elevation=_number(rng.uniform(0.25, 0.9)),
+        light_strength=_number(rng.uniform(1.7, 2.4)),
+        light_warmth=_number(np.clip(rng.normal(0, 0.05), -0.12, 0.12)),
+        fill=_number(rng.uniform(0.2, 0.45)),
+        rim=_number(rng.uniform(0.15, 0.5)),
+        ambient=_number(rng.uniform(0.38, 0.62)),
+        background=BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))],
+        background_colors=(background, partner),
+        clothes=CLOTHES[int(rng.integers(len(CLOTHES)))],
+        clothes_color=_hsv(rng, (0.0, 0.6), (0.12, 0.85)),
+        neckline=_number(rng.uniform(0, 1)),
+    )
+
+
+def sample_hair(style: str, seed: int) -> HairSpec:
+    """A variation of a named hairstyle."""
+    if style not in STYLE_NAMES:
+        raise HairclipError(f"Unknown hairstyle {style!r}: choose one of {', '.join(STYLE_NAMES)}.")
+    rng = _rng("hair", style, seed)
+    length, volume, parting, curl, fringe = (_number(value) for value in rng.uniform(-1, 1, 5))
+    return HairSpec(style=style, length=length, volume=volume, parting=parting, curl=curl, fringe=fringe)
+
+
+def sample_color(name: str, seed: int) -> HairColor:
+    """A shade of a named hair colour."""
+    if name not in COLORS:
+        raise HairclipError(f"Unknown hair colour {name!r}: choose one of {', '.join(COLOR_NAMES)}.")
+    rng = _rng("color", name, seed)
+    base, (hue_jitter, saturation_jitter, stops) = COLORS[name]
+    hue, saturation, value = colorsys.rgb_to_hsv(*base)
+    hue = (hue + rng.uniform(-hue_jitter, hue_jitter)) % 1
+    saturation = float(np.clip(saturation * (1 + rng.uniform(-saturation_jitter, saturation_jitter)), 0, 1))
+    value = min(value * 2 ** rng.uniform(-stops, stops), 0.95)
+    return HairColor(name=name, rgb=_rgb(colorsys.hsv_to_rgb(hue, saturation, value)))
+
+
+def sample_portrait(seed: int) -> PortraitSpec:
+    """A whole portrait: person, scene, style (uniform) and colour (uniform)."""
+    rng = _rng("portrait", seed)
+    style = STYLE_NAMES[int(rng.integers(len(STYLE_NAMES)))]
+    color = COLOR_NAMES[int(rng.integers(len(COLOR_NAMES)))]
+    return PortraitSpec(
+        identity=sample_identity(stable_seed("portrait", "identity", seed)),
+        scene=sample_scene(stable_seed("portrait", "scene", seed)),
+        hair=sample_hair(style, stable_seed("portrait", "hair", seed)),
+        color=sample_color(color, stable_seed("portrait", "color", seed)),
+        seed=seed,
+    )

@@ -1,0 +1,85 @@
+"""Train the small networks of the portraits world from rendered portraits.
+
+    python scripts/render_portraits.py --quads --split train --count 1500 --size 128 --out runs/quads
+    python scripts/train_portrait_networks.py --quads runs/quads --out runs/networks [--only parser judge ...]
+
+Every network resumes from its checkpoint in --out; finished ones are written to --install as float16 safetensors.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hairclip.color import save_named_colors
+from hairclip.errors import HairclipError
+from hairclip.portraits.fit.clip import fit_clip
+from hairclip.portraits.fit.data import Quads, load_quads
+from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
+from hairclip.portraits.fit.identity import fit_identity
+from hairclip.portraits.fit.judge import fit_judge
+from hairclip.portraits.fit.latents import color_references, encode_all, fit_mapping
+from hairclip.portraits.fit.parser import fit_parser
+from hairclip.pretrained import save_latents, save_network
+
+RECOGNISERS = {"parser": fit_parser, "judge": fit_judge, "identity": fit_identity, "clip": fit_clip}
+NETWORKS = (*RECOGNISERS, "generator")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quads", type=Path, required=True, help="folder of rendered training quads")
+    parser.add_argument("--out", type=Path, default=Path("runs/networks"), help="folder of the checkpoints")
+    parser.add_argument("--install", type=Path, default=Path("data/portraits"), help="folder of the finished weights")
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--steps", type=int, help="steps of each recogniser (default: its recipe's)")
+    parser.add_argument("--latents", type=int, default=1200, help="training latents to ship")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="processor threads")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    quads = load_quads(options.quads)
+    options.install.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        if name == "generator":
+            train_generator(quads, options.out, options.install, device, count=options.latents)
+        else:
+            arguments = {} if options.steps is None else {"steps": options.steps}
+            network = RECOGNISERS[name](quads, options.out, device, **arguments)
+            save_network(options.install / f"{name}.safetensors", name, network, half=True)
+
+
+def train_generator(quads: Quads, folder: Path, install: Path, device: torch.device, *, count: int) -> None:
+    """Generator and encoder, then what follows from them: mapping network, average latent, latents, colours."""
+    pair = GeneratorFit(quads, GeneratorRecipe(size=quads.size), folder, device).fit()
+    encoder, generator = pair.encoder, pair.generator
+    codes = encode_all(encoder, quads, device)
+    fit_mapping(generator.mapping.cpu().requires_grad_(True), codes[:, 0], generator.z_dim, folder)
+    generator.latent_avg = generator.mean_latent(generator=torch.Generator().manual_seed(0))
+    save_network(install / "generator.safetensors", "generator", generator, half=True)
+    save_network(install / "encoder.safetensors", "encoder", encoder, half=True)
+    save_named_colors(color_references(quads, device), install / "colors.json")
+
+    # One portrait of each quad, then of the next corner, until there are enough.
+    chosen = (np.arange(4)[:, None] + np.arange(len(quads))[None] * 4).reshape(-1)[:count]
+    portraits = [p for quad in quads.metadata for row in quad for p in row]
+    labels = {
+        "hairstyle": [portraits[i]["hair"]["style"] for i in chosen],
+        "color": [portraits[i]["color"]["name"] for i in chosen],
+        "split": ["train"] * (len(chosen) - len(chosen) // 12) + ["val"] * (len(chosen) // 12),
+    }
+    save_latents(install / "latents.safetensors", codes[torch.from_numpy(chosen)], labels, half=True)
+    print(json.dumps({"latents": len(chosen), "styles": sorted(set(labels["hairstyle"]))}))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HairclipError as error:
+        print(f"hairclip: error: {error}", file=sys.stderr)
+        sys.exit(2)
