@@ -29,6 +29,7 @@ from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairMapper
+from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.weight_files import (
     as_float32,
@@ -56,6 +57,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
     "BiSeNet": BiSeNet,
     "identity": IdentityEncoder,
     "encoder": E4EEncoder,
+    "PcaEncoder": PcaEncoder,
     "mapper": HairMapper,
     "judge": HairstyleClassifier,
 }
@@ -150,7 +152,7 @@ def load_identity(name_or_path: Source, device: Device = "cpu") -> IdentityEncod
     return _load(name_or_path, "identity", device)
 
 
-def load_encoder(name_or_path: Source, device: Device = "cpu") -> E4EEncoder:
+def load_encoder(name_or_path: Source, device: Device = "cpu") -> E4EEncoder | PcaEncoder:
     """An encoder from aligned faces to W+."""
     return _load(name_or_path, "encoder", device)
 
@@ -326,7 +328,7 @@ class Bundle:
         return load_identity(self._source("identity"), self.device)
 
     @cached_property
-    def encoder(self) -> E4EEncoder:
+    def encoder(self) -> E4EEncoder | PcaEncoder:
         return load_encoder(self._source("encoder"), self.device)
 
     @cached_property

@@ -63,7 +63,7 @@ def train_generator(quads: Quads, folder: Path, install: Path, device: torch.dev
     generator.latent_avg = generator.mean_latent(generator=torch.Generator().manual_seed(0))
     save_network(install / "generator.safetensors", "generator", generator, half=True)
     save_network(install / "encoder.safetensors", "encoder", encoder, half=True)
-    save_named_colors(color_references(quads, device), install / "colors.json")
+    save_named_colors(color_references(quads, device), install / "hair_colors.json")
 
     # One portrait of each quad, then of the next corner, until there are enough.
     chosen = (np.arange(4)[:, None] + np.arange(len(quads))[None] * 4).reshape(-1)[:count]

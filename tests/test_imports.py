@@ -15,7 +15,7 @@ LAYERS = [
     ("color", "prompts", "nvidia_pickle", "weight_files"),
     ("networks", "checkpoint_keys"),
     ("pretrained",),
-    ("condition", "align", "invert", "blend", "sheet", "losses", "portraits"),
+    ("condition", "align", "invert", "blend", "sheet", "edit_result", "losses", "portraits"),
     ("config",),
     ("training", "edit", "optimize", "evaluation"),
     ("__main__",),

@@ -128,7 +128,7 @@ def integrate(  # type: ignore[no-untyped-def]
 def gather(points: FloatArray, leader: Indices, style: Style) -> FloatArray:
     """Draw every strand (S, K, 3) towards the leader (S,) of its lock, more so towards the tip."""
     t = np.linspace(0, 1, points.shape[1], dtype=np.float32)[None, :, None]
-    amount = style.clump * smoothstep(0, 1, t * 1.2)
+    amount = style.clump * smoothstep(0.0, 1.0, t * 1.2)
     guide = points[leader]
     offset = points[:, :1] - guide[:, :1]
     kept = 1 - 0.75 * amount if style.clump < 0.96 else 1 - amount

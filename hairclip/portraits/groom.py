@@ -218,9 +218,8 @@ def _lengths_and_aims(
         length = length * (0.62 + 0.38 * smoothstep(0.35, 1.2, z) + 0.25 * smoothstep(0.2, -0.3, z))
     elif style.flow == "spikes":
         aim = normals + np.stack([x * 0.2, np.full_like(x, 0.45), 0.15 + 0 * x], 1)
-        length = (
-            length * (style.fade + (1 - style.fade) * smoothstep(7.3, 8.0, y)) * (1 - 0.25 * smoothstep(8.2, 8.5, y))
-        )
+        length = length * (style.fade + (1 - style.fade) * smoothstep(7.3, 8.0, y))
+        length = length * (1 - 0.25 * smoothstep(8.2, 8.5, y))
     elif style.flow == "up":
         length = length * (style.fade + (1 - style.fade) * smoothstep(7.4, 8.1, y))
     elif style.flow in ("sweep", "forward"):
@@ -229,7 +228,9 @@ def _lengths_and_aims(
             aim = np.where(top[:, None], aim, normals - np.array([0, 0.6, 0], np.float32))
     elif style.flow in ("bun", "ring"):
         return length, np.broadcast_to(BUN if style.flow == "bun" else NAPE, roots.shape).astype(np.float32)
-    return length, normalize(aim + jitter * (1 if style.flow not in ("mohawk", "box", "ball") else 0.8))
+    return length.astype(np.float32), normalize(
+        aim + jitter * (1 if style.flow not in ("mohawk", "box", "ball") else 0.8)
+    )
 
 
 def _to_ellipsoid(origin: FloatArray, direction: FloatArray) -> FloatArray:

@@ -7,7 +7,10 @@ serves any number of hair colours (`Buffers.compose`).
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +18,7 @@ import numpy.typing as npt
 from hairclip.errors import HairclipError
 
 try:
-    from numba import njit
+    import numba
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise HairclipError("Rendering portraits needs numba: run `pip install hairclip[portraits]`.") from error
 
@@ -24,6 +27,12 @@ IntArray = npt.NDArray[np.int32]
 ByteArray = npt.NDArray[np.uint8]
 
 FAR = np.float32(1e9)
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`numba.njit` of the bare function: numba cannot compile through the shape checks that tests wrap around it."""
+    return lambda function: numba.njit(**options)(inspect.unwrap(function))
+
 
 
 @dataclass

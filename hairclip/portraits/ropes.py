@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from hairclip.portraits.flow import SKULL_CENTER
 from hairclip.portraits.raster import FloatArray, IntArray
@@ -11,6 +12,7 @@ from hairclip.portraits.skull import Skull
 from hairclip.portraits.spec import HairSpec
 from hairclip.portraits.styles import Style
 
+Floats = npt.NDArray[np.floating]
 # Points (S, K, 3), number of points (S,), tone (S,) and rank of the layer (S,) of strands.
 Grown = tuple[FloatArray, IntArray, FloatArray, FloatArray]
 
@@ -18,7 +20,12 @@ BUN = np.array([0.0, 8.46, 0.22], np.float32)  # where hair is drawn to under a 
 CORNROWS = 15
 
 
-def resample(paths: FloatArray, points: int) -> FloatArray:
+def _unit(vectors: Floats) -> FloatArray:
+    """Unit vectors along the last axis."""
+    return normalize(vectors.astype(np.float32))
+
+
+def resample(paths: Floats, points: int) -> FloatArray:
     """Paths (P, K, 3) with equally many points, (P, points, 3), linear in their parameter."""
     position = np.linspace(0, paths.shape[1] - 1, points)
     low = np.minimum(position.astype(int), paths.shape[1] - 2)
@@ -26,18 +33,18 @@ def resample(paths: FloatArray, points: int) -> FloatArray:
     return (paths[:, low] * (1 - share) + paths[:, low + 1] * share).astype(np.float32)
 
 
-def frames(paths: FloatArray, outward: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def frames(paths: Floats, outward: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Per point of paths (P, K, 3): sideways and outward unit vectors (P, K, 3), and arc length (P, K)."""
-    tangent = normalize(np.gradient(paths, axis=1))
-    sideways = normalize(np.cross(tangent, outward))
-    lift = normalize(np.cross(sideways, tangent))
+    tangent = _unit(np.gradient(paths, axis=1))
+    sideways = _unit(np.cross(tangent, outward))
+    lift = _unit(np.cross(sideways, tangent))
     steps = np.linalg.norm(np.diff(paths, axis=1), axis=2)
     arc = np.concatenate([np.zeros((len(paths), 1)), np.cumsum(steps, 1)], 1)
     return sideways, lift, arc.astype(np.float32)
 
 
 def twist(
-    paths: FloatArray, outward: FloatArray, radius: FloatArray, per_path: int, pitch: float, rng: np.random.Generator
+    paths: Floats, outward: Floats, radius: Floats, per_path: int, pitch: float, rng: np.random.Generator
 ) -> FloatArray:
     """Ropes: `per_path` strands around each path (P, K, 3), turning `pitch` radians per unit.
 
@@ -46,14 +53,12 @@ def twist(
     sideways, lift, arc = frames(paths, outward)
     angle = rng.random((len(paths), per_path, 1)) * 2 * np.pi + arc[:, None] * pitch
     depth = np.sqrt(rng.uniform(0.45, 1.0, (len(paths), per_path, 1))) * radius[:, None]
-    offset = (np.cos(angle)[..., None] * sideways[:, None] + np.sin(angle)[..., None] * lift[:, None]) * depth[
-        ..., None
-    ]
-    return (paths[:, None] + offset).reshape(-1, *paths.shape[1:]).astype(np.float32)
+    circle = np.cos(angle)[..., None] * sideways[:, None] + np.sin(angle)[..., None] * lift[:, None]
+    return (paths[:, None] + circle * depth[..., None]).reshape(-1, *paths.shape[1:]).astype(np.float32)
 
 
 def plait(
-    paths: FloatArray, outward: FloatArray, radius: FloatArray, per_path: int, pitch: float, rng: np.random.Generator
+    paths: Floats, outward: Floats, radius: Floats, per_path: int, pitch: float, rng: np.random.Generator
 ) -> FloatArray:
     """Three-strand plaits along paths (P, K, 3): three bundles weave in a figure of eight, `pitch` radians per unit.
 
@@ -74,8 +79,8 @@ def plait(
 
 def ball(center: FloatArray, radius: float, strands: int, points: int, rng: np.random.Generator) -> FloatArray:
     """Strands (strands, points, 3) wound around a ball, mostly about a tilted vertical axis."""
-    axis = normalize(rng.normal(size=(strands, 3)) * 0.35 + np.array([0, 0.6, -0.5]))
-    first = normalize(np.cross(axis, normalize(rng.normal(size=(strands, 3)))))  # type: ignore[arg-type]
+    axis = _unit(rng.normal(size=(strands, 3)) * 0.35 + np.array([0, 0.6, -0.5]))
+    first = _unit(np.cross(axis, _unit(rng.normal(size=(strands, 3)))))
     second = np.cross(axis, first)
     height = rng.uniform(-1, 1, (strands, 1, 1))
     angle = rng.random((strands, 1)) * 2 * np.pi + np.linspace(0, 2.0, points)
@@ -122,7 +127,7 @@ def _cornrows(style: Style, skull: Skull, rng: np.random.Generator) -> FloatArra
         begin = 0.74 + 0.10 * (1 - np.cos(angle)) - 0.25 * abs(angle / 1.28) ** 3
         theta = begin + (3.25 - begin) * over
         around = np.full_like(theta, np.sin(angle)), np.cos(angle) * np.sin(theta), np.cos(angle) * np.cos(theta)
-        paths[i] = skull.surface(np.stack(around, 1).astype(np.float32), 0.03 * smoothstep(0, 0.06, begun))
+        paths[i] = skull.surface(np.stack(around, 1).astype(np.float32), 0.03 * smoothstep(0.0, 0.06, begun))
     radius = np.full((CORNROWS, style.points), 0.064, np.float32) * (1 - 0.6 * smoothstep(0.1, 0.0, begun))
     return plait(paths, paths - SKULL_CENTER, radius.astype(np.float32), 330, 34.0, rng)
 

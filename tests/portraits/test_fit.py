@@ -10,7 +10,7 @@ from hairclip.networks.stylegan2 import MappingNetwork
 from hairclip.portraits.fit import clip as clip_recipe
 from hairclip.portraits.fit.data import Quads, augment, load_quads
 from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
-from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Mixture, draw_mixture
+from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Mixture, draw
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import color_references, energy_distance, fit_mapping
 from hairclip.portraits.fit.loop import run
@@ -39,18 +39,17 @@ def quads() -> Quads:
     )
 
 
-def test_mixture_takes_shape_and_color_where_it_should(quads):
-    chosen = np.array([0, 2, 5])
-    mixture = draw_mixture(quads, chosen, 0.5, np.random.default_rng(1))
-    target = np.arange(12)
-    shape, color = mixture.shape.numpy(), mixture.color.numpy()
-    np.testing.assert_array_equal(shape // 2, target // 2)  # same quad and head of hair, either colour
-    np.testing.assert_array_equal(color // 4, target // 4)  # same quad, either head
-    np.testing.assert_array_equal(color % 2, target % 2)  # in the wanted colour
-    lender = quads.styles[chosen].reshape(-1)[color]
-    borrowed = color != target
-    assert borrowed.any()
-    assert not (lender[borrowed & (color // 2 != target // 2)] == quads.style_names.index("bald")).any()
+def test_a_draw_asks_for_what_its_codes_hold(quads):
+    chosen = np.array([0, 2, 5, 1])
+    for seed in range(8):
+        drawn = draw(quads, chosen, 0.5, np.random.default_rng(seed))
+        shape, color = drawn.encoded[drawn.mixture.shape.numpy()], drawn.encoded[drawn.mixture.color.numpy()]
+        np.testing.assert_array_equal(shape // 2, drawn.targets // 2)  # same quad and head
+        np.testing.assert_array_equal(color // 4, drawn.targets // 4)  # same quad
+        np.testing.assert_array_equal(color % 2, drawn.targets % 2)  # in the wanted colour
+        other_head = color // 2 != drawn.targets // 2
+        assert other_head.any()
+        assert not (quads.styles.reshape(-1)[color[other_head]] == quads.style_names.index("bald")).any()
 
 
 def test_mixture_joins_codes_at_the_fine_layers():
@@ -117,7 +116,7 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         w_dim=8,
         channels={4: 8, 8: 8, 16: 8, 32: 8},
         critic_channels={4: 8, 8: 8, 16: 8, 32: 8},
-        encoder={"input_size": 32, "units": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "fpn_width": 8, "style_width": 8},
+        encoder={"components": 8, "component_size": 16, "input_size": 16, "widths": (8, 8), "neck": 4},
         quads_per_batch=2,
         half_steps=2,
         full_steps=2,
@@ -145,9 +144,9 @@ def test_mapping_learns_the_distribution(tmp_path):
     mapping = MappingNetwork(4, 4, 2)
     z = torch.randn(400, 4, generator=generator)
     before = energy_distance(mapping(z), w).item()
-    fit_mapping(mapping, w, 4, tmp_path, steps=60, batch=128)
+    fit_mapping(mapping, w, 4, tmp_path, steps=200, batch=128)
     after = energy_distance(mapping(z), w).item()
-    assert after < 0.1 * before
+    assert after < 0.2 * before
 
 
 def test_color_references_are_measured_in_the_hair(quads):

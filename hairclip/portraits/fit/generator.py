@@ -1,9 +1,9 @@
 """Recipe of the generator and its encoder: rendered quads teach W+ what HairCLIP relies on.
 
-The encoder gives every portrait a W+ code. Each image of a quad is asked for again from a *mixture* of codes: the coarse
-and medium ones of the same head in either hair colour, the fine ones of either head in the wanted colour. So coarse and
-medium layers must hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the renderer knows the
-answer. A share of the batch replaces W+ by the encoder's first code in all layers, which makes W a space of portraits too.
+The encoder gives two portraits of a quad a W+ code each: head a in one hair colour, head b in the other. Asked for is a
+head in the other's colour, from a *mixture* of codes: coarse and medium ones of the head, fine ones of the colour. So coarse
+and medium layers must hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the renderer knows
+the answer. A share of the batch replaces W+ by the encoder's first code in all layers, which makes W a space of portraits too.
 
 Three stages: half resolution (pixels four times cheaper), full resolution, full resolution with a discriminator.
 """
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hairclip.images import Images, WPlus
-from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.fit.data import Quads, images_at, pick
 from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
@@ -36,53 +36,45 @@ class GeneratorRecipe:
     size: int = 128
     w_dim: int = 128
     channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 128, 32: 96, 64: 64, 128: 32})
-    encoder: dict[str, object] = field(
-        default_factory=lambda: {
-            "input_size": 64,  # strands are the generator's business: the encoder sees form and colour
-            "units": (1, 2, 2, 2),
-            "widths": (32, 64, 128, 128),
-            "fpn_width": 96,
-            "style_width": 80,
-        }
-    )
+    encoder: dict[str, object] = field(default_factory=dict)
+    component_images: int = 4000
     critic_channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16})
-    quads_per_batch: int = 4
-    half_steps: int = 1000
-    full_steps: int = 1500
-    adversarial_steps: int = 450
+    quads_per_batch: int = 8
+    half_steps: int = 1300
+    full_steps: int = 1100
+    adversarial_steps: int = 300
     share_w: float = 0.25
-    rate: float = 2e-3
-    generator_rate: float = 1e-2  # its weights are stored with unit variance: a step moves them little
+    rate: float = 7e-4
+    generator_rate: float = 1.5e-2  # its weights are stored with unit variance: a step moves them little
     adversarial_rate: float = 1e-3
     discriminator_rate: float = 1e-3
     adversarial_weight: float = 0.02
     matching_weight: float = 1.0
     penalty_weight: float = 5.0
     penalty_every: int = 16
-    ema: float = 0.998
+    ema: float = 0.99
 
 
 class Pair(nn.Module):
     """Encoder and generator, trained together."""
 
-    def __init__(self, encoder: E4EEncoder, generator: Generator) -> None:
+    def __init__(self, encoder: PcaEncoder, generator: Generator) -> None:
         super().__init__()
         self.encoder, self.generator = encoder, generator
 
-    def forward(self, images: Images, mixture: "Mixture") -> Float[Tensor, "batch 3 size size"]:
+    def forward(self, images: Images, mixture: "Mixture") -> Float[Tensor, "targets 3 size size"]:
         """Images of the encoder's size to images of the generator's, from mixed codes."""
-        codes = mixture.apply(self.encoder(images)[:, : self.generator.n_latent])
-        return self.generator(codes)
+        return self.generator(mixture.apply(self.encoder(images))[:, : self.generator.n_latent])
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which image of the batch each target takes its codes from.
+    """Which encoded image each target takes its codes from.
 
     Attributes:
-        shape: ``(B,)`` source of the coarse and medium codes.
-        color: ``(B,)`` source of the fine codes.
-        single: ``(B,)`` True where all layers take the first code (W instead of W+).
+        shape: ``(T,)`` source of the coarse and medium codes.
+        color: ``(T,)`` source of the fine codes.
+        single: ``(B,)`` True where an encoded image is read as one code for all layers (W instead of W+).
     """
 
     shape: Tensor
@@ -95,22 +87,36 @@ class Mixture:
         return torch.cat([codes[self.shape, :fine], codes[self.color, fine:]], dim=1)
 
 
-def draw_mixture(quads: Quads, chosen: np.ndarray, share_w: float, rng: np.random.Generator) -> Mixture:
-    """For a batch of whole quads ``chosen`` (Q,): image order is quad, geometry, colour."""
+@dataclass(frozen=True)
+class Draw:
+    """What one step looks at: portraits to encode and portraits to make, by flat index, and how codes are mixed."""
+
+    encoded: np.ndarray
+    targets: np.ndarray
+    mixture: Mixture
+
+
+def draw(quads: Quads, chosen: np.ndarray, share_w: float, rng: np.random.Generator) -> Draw:
+    """Two portraits of every chosen quad are encoded: head a in one colour, head b in the other.
+
+    Asked for are head a or b in the other's colour, and one of the two as it is. A bald head lends no colour.
+    """
     count = len(chosen)
-    quad, geometry, color = np.meshgrid(np.arange(count), [0, 1], [0, 1], indexing="ij")
-    other_color = rng.integers(0, 2, quad.shape)
-    other_geometry = rng.integers(0, 2, quad.shape)
+    color = rng.integers(0, 2, count)
+    encoded = np.stack([chosen * 4 + color, chosen * 4 + 2 + (1 - color)], 1)
+    first = np.arange(count) * 2  # position of head a among the encoded
     bald = quads.style_names.index("bald") if "bald" in quads.style_names else -1
-    lends_color = (quads.styles[chosen] != bald)[quad, other_geometry, color]
-    other_geometry = np.where(lends_color, other_geometry, geometry)
+    swapped, kept = rng.integers(0, 2, count), rng.integers(0, 2, count)
+    lends = quads.styles[chosen, 1 - swapped, 0] != bald
+    lender = np.where(lends, 1 - swapped, swapped)
+    swap_color = np.where(lender == 0, color, 1 - color)
+    targets = np.stack([chosen * 4 + swapped * 2 + swap_color, np.where(kept == 0, encoded[:, 0], encoded[:, 1])], 1)
+    shape = np.stack([first + swapped, first + kept], 1)
+    source = np.stack([first + lender, first + kept], 1)
     # W or W+ is drawn for the whole quad: a code is read as one or the other, never half and half.
-    single = np.repeat(rng.random(count) < share_w, 4)
-    return Mixture(
-        shape=torch.from_numpy((quad * 4 + geometry * 2 + other_color).reshape(-1)),
-        color=torch.from_numpy((quad * 4 + other_geometry * 2 + color).reshape(-1)),
-        single=torch.from_numpy(single),
-    )
+    single = np.repeat(rng.random(count) < share_w, 2)
+    mixture = Mixture(*(torch.from_numpy(part.reshape(-1)) for part in (shape, source, single)))
+    return Draw(encoded.reshape(-1), targets.reshape(-1), mixture)
 
 
 def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch 1 height width"]) -> Tensor:
@@ -135,7 +141,9 @@ class GeneratorFit:
         self.quads, self.recipe, self.folder, self.device = quads, recipe, folder, device
         torch.manual_seed(0)  # initial weights
         n_latent = 2 * (recipe.size.bit_length() - 1) - 2
-        encoder = E4EEncoder(n_latent=n_latent, w_dim=recipe.w_dim, **recipe.encoder)  # type: ignore[arg-type]
+        encoder = PcaEncoder(n_latent=n_latent, w_dim=recipe.w_dim, **recipe.encoder)  # type: ignore[arg-type]
+        sample = np.random.default_rng(0).permutation(len(quads) * 4)[: recipe.component_images]
+        encoder.fit_components(images_at(quads, sample, torch.device("cpu")))
         self.pair = Pair(encoder, self._generator(recipe.size)).to(device, memory_format=torch.channels_last)
         self.mean = copy.deepcopy(self.pair).requires_grad_(False)
 
@@ -157,29 +165,30 @@ class GeneratorFit:
         self._adversarial("generator", recipe.adversarial_steps)
         return self.mean.eval()
 
-    def _batch(self, rng: np.random.Generator) -> tuple[Images, Tensor, Mixture]:
+    def _batch(self, rng: np.random.Generator) -> tuple[Images, Images, Tensor, Mixture]:
+        """Images to encode, images to make with the weight of each pixel, and how codes are mixed."""
         chosen = rng.choice(len(self.quads), self.recipe.quads_per_batch, replace=False)
-        index = (chosen[:, None] * 4 + np.arange(4)).reshape(-1)
-        images = images_at(self.quads, index, self.device).contiguous(memory_format=torch.channels_last)
-        weight = region_weight(pick(self.quads.labels, index)).to(self.device)
+        drawn = draw(self.quads, chosen, self.recipe.share_w, rng)
+        images, real = (images_at(self.quads, index, self.device) for index in (drawn.encoded, drawn.targets))
+        weight = region_weight(pick(self.quads.labels, drawn.targets)).to(self.device)
         if rng.random() < 0.5:
-            images, weight = images.flip(3), weight.flip(3)
-        return images, weight, draw_mixture(self.quads, chosen, self.recipe.share_w, rng)
+            images, real, weight = (x.flip(3) for x in (images, real, weight))
+        return images, real.contiguous(memory_format=torch.channels_last), weight, drawn.mixture
 
     def _reconstruct(self, name: str, steps: int) -> None:
         recipe, size = self.recipe, self.pair.generator.size
         rates = {"encoder": recipe.rate, "generator": recipe.generator_rate}
         groups = [{"params": list(getattr(self.pair, part).parameters()), "lr": rate} for part, rate in rates.items()]
-        optimizer = torch.optim.Adam(groups, betas=(0.5, 0.99))
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
-            images, weight, mixture = self._batch(rng)
+            images, real, weight, mixture = self._batch(rng)
             for group, rate in zip(optimizer.param_groups, rates.values(), strict=True):
                 group["lr"] = rate * cosine(index, steps, floor=0.3)
             with autocast(self.device):
                 made = self.pair(images, mixture).float()
-            factor = images.shape[-1] // size
-            real, weight = F.avg_pool2d(images, factor), F.avg_pool2d(weight, factor)
+            factor = real.shape[-1] // size
+            real, weight = F.avg_pool2d(real, factor), F.avg_pool2d(weight, factor)
             loss = reconstruction_loss(made, real, weight)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -197,34 +206,34 @@ class GeneratorFit:
         critic_optimizer = torch.optim.Adam(critic.parameters(), lr=recipe.discriminator_rate, betas=(0.0, 0.99))
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
-            images, weight, mixture = self._batch(rng)
+            images, real, weight, mixture = self._batch(rng)
             optimizer.param_groups[0]["lr"] = recipe.adversarial_rate * cosine(index, steps)
             with autocast(self.device):
                 made = self.pair(images, mixture).float()
                 critic.requires_grad_(False)
                 fake_logits, fake_features = critic(made)
                 with torch.no_grad():
-                    _, real_features = critic(images)
+                    _, real_features = critic(real)
             pairs = zip(fake_features, real_features, strict=True)
             matching = torch.stack([F.l1_loss(f.float(), r.float()) for f, r in pairs]).sum()
-            loss = reconstruction_loss(made, images, weight) + recipe.matching_weight * matching
+            loss = reconstruction_loss(made, real, weight) + recipe.matching_weight * matching
             loss = loss + recipe.adversarial_weight * F.softplus(-fake_logits).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             critic.requires_grad_(True)
             with autocast(self.device):
-                logits, _ = critic(torch.cat([made.detach(), images]))
-            fake, real = logits.chunk(2)
-            critic_loss = F.softplus(fake).mean() + F.softplus(-real).mean()
+                logits, _ = critic(torch.cat([made.detach(), real]))
+            fake_logits, real_logits = logits.chunk(2)
+            critic_loss = F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
             if index % recipe.penalty_every == 0:
-                penalty = gradient_penalty(critic, images[: len(images) // 2])
+                penalty = gradient_penalty(critic, real[: len(real) // 2])
                 critic_loss = critic_loss + recipe.penalty_weight / 2 * recipe.penalty_every * penalty
             critic_optimizer.zero_grad(set_to_none=True)
             critic_loss.backward()
             critic_optimizer.step()
             self._average(index + 1000)
-            return {"psnr": _psnr(made, images), "match": float(matching.detach()), "fake": fake.mean().item(), "real": real.mean().item()}
+            return {"psnr": _psnr(made, real), "match": float(matching.detach()), "fake": fake_logits.mean().item(), "real": real_logits.mean().item()}
 
         parts = {"pair": self.pair, "mean": self.mean, "critic": critic}
         state = {**parts, "optimizer": optimizer, "critic_optimizer": critic_optimizer}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hairclip.color import mean_lab
 from hairclip.images import Latents, WPlus
-from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.face_parser import HAIR
 from hairclip.networks.stylegan2 import MappingNetwork
 from hairclip.portraits.captions import BALD
@@ -18,7 +18,7 @@ from hairclip.portraits.fit.loop import StepLog, cosine, run
 
 
 @torch.no_grad()
-def encode_all(encoder: E4EEncoder, quads: Quads, device: torch.device, *, batch: int = 64) -> WPlus:
+def encode_all(encoder: PcaEncoder, quads: Quads, device: torch.device, *, batch: int = 64) -> WPlus:
     """Codes of every portrait, in flat order."""
     chunks = np.array_split(np.arange(len(quads) * 4), max(1, len(quads) * 4 // batch))
     return torch.cat([encoder(images_at(quads, chunk, device)).cpu() for chunk in chunks])

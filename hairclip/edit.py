@@ -1,0 +1,324 @@
+"""Edit the hair of a portrait: align, invert, condition, map (or optimise), synthesize, blend.
+
+```python
+from hairclip import HairEditor
+
+editor = HairEditor.from_bundle("portraits")
+editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
+```
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from hairclip.blend import alpha_from_masks, composite, harmonize
+from hairclip.condition import ConditionEncoder, EditBatch
+from hairclip.edit_result import EditResult, Prepared, compare
+from hairclip.errors import HairclipError
+from hairclip.images import ImageSource, load_image, resize_area
+from hairclip.invert import invert
+from hairclip.losses.total import HairEditLoss
+from hairclip.optimize import optimize_codes
+from hairclip.pretrained import load_bundle, load_mapper
+from hairclip.sheet import captioned_sheet
+
+__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "compare"]
+
+Method: TypeAlias = Literal["mapper", "optimize"]
+Wish: TypeAlias = ImageSource | None
+
+
+# A `hairclip.pretrained.Bundle`, or any object with attributes of its names: generator, clip, parser, encoder; identity
+# for `method="optimize"`; mapper for `method="mapper"`. Each is read when first needed: a bundle loads no more.
+Networks: TypeAlias = Any
+
+
+class HairEditor:
+    """Edits the hair of pictures with one set of networks.
+
+    Args:
+        networks: a bundle, or any object with its attributes, all on one device and in eval mode.
+        mapper: used instead of `networks.mapper`.
+        groups: first medium and first fine layer, for `method="optimize"`.
+        loss: what `method="optimize"` descends on; None takes HairCLIP's weights and pixels as CLIP was trained with.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        mapper: nn.Module | None = None,
+        groups: tuple[int, int] = (4, 8),
+        loss: HairEditLoss | None = None,
+    ) -> None:
+        self.networks = networks
+        self.groups = groups
+        self._mapper = mapper
+        self._conditions: ConditionEncoder | None = None
+        self._loss = loss
+
+    @classmethod
+    def from_bundle(
+        cls,
+        name: str = "portraits",
+        *,
+        device: str | torch.device | None = None,
+        mapper: str | Path | nn.Module | None = None,
+    ) -> "HairEditor":
+        """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
+        device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+        if isinstance(mapper, (str, Path)):
+            mapper = load_mapper(mapper)
+        return cls(load_bundle(name, device), mapper=None if mapper is None else mapper.to(device).eval())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.networks.generator.parameters()).device
+
+    @property
+    def mapper(self) -> nn.Module:
+        """The trained mapper, loaded when first needed."""
+        return self.networks.mapper if self._mapper is None else self._mapper
+
+    @property
+    def conditions(self) -> ConditionEncoder:
+        """Texts and reference pictures to conditions."""
+        if self._conditions is None:
+            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser)
+        return self._conditions
+
+    @property
+    def loss(self) -> HairEditLoss:
+        """What `method="optimize"` descends on."""
+        if self._loss is None:
+            networks = self.networks
+            self._loss = HairEditLoss(networks.clip, networks.parser, networks.identity, text_pixels="normalized")
+        return self._loss
+
+    # ------------------------------------------------------------------ the three steps of an edit
+
+    @torch.no_grad()
+    def prepare(self, images: Sequence[ImageSource], *, refine: int = 0, progress: bool = False) -> Prepared:
+        """Load, align, invert and parse pictures of any size; `refine` steps of descent follow the encoder's pass."""
+        networks = self.networks
+        size = networks.generator.size
+        aligned = torch.cat([resize_area(load_image(image), size) for image in images]).to(self.device)
+        inversion = invert(aligned, networks.encoder, networks.generator, steps=refine, progress=progress)
+        return Prepared(aligned, inversion, networks.parser.hair_mask(aligned))
+
+    @torch.no_grad()
+    def edited_codes(
+        self,
+        prepared: Prepared,
+        batch: EditBatch,
+        *,
+        strength: float = 1.0,
+        method: Method = "mapper",
+        seed: int = 0,
+        steps: int = 100,
+        lr: float = 0.1,
+        progress: bool = False,
+    ) -> Tensor:
+        """W+ codes after the edit, (B, n_latent, w_dim). A sample that asks for nothing keeps its codes."""
+        w_plus, condition = prepared.inversion.w_plus, batch.condition
+        if method == "mapper":
+            moved = w_plus + self.mapper(w_plus, condition)
+        elif method == "optimize":
+            moved = optimize_codes(
+                w_plus,
+                self.networks.generator,
+                self.loss,
+                self.loss.source_features(prepared.inversion.images),
+                batch,
+                steps=steps,
+                lr=lr,
+                seed=seed,
+                groups=self.groups,
+                progress=progress,
+            )
+        else:
+            raise HairclipError(f"there is no editing method '{method}': choose mapper or optimize.")
+        asked = (condition.has_hairstyle | condition.has_color)[:, None, None]
+        return torch.where(asked, w_plus + strength * (moved - w_plus), w_plus)
+
+    @torch.no_grad()
+    def render(
+        self, prepared: Prepared, codes: Tensor, *, blend: bool = True, feather: int | None = None
+    ) -> list[EditResult]:
+        """Synthesize codes and blend them into the pictures they came from."""
+        synthesized = self.networks.generator(codes, noise="const")
+        mask = self.networks.parser.hair_mask(synthesized)
+        source_mask = prepared.hair_mask
+        if blend:
+            alpha = alpha_from_masks(source_mask, mask, feather)
+            matched = harmonize(prepared.aligned, synthesized, source_mask, mask)
+            image = composite(prepared.aligned, matched.clamp(-1, 1), alpha)
+        else:
+            alpha, image = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+        results = []
+        for i in range(len(prepared)):
+            one = slice(i, i + 1)
+            results.append(
+                EditResult(
+                    image=image[one],
+                    aligned=prepared.aligned[one],
+                    inversion=prepared.inversion.images[one],
+                    synthesized=synthesized[one],
+                    mask=mask[one],
+                    source_mask=source_mask[one],
+                    alpha=alpha[one],
+                    w_plus=prepared.inversion.w_plus[one],
+                    edited_w_plus=codes[one],
+                    inversion_psnr=float(prepared.inversion.psnr[i]),
+                    hairstyle=None,
+                    color=None,
+                )
+            )
+        return results
+
+    # ------------------------------------------------------------------ what people call
+
+    def edit(self, image: ImageSource, hairstyle: Wish = None, color: Wish = None, **options: Any) -> EditResult:
+        """Edit one picture.
+
+        Args:
+            image: the portrait: a path, PIL image, uint8 array (H, W, 3) or tensor in [-1, 1], already cropped to
+                the face.
+            hairstyle: a text ("bob cut"), a picture whose hairstyle to take, or None to keep it.
+            color: a text ("red"), a picture whose hair colour to take, or None.
+            options: as of `edit_batch`.
+        """
+        return self.edit_batch([image], [hairstyle], [color], **options)[0]
+
+    def edit_batch(
+        self,
+        images: Sequence[ImageSource],
+        hairstyles: Sequence[Wish] | None = None,
+        colors: Sequence[Wish] | None = None,
+        *,
+        strength: float = 1.0,
+        seed: int = 0,
+        method: Method = "mapper",
+        blend: bool = True,
+        feather: int | None = None,
+        refine: int = 0,
+        steps: int = 100,
+        lr: float = 0.1,
+        batch_size: int = 16,
+        progress: bool = False,
+    ) -> list[EditResult]:
+        """Edit many pictures; each may ask for another thing, by text or by reference.
+
+        Args:
+            images: portraits, see `edit`.
+            hairstyles: one text, picture or None per portrait; None for none at all.
+            colors: likewise.
+            strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
+            seed: of the random offsets of `method="optimize"`.
+            method: "mapper" (one pass of the trained network) or "optimize" (descent on the code, needs no mapper).
+            blend: keep the photo outside the hair; False returns the generator's picture.
+            feather: width of the seam in pixels, None for 1/40 of the height.
+            refine: steps of latent refinement after the encoder.
+            steps: steps of `method="optimize"`.
+            lr: its learning rate.
+            batch_size: how many pictures go through the networks together.
+            progress: show progress bars where something takes long.
+        """
+        hairstyles = [None] * len(images) if hairstyles is None else list(hairstyles)
+        colors = [None] * len(images) if colors is None else list(colors)
+        if not len(images) == len(hairstyles) == len(colors):
+            raise ValueError(
+                f"{len(images)} images, {len(hairstyles)} hairstyles and {len(colors)} colours do not pair up"
+            )
+        if not 0.0 <= strength <= 2.0:
+            raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
+        if not any(wish is not None for wish in (*hairstyles, *colors)):
+            raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
+        wishes = [(as_wish(style), as_wish(color)) for style, color in zip(hairstyles, colors, strict=True)]
+        results: list[EditResult] = []
+        for first in range(0, len(images), batch_size):
+            part = slice(first, first + batch_size)
+            prepared = self.prepare(images[part], refine=refine, progress=progress)
+            results += self.edit_prepared(
+                prepared,
+                wishes[part],
+                strength=strength,
+                seed=seed,
+                method=method,
+                blend=blend,
+                feather=feather,
+                steps=steps,
+                lr=lr,
+                progress=progress,
+            )
+        return results
+
+    def edit_prepared(
+        self,
+        prepared: Prepared,
+        wishes: Sequence[tuple[Any, Any]],
+        *,
+        blend: bool = True,
+        feather: int | None = None,
+        **options: Any,
+    ) -> list[EditResult]:
+        """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
+        styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
+        batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
+        results = self.render(prepared, self.edited_codes(prepared, batch, **options), blend=blend, feather=feather)
+        return [
+            replace(result, hairstyle=_told(style), color=_told(color))
+            for result, (style, color) in zip(results, wishes, strict=True)
+        ]
+
+    def grid(
+        self,
+        image: ImageSource,
+        styles: Sequence[Wish],
+        colors: Sequence[Wish],
+        *,
+        refine: int = 0,
+        tile: int = 160,
+        **options: Any,
+    ) -> Image.Image:
+        """Contact sheet of one person: a row per hairstyle, a column per colour; None leaves that part as it is."""
+        rows, columns = [as_wish(style) for style in styles] or [None], [as_wish(color) for color in colors] or [None]
+        prepared = self.prepare([image], refine=refine)
+        sheet: list[list[Tensor]] = []
+        for row in rows:
+            many = prepared[[0] * len(columns)]
+            results = self.edit_prepared(many, [(row, column) for column in columns], **options)
+            sheet.append([r.image if r.hairstyle or r.color else r.aligned for r in results])
+        return captioned_sheet(
+            sheet,
+            columns=[_told(column) or "own colour" for column in columns],
+            rows=[_told(row) or "own style" for row in rows],
+            tile=tile,
+        )
+
+
+def as_wish(wish: Wish) -> str | Tensor | None:
+    """What a person gives for a hairstyle or a colour, as a text, an image tensor (1, 3, H, W) or None.
+
+    A string that names an existing file, or that ends like one, is a picture; any other string is a text.
+    """
+    if wish is None:
+        return None
+    if isinstance(wish, str):
+        if not wish.strip():
+            raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
+        looks_like_file = Path(wish).suffix.lower() in Image.registered_extensions()
+        if not looks_like_file and not Path(wish).is_file():
+            return wish.strip()
+    return load_image(wish)
+
+
+def _told(wish: str | Tensor | None) -> str | None:
+    return "reference" if isinstance(wish, Tensor) else wish

@@ -1,0 +1,86 @@
+"""What an edit starts from and what it gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hairclip.images import save_image, to_pil
+from hairclip.invert import Inversion
+from hairclip.sheet import captioned_sheet
+
+__all__ = ["EditResult", "Prepared", "compare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures once aligned, inverted and parsed: many edits can start from here."""
+
+    aligned: Tensor
+    """(B, 3, size, size) in [-1, 1]."""
+    inversion: Inversion
+    hair_mask: Tensor
+    """Hair of `aligned`, (B, 1, size, size) bool."""
+
+    def __len__(self) -> int:
+        return len(self.aligned)
+
+    def __getitem__(self, index: Sequence[int]) -> "Prepared":
+        chosen = torch.as_tensor(list(index), device=self.aligned.device)
+        inversion = Inversion(
+            self.inversion.w_plus[chosen],
+            self.inversion.images[chosen],
+            self.inversion.psnr[chosen],
+            self.inversion.steps,
+        )
+        return Prepared(self.aligned[chosen], inversion, self.hair_mask[chosen])
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """One edit. Images are (1, 3, size, size), float32, RGB, [-1, 1]; masks (1, 1, size, size)."""
+
+    image: Tensor
+    """The answer: the photo with the edited hair blended in, or `synthesized` where blending was switched off."""
+    aligned: Tensor
+    """The input as the networks saw it."""
+    inversion: Tensor
+    """What the generator makes of the input's codes."""
+    synthesized: Tensor
+    """What the generator makes of the edited codes, before blending."""
+    mask: Tensor
+    """Hair of `synthesized`, bool."""
+    source_mask: Tensor
+    """Hair of `aligned`, bool."""
+    alpha: Tensor
+    """Weight of the edit in `image`, in [0, 1]."""
+    w_plus: Tensor
+    """Codes of the input, (1, n_latent, w_dim)."""
+    edited_w_plus: Tensor
+    """Codes of the edit."""
+    inversion_psnr: float
+    """How well the generator rebuilds the input, dB."""
+    hairstyle: str | None
+    """What was asked: a text, "reference" for a picture, or None."""
+    color: str | None
+
+    def to_pil(self) -> Image.Image:
+        """The edited picture."""
+        return to_pil(self.image)
+
+    def save(self, path: str | Path) -> None:
+        """Write the edited picture; the suffix names the format."""
+        save_image(self.image, path)
+
+    def _repr_png_(self) -> bytes | None:
+        return self.to_pil()._repr_png_()
+
+
+def compare(result: EditResult, tile: int = 256) -> Image.Image:
+    """Source, inversion and edit in one picture, with captions; `tile` pixels each."""
+    wanted = " + ".join(part for part in (result.hairstyle, result.color) if part) or "nothing asked"
+    captions = ["source", f"inversion, {result.inversion_psnr:.1f} dB", f"edit: {wanted}"]
+    return captioned_sheet([[result.aligned, result.inversion, result.image]], columns=captions, tile=tile)

@@ -1,0 +1,1 @@
+"""Training the mapper: latents and tasks, the optimiser, the loop, checkpoints."""

@@ -1,0 +1,96 @@
+"""Several processes, one run: what ``torchrun --nproc-per-node N scripts/train.py`` starts. Alone, all this is idle."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from hairclip.errors import HairclipError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the others.
+
+    Attributes:
+        rank: its number; 0 writes files and talks.
+        size: how many there are.
+        device: where its networks are.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over the processes."""
+        if self.size == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=devices)
+
+    def anywhere(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; every process must ask."""
+        if self.size == 1:
+            return flag
+        shared = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return bool(shared.item())
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def join(device: str = "auto") -> World:
+    """Join the processes that torchrun announced in the environment, or be alone.
+
+    Args:
+        device: "auto" takes a GPU where there is one, and with several processes the GPU of the local rank.
+    """
+    size, rank, local = (int(os.environ.get(key, fallback)) for key, fallback in _ENVIRONMENT)
+    chosen = pick_device(device, local_rank=local if size > 1 else None)
+    if size > 1:
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
+    return World(rank=rank, size=size, device=chosen)
+
+
+def leave() -> None:
+    """Undo `join`."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
+    """The device of that name, checked to be there; "auto" is CUDA, else Apple's MPS, else the CPU."""
+    if name == "auto":
+        has_mps = torch.backends.mps.is_available() and local_rank is None
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise HairclipError(f"device '{name}' is unknown: choose auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda" and local_rank is not None and device.index is None:
+        device = torch.device("cuda", local_rank)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise HairclipError(
+            f"device '{device}' is not there (GPUs found: {torch.cuda.device_count()}): choose cpu or auto."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise HairclipError("device 'mps' is not available here: choose cpu or auto.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise HairclipError(f"device '{name}' is not supported: choose auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
+_ENVIRONMENT = (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))

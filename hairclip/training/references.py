@@ -1,0 +1,96 @@
+"""Reference pictures for training: synthesised from other people's codes, or read from folders.
+
+Each is encoded when first drawn, alone, and remembered: what a reference gives never depends on the batch it came in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hairclip.condition import ConditionEncoder, Reference
+from hairclip.errors import HairclipError
+from hairclip.images import Images, load_image
+from hairclip.networks.stylegan2 import Generator
+from hairclip.prompts import color_prompt
+from hairclip.training.latents import LatentSet
+
+
+@dataclass
+class ReferencePool:
+    """A numbered set of reference pictures.
+
+    Attributes:
+        count: how many there are.
+        picture: number -> picture ``(1, 3, H, W)``.
+        encoder: encodes them.
+        of_color: colour name -> numbers of the pictures labelled so.
+    """
+
+    count: int
+    picture: Callable[[int], Images]
+    encoder: ConditionEncoder
+    of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    _encoded: dict[int, Reference] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Reference:
+        """The encoded reference of this number."""
+        if number not in self._encoded:
+            self._encoded[number] = self.encoder.references(self.picture(number))[0]
+        return self._encoded[number]
+
+
+def synthesized_references(
+    latents: LatentSet, generator: Generator, encoder: ConditionEncoder, *, count: int, seed: int
+) -> ReferencePool:
+    """At most `count` pictures that the generator makes of codes drawn from `latents`."""
+    order = np.random.default_rng([seed, 1]).permutation(len(latents))[:count].tolist()
+    device = next(generator.parameters()).device
+
+    @torch.no_grad()
+    def picture(number: int) -> Images:
+        return generator(latents[[order[number]]].to(device), noise="const")
+
+    of_color: dict[str, list[int]] = {}
+    for number, index in enumerate(order):
+        is_bald = latents.hairstyles is not None and latents.hairstyles[index] == "bald"
+        if latents.colors is not None and not is_bald:
+            of_color.setdefault(latents.colors[index], []).append(number)
+    return ReferencePool(len(order), picture, encoder, of_color)
+
+
+def folder_references(
+    folder: str | None,
+    encoder: ConditionEncoder,
+    *,
+    count: int,
+    seed: int,
+    color_folders: str | None = None,
+    colors: Sequence[str] = (),
+) -> ReferencePool:
+    """At most `count` pictures of a folder, and per colour as many of ``color_folders/<colour> hair/``."""
+    files = _pictures(folder, count=count, seed=seed) if folder is not None else []
+    of_color: dict[str, list[int]] = {}
+    for color in colors if color_folders is not None else ():
+        found = _pictures(str(Path(color_folders or "") / color_prompt(color)), count=count, seed=seed)
+        of_color[color] = list(range(len(files), len(files) + len(found)))
+        files += found
+    return ReferencePool(len(files), lambda number: load_image(files[number]), encoder, of_color)
+
+
+def _pictures(folder: str, *, count: int, seed: int) -> list[Path]:
+    suffixes = set(Image.registered_extensions())
+    try:
+        files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
+    except OSError as error:
+        raise HairclipError(f"the folder of reference pictures {folder} cannot be read ({error.strerror}).") from None
+    if not files:
+        raise HairclipError(f"the folder of reference pictures {folder} holds no picture: give another one.")
+    order = np.random.default_rng([seed, 2]).permutation(len(files))[:count]
+    return [files[i] for i in order]

@@ -1,0 +1,86 @@
+"""Which edit each training sample asks for: HairCLIP's task probabilities, drawn anew for every step.
+
+Everything drawn follows from (seed, rank, step), so a resumed run draws what the uninterrupted one would have.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+Wanted: TypeAlias = str | int | None
+"""A name of the vocabulary (text), the number of a reference picture, or nothing."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One edit: the number of the source code, and what its hairstyle and colour shall become."""
+
+    latent: int
+    hairstyle: Wanted
+    color: Wanted
+
+
+@dataclass(frozen=True)
+class TaskSampler:
+    """Draws tasks with HairCLIP's probabilities (section 4.1 and its code; SPEC 3, edit type).
+
+    Attributes:
+        latents: how many source codes there are.
+        hairstyles: the vocabulary of hairstyle texts.
+        colors: the vocabulary of colour texts.
+        hairstyle_references: how many hairstyle references there are.
+        color_references: how many colour references there are.
+        references_of_color: colour name -> numbers of the references that show it ("in-domain").
+        hairstyle, color, both, none: probabilities of the four kinds of edit, adding up to 1.
+        hairstyle_text, color_text: probability of a text rather than a reference.
+        color_in_domain: probability that a colour reference is of a colour named first, where any is so labelled.
+    """
+
+    latents: int
+    hairstyles: Sequence[str]
+    colors: Sequence[str]
+    hairstyle_references: int
+    color_references: int
+    references_of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    hairstyle: float = 0.5
+    color: float = 0.2
+    both: float = 0.27
+    none: float = 0.03
+    hairstyle_text: float = 0.5
+    color_text: float = 0.5
+    color_in_domain: float = 0.5
+
+    def sample(self, count: int, *seed: int) -> list[Task]:
+        """Draw `count` tasks; the same seed numbers, for example (seed, rank, step), give the same tasks."""
+        random = np.random.default_rng(seed)
+        return [self._one(random) for _ in range(count)]
+
+    def _one(self, random: np.random.Generator) -> Task:
+        # Always the same number of draws in the same order, so that one probability changes nothing but its own choice.
+        latent, kind = int(random.integers(self.latents)), random.random()
+        hairstyle, color = self._hairstyle(random), self._color(random)
+        wants_both = self.hairstyle + self.color <= kind < self.hairstyle + self.color + self.both
+        return Task(
+            latent=latent,
+            hairstyle=hairstyle if kind < self.hairstyle or wants_both else None,
+            color=color if self.hairstyle <= kind < self.hairstyle + self.color or wants_both else None,
+        )
+
+    def _hairstyle(self, random: np.random.Generator) -> Wanted:
+        is_text = random.random() < self.hairstyle_text
+        name, reference = int(random.integers(len(self.hairstyles))), int(random.integers(self.hairstyle_references))
+        return self.hairstyles[name] if is_text else reference
+
+    def _color(self, random: np.random.Generator) -> Wanted:
+        is_text, in_domain = random.random() < self.color_text, random.random() < self.color_in_domain
+        name, reference = int(random.integers(len(self.colors))), int(random.integers(self.color_references))
+        chosen = random.random()
+        if is_text:
+            return self.colors[name]
+        shown = [color for color in self.colors if self.references_of_color.get(color)]
+        if not in_domain or not shown:
+            return reference
+        candidates = self.references_of_color[shown[name % len(shown)]]
+        return candidates[int(chosen * len(candidates))]

@@ -1,0 +1,185 @@
+"""The training of a HairMapper (Wei et al. 2022, section 3.3): latents, tasks, conditions, mapper, generator, losses.
+
+Reads downward: data and networks, state, resume, then the loop. What a step draws follows from (seed, rank, step)
+alone, so a resumed run continues bit for bit on the CPU.
+"""
+
+import math
+import sys
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hairclip.config import Config, dump_config
+from hairclip.errors import HairclipError
+from hairclip.losses.total import HairEditLoss, LossOutput
+from hairclip.networks.mapper import HairMapper
+from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained import BUNDLES, save_network
+from hairclip.training import checkpoint, distributed
+from hairclip.training.distributed import World
+from hairclip.training.parts import Parts, Sample, build_parts, network_sources
+from hairclip.training.pictures import edit_grid
+from hairclip.training.tracking import Averages, StopSignal, Tracker
+from hairclip.training.updates import Updates, learning_rate
+
+MAPPER_FILE = "mapper.safetensors"
+"""The result of a run, in its folder."""
+
+
+def train(config: Config, run: Path, *, resume: str = "auto") -> Path:
+    """Train a mapper as `config` says, in this process or as one of torchrun's.
+
+    Args:
+        config: the whole setting.
+        run: folder for everything that the run writes.
+        resume: "auto" continues the run in that folder if there is one, "never" starts it anew, else a checkpoint to go
+            on from.
+
+    Returns:
+        The trained mapper's file, ``run/mapper.safetensors``.
+    """
+    world = distributed.join(config.device)
+    try:
+        with StopSignal() as stop, ExitStack() as stack:
+            return _train(config, run, resume, world, stop, stack)
+    finally:
+        distributed.leave()
+
+
+def _train(config: Config, run: Path, resume: str, world: World, stop: StopSignal, stack: ExitStack) -> Path:
+    settings, steps = config.training, config.training.steps
+    batch_size = _share(settings.batch_size, world)
+    autocast = _autocast(settings.precision, world.device)
+
+    parts = build_parts(config, world.device)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "float16")
+    updates = Updates(parts.mapper, config.optimizer, steps=steps, scaler=scaler)
+
+    start = checkpoint.find_checkpoint(resume, run)
+    step = 0
+    if start is not None:
+        state = checkpoint.load_checkpoint(start, config.model_dump())
+        updates.load_state_dict(state)
+        step = int(state["step"])
+    elif world.is_main:
+        checkpoint.remove_run(run)
+    mapper = world.wrap(parts.mapper)
+    tensorboard = config.logging.tensorboard
+    track = Tracker(
+        run, config_yaml=dump_config(config), start=step, steps=steps, tensorboard=tensorboard, enabled=world.is_main
+    )
+    stack.callback(track.close)
+    if start is not None:
+        track.say(f"continuing from {start} at step {step}")
+
+    is_saved = start is not None and start.parent == run and (run / MAPPER_FILE).is_file()
+    averages, saved = Averages(), step if is_saved else -1
+    while step < steps and not world.anywhere(bool(stop)):
+        sample = parts.training.collate(parts.sampler.sample(batch_size, config.seed, world.rank, step))
+        output, _ = edit_and_judge(mapper, parts.networks.generator, parts.loss, sample, autocast)
+        updates.step(output.total, step)
+        step += 1
+
+        track.bar.update()
+        averages.add(output.total, output.terms)
+        if step % config.logging.every == 0 or step == steps:
+            figures = averages.take()
+            if not math.isfinite(figures["total"]):
+                raise HairclipError(
+                    f"the loss is not finite after step {step}: lower optimizer.lr or set optimizer.grad_clip."
+                )
+            track.figures(step, "train", {**figures, "lr": learning_rate(config.optimizer, step - 1, steps)})
+        if world.is_main and (step % config.validation.every == 0 or step == steps):
+            track.figures(step, "validation", validate(updates.result(), parts, config.validation.batch_size, autocast))
+        if world.is_main and (step % config.logging.images_every == 0 or step == steps):
+            draw(updates.result(), parts, config.logging.image_rows, autocast, track, step)
+        if world.is_main and (step % settings.checkpoint_every == 0 or step == steps):
+            save(run, step, config, updates)
+            saved = step
+
+    if world.is_main and saved != step:
+        save(run, step, config, updates)
+    track.close()
+    world.wait()
+    if world.is_main and step < steps:
+        name = stop.received.name if stop.received else "another process"
+        print(f"stopped by {name} after step {step} of {steps}; --resume auto continues", file=sys.stderr)
+    return run / MAPPER_FILE
+
+
+def edit_and_judge(
+    mapper: nn.Module,
+    generator: Generator,
+    loss: HairEditLoss,
+    sample: Sample,
+    autocast: AbstractContextManager[object],
+) -> tuple[LossOutput, Tensor]:
+    """The edit of a batch, ``(B, 3, H, W)``, and its loss (equations 2 and 5 to 11)."""
+    w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
+    with autocast:
+        edited = generator(w_hat, noise="const")
+    edited = edited.float()
+    return loss(sample.source, edited, sample.w_plus, w_hat, sample.batch), edited
+
+
+@torch.no_grad()
+def validate(
+    mapper: HairMapper, parts: Parts, batch_size: int, autocast: AbstractContextManager[object]
+) -> dict[str, float]:
+    """Mean loss and terms over the fixed validation tasks, with fixed noise: the same weights give the same figures."""
+    averages = Averages()
+    for first in range(0, len(parts.validation_tasks), batch_size):
+        sample = parts.validation.collate(parts.validation_tasks[first : first + batch_size])
+        output, _ = edit_and_judge(mapper, parts.networks.generator, parts.loss, sample, autocast)
+        averages.add(output.total, output.terms)
+    return averages.take()
+
+
+@torch.no_grad()
+def draw(
+    mapper: HairMapper, parts: Parts, rows: int, autocast: AbstractContextManager[object], track: Tracker, step: int
+) -> None:
+    """A grid of the first validation tasks: source | wanted | edit."""
+    data, tasks = parts.validation, parts.validation_tasks[:rows]
+    sample = data.collate(tasks)
+    _, edited = edit_and_judge(mapper, parts.networks.generator, parts.loss, sample, autocast)
+    grid = edit_grid(tasks, sample.source.images, edited, data.hairstyle_references, data.color_references)
+    track.picture(step, grid)
+
+
+def save(run: Path, step: int, config: Config, updates: Updates) -> None:
+    """A checkpoint, and beside it the mapper so far, ready for editing."""
+    run.mkdir(parents=True, exist_ok=True)
+    state = {"step": step, "config": config.model_dump(), **updates.state_dict()}
+    checkpoint.save_checkpoint(run, state, keep=config.training.keep_checkpoints)
+    companions: dict[str, str] = {}
+    if not config.dry_run:
+        known = {name for parts in BUNDLES.values() for name in parts.values()}
+        sources = network_sources(config)
+        for part in ("generator", "clip"):
+            source = str(sources[part])
+            companions[part] = source if source in known else str(Path(source).resolve())
+    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=companions)
+
+
+def _share(batch_size: int, world: World) -> int:
+    """How many samples of each batch this process takes."""
+    if batch_size % world.size:
+        raise HairclipError(
+            f"training.batch_size: {batch_size} samples cannot be shared among {world.size} processes: give a multiple."
+        )
+    return batch_size // world.size
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision of the generator, which is most of a step; the losses stay float32."""
+    if precision == "float32":
+        return nullcontext()
+    if precision == "float16" and device.type != "cuda":
+        raise HairclipError(
+            f"training.precision: float16 needs a CUDA device, not {device}: choose bfloat16 or float32."
+        )
+    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float16)

@@ -1,0 +1,60 @@
+"""Measure the portrait networks on held-out rendered people and print the table of what they must reach.
+
+python scripts/evaluate_portrait_networks.py
+python scripts/evaluate_portrait_networks.py --bundle runs/networks --count 50 --optimize-count 8
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from hairclip.color import save_named_colors
+from hairclip.errors import HairclipError
+from hairclip.evaluation.networks import evaluate_networks
+from hairclip.evaluation.testset import calibrate_colors
+from hairclip.pretrained import data_folder, load_bundle
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="portraits", help="bundle name, or a folder of weight files")
+    parser.add_argument("--count", type=int, default=200, help="held-out people, three portraits each")
+    parser.add_argument("--optimize-count", type=int, default=24, help="portraits inverted by optimisation too")
+    parser.add_argument("--optimize-steps", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluate_networks"), help="folder of the report")
+    parser.add_argument(
+        "--calibrate-colors",
+        action="store_true",
+        help="only measure reference hair colours on training people and write data/portraits/colors.json",
+    )
+    options = parser.parse_args()
+    try:
+        if options.calibrate_colors:
+            path = data_folder() / "portraits" / "colors.json"
+            save_named_colors(calibrate_colors(workers=options.workers, progress=True), path)
+            print(f"wrote {path}")
+            return 0
+        report = evaluate_networks(
+            load_bundle(options.bundle, options.device),
+            options.out,
+            count=options.count,
+            optimize_count=options.optimize_count,
+            optimize_steps=options.optimize_steps,
+            seed=options.seed,
+            workers=options.workers,
+        )
+    except HairclipError as error:
+        print(f"hairclip: error: {error}", file=sys.stderr)
+        return 2
+    return 0 if all(passed is not False for passed in report["passed"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The command line: what it prints, what it writes, and exit code 2 with one sentence for a user's mistake."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
+
+import hairclip
+from hairclip import __main__ as cli
+from hairclip.images import save_image
+from hairclip.pretrained import save_latents, save_network
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny random networks and a portrait."""
+    folder = tmp_path_factory.mktemp("bundle")
+    networks = tiny_networks()
+    for part in ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge"):
+        save_network(folder / f"{part}.safetensors", part, getattr(networks, part))
+    save_latents(folder / "latents.safetensors", torch.zeros(3, N_LATENT, W_DIM))
+    save_image(torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1, folder / "me.png")
+    return folder
+
+
+def edit(bundle: Path, *more: str) -> int:
+    return cli.main(["edit", "--image", str(bundle / "me.png"), "--bundle", str(bundle), "--device", "cpu", *more])
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_edit_by_text(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "edited.png"
+    assert edit(bundle, "--text", "red bob cut", "--out", str(out)) == 0
+    assert "hairstyle: bob cut; colour: red" in capsys.readouterr().out
+    assert size_of(out) == (SIZE, SIZE)
+
+
+def test_edit_compare_alone_and_beside(bundle: Path, tmp_path: Path):
+    out, beside = tmp_path / "edited.png", tmp_path / "compared.png"
+    assert edit(bundle, "--color", "red", "--out", str(out), "--compare") == 0
+    assert size_of(out)[0] > 2 * size_of(out)[1]
+    assert edit(bundle, "--hairstyle", str(bundle / "me.png"), "--out", str(out), "--compare", str(beside)) == 0
+    assert size_of(out) == (SIZE, SIZE)
+    assert size_of(beside)[0] > 2 * size_of(beside)[1]
+
+
+def test_edit_grid(bundle: Path, tmp_path: Path):
+    out = tmp_path / "grid.png"
+    assert edit(bundle, "--grid", "--hairstyle", "afro, perm", "--color", "red,blue,pink", "--out", str(out)) == 0
+    width, height = size_of(out)
+    assert width > height  # four columns, three rows
+
+
+def test_edit_by_optimisation_with_another_mapper(bundle: Path, tmp_path: Path):
+    options = ["--method", "optimize", "--steps", "2", "--mapper", str(bundle / "mapper.safetensors")]
+    assert edit(bundle, "--color", "red", *options, "--out", str(tmp_path / "a.png")) == 0
+    assert (tmp_path / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["edit", "--image", "none.png", "--text", "red hair"], "none.png"),
+        (["edit", "--image", "ME", "--text", "please"], "names neither"),
+        (["edit", "--image", "ME"], "nothing to edit"),
+        (["edit", "--image", "ME", "--color", "red", "--strength", "3"], "strength 3"),
+        (["edit", "--image", "ME", "--color", "red", "--device", "gpu"], "device 'gpu'"),
+        (["edit", "--image", "ME", "--color", "red", "--bundle", "nowhere"], "no bundle nowhere"),
+        (["edit", "--image", "ME", "--color", "red", "--mapper", "none.safetensors"], "none.safetensors"),
+        (["edit", "--image", "ME", "--color", "red", "--out", "edited.xyz"], "edited.xyz"),
+        (["train", "--config", "none.yaml"], "none.yaml"),
+        (["train", "--config", "CONFIG", "optimizer.name=adm"], "did you mean adam?"),
+        (["evaluate", "--config", "CONFIG", "--count", "0"], "--count 0"),
+        (["doctor", "--file", "none.pt"], "none.pt"),
+        (["doctor", "--file", "CONFIG"], "CONFIG"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], words: str,
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "CONFIG").write_text("name: x\n")
+    arguments = [str(bundle / "me.png") if argument == "ME" else argument for argument in arguments]
+    if arguments[0] == "edit" and "--bundle" not in arguments:
+        arguments += ["--bundle", str(bundle)]
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("hairclip: error: ")
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+
+
+def test_unknown_options_exit_with_2(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train", "--confg", "x"])
+    assert caught.value.code == 2
+    assert "--config" in capsys.readouterr().err
+
+
+def test_doctor_names_what_a_file_is(bundle: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["doctor", "--file", str(bundle / "mapper.safetensors")]) == 0
+    assert "mapper (HairMapper): 210 tensors" in capsys.readouterr().out
+    assert cli.main(["doctor", "--file", str(bundle / "latents.safetensors")]) == 0
+    assert f"latents: 3 x {N_LATENT} x {W_DIM}" in capsys.readouterr().out
+
+
+def test_doctor_names_official_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from reference import fill
+
+    torch.save(fill.official("parsenet"), tmp_path / "p.pth")
+    assert cli.main(["doctor", "--file", str(tmp_path / "p.pth")]) == 0
+    assert "parser (UNetParser)" in capsys.readouterr().out
+
+
+def test_train_restarts_once_with_the_allocator_settings(monkeypatch: pytest.MonkeyPatch):
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda path, arguments, environment: started.append(environment))
+    monkeypatch.setattr(cli.platform, "libc_ver", lambda: ("glibc", "2.39"))
+    for key in (*cli._ALLOCATOR, "HAIRCLIP_NO_REEXEC"):
+        monkeypatch.delenv(key, raising=False)
+    cli._restart_with_allocator()
+    assert started[0]["MALLOC_MMAP_MAX_"] == "0"
+    monkeypatch.setenv("HAIRCLIP_NO_REEXEC", started[0]["HAIRCLIP_NO_REEXEC"])
+    cli._restart_with_allocator()
+    monkeypatch.delenv("HAIRCLIP_NO_REEXEC")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    cli._restart_with_allocator()
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "edit", "evaluate"])
+def test_scripts_run_from_anywhere(name: str, tmp_path: Path):
+    script = REPOSITORY / "scripts" / f"{name}.py"
+    result = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert f"hairclip {name}" in result.stdout
+
+
+def test_public_names_load():
+    for name in hairclip.__all__:
+        assert getattr(hairclip, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        hairclip.nothing  # noqa: B018

@@ -1,0 +1,126 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
+
+from hairclip.edit import HairEditor, as_wish, compare
+from hairclip.errors import HairclipError
+from hairclip.images import save_image, to_pil
+
+
+@pytest.fixture(scope="module")
+def networks() -> SimpleNamespace:
+    return tiny_networks()
+
+
+@pytest.fixture(scope="module")
+def editor(networks: SimpleNamespace) -> HairEditor:
+    return HairEditor(networks, groups=(3, 5))
+
+
+@pytest.fixture(scope="module")
+def portrait(networks: SimpleNamespace) -> torch.Tensor:
+    w_plus = torch.randn(1, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(3))
+    return networks.generator(w_plus).clamp(-1, 1)
+
+
+def test_every_kind_of_input_gives_the_same_edit(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
+    picture = to_pil(portrait)
+    save_image(portrait, tmp_path / "portrait.png")
+    inputs = [picture, np.asarray(picture), tmp_path / "portrait.png", str(tmp_path / "portrait.png"), portrait]
+    first, *others, from_tensor = editor.edit_batch(inputs, ["afro"] * 5, ["red"] * 5)
+    for result in others:
+        torch.testing.assert_close(result.image, first.image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(from_tensor.w_plus, first.w_plus, atol=0.05, rtol=0)  # the tensor was never rounded
+
+
+def test_the_result_holds_pictures_masks_and_codes(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
+    result = editor.edit(portrait, hairstyle="bob cut", color="red")
+    for image in (result.image, result.aligned, result.inversion, result.synthesized):
+        assert image.shape == (1, 3, SIZE, SIZE)
+        assert not image.requires_grad
+    assert result.image.min() >= -1
+    assert result.image.max() <= 1
+    for mask in (result.mask, result.source_mask):
+        assert mask.shape == (1, 1, SIZE, SIZE)
+        assert mask.dtype == torch.bool
+    assert result.w_plus.shape == result.edited_w_plus.shape == (1, N_LATENT, W_DIM)
+    assert (result.hairstyle, result.color) == ("bob cut", "red")
+    result.save(tmp_path / "edit.png")
+    with Image.open(tmp_path / "edit.png") as saved:
+        assert saved.size == (SIZE, SIZE)
+
+
+def test_outside_the_blend_the_photo_keeps_its_bits(editor: HairEditor, portrait: torch.Tensor):
+    result = editor.edit(portrait, hairstyle="afro")
+    outside = (result.alpha == 0).expand_as(result.image)
+    assert torch.equal(result.image[outside], result.aligned[outside])
+    raw = editor.edit(portrait, hairstyle="afro", blend=False)
+    assert torch.equal(raw.image, raw.synthesized.clamp(-1, 1))
+
+
+def test_a_batch_mixes_tasks_and_equals_single_edits(editor: HairEditor, portrait: torch.Tensor):
+    """Text and reference, hairstyle and colour, both and neither: a sample does not see its neighbours."""
+    reference = torch.nn.functional.interpolate(portrait.flip(-1), size=40, mode="bilinear")
+    styles = ["afro", None, reference, None, "bob cut"]
+    colors = [None, "red", "blue", None, reference]
+    batch = editor.edit_batch([portrait] * 5, styles, colors, batch_size=4)
+    for result, style, color in zip(batch[:3] + batch[4:], styles[:3] + styles[4:], colors[:3] + colors[4:]):
+        single = editor.edit(portrait, hairstyle=style, color=color)
+        torch.testing.assert_close(result.edited_w_plus, single.edited_w_plus, atol=1e-5, rtol=1e-4)
+    assert torch.equal(batch[3].edited_w_plus, batch[3].w_plus)
+    assert [result.hairstyle for result in batch] == ["afro", None, "reference", None, "bob cut"]
+
+
+def test_strength_scales_the_edit(editor: HairEditor, portrait: torch.Tensor):
+    off, full, double = (editor.edit(portrait, hairstyle="afro", color="red", strength=s) for s in (0.0, 1.0, 2.0))
+    assert torch.equal(off.edited_w_plus, off.w_plus)
+    moved = full.edited_w_plus - full.w_plus
+    assert moved.abs().max() > 0
+    torch.testing.assert_close(double.edited_w_plus - double.w_plus, 2 * moved, atol=1e-5, rtol=1e-4)
+    for strength in (-0.1, 2.5, float("nan")):
+        with pytest.raises(HairclipError, match="strength"):
+            editor.edit(portrait, hairstyle="afro", strength=strength)
+
+
+def test_optimizing_needs_no_mapper(networks: SimpleNamespace, portrait: torch.Tensor):
+    parts = SimpleNamespace(**{name: value for name, value in vars(networks).items() if name != "mapper"})
+    editor = HairEditor(parts, groups=(3, 5))
+    result = editor.edit(portrait, color="red", method="optimize", steps=5)
+    assert torch.equal(result.edited_w_plus[:, :5], result.w_plus[:, :5])
+    assert not torch.equal(result.edited_w_plus[:, 5:], result.w_plus[:, 5:])
+    again = editor.edit(portrait, color="red", method="optimize", steps=5)
+    assert torch.equal(result.image, again.image)
+
+
+def test_user_errors_are_one_sentence(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
+    with pytest.raises(HairclipError, match="nothing to edit"):
+        editor.edit(portrait)
+    with pytest.raises(HairclipError, match="no image at"):
+        editor.edit(portrait, hairstyle=str(tmp_path / "missing.png"))
+    with pytest.raises(HairclipError, match="no image at"):
+        editor.edit(tmp_path / "missing.jpg", hairstyle="afro")
+    with pytest.raises(HairclipError, match="empty"):
+        editor.edit(portrait, hairstyle=" ")
+    with pytest.raises(ValueError, match="pair up"):
+        editor.edit_batch([portrait], ["afro", "bob cut"])
+
+
+def test_a_string_is_a_picture_where_such_a_file_exists(tmp_path: Path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "red", "PNG")
+    assert isinstance(as_wish(str(tmp_path / "red")), torch.Tensor)
+    assert as_wish("red") == "red"
+    assert as_wish(None) is None
+
+
+def test_pictures_to_look_at(editor: HairEditor, portrait: torch.Tensor):
+    sheet = editor.grid(portrait, ["afro", None], ["red", None, "blue"], tile=40)
+    assert sheet.width > 3 * 40
+    assert sheet.height > 2 * 40
+    picture = compare(editor.edit(portrait, color="red"), tile=64)
+    assert picture.width == 3 * 64 + 2 * 4
+    assert picture.height > 64

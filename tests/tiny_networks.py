@@ -1,0 +1,53 @@
+"""Small random networks that fit together, for tests of everything above the networks."""
+
+from types import SimpleNamespace
+
+import torch
+
+from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.clip import Clip
+from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.face_parser import UNetParser
+from hairclip.networks.ir_se import IdentityEncoder
+from hairclip.networks.mapper import HairMapper
+from hairclip.networks.stylegan2 import Generator
+
+SIZE, N_LATENT, W_DIM, WIDTH = 32, 8, 16, 24
+CLIP_CONFIG = {
+    "embed_dim": WIDTH,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
+    """Generator, CLIP, parser, identity, encoder, mapper and judge with random weights, in eval mode and frozen."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(SIZE, W_DIM, W_DIM, 2, {4: 8, 8: 8, 16: 8, 32: 8})
+        networks = SimpleNamespace(
+            generator=generator,
+            clip=Clip(CLIP_CONFIG),
+            parser=UNetParser(filters=(4, 4, 8, 8, 8), input_size=32),
+            identity=IdentityEncoder(units=(1, 1), widths=(8, 8), input_size=32, embedding=12, frame=32),
+            encoder=E4EEncoder(
+                n_latent=N_LATENT, w_dim=W_DIM, input_size=64, units=(1, 1, 1, 1), widths=(8, 8, 8, 8), fpn_width=8
+            ),
+            mapper=HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5), absent=absent),
+            judge=HairstyleClassifier(("afro", "bob cut", "mohawk"), widths=(8, 8), input_size=32),
+        )
+        make_hair_visible(networks.parser, generator)
+    for network in vars(networks).values():
+        network.eval().requires_grad_(False)
+    return networks
+
+
+@torch.no_grad()
+def make_hair_visible(parser: UNetParser, generator: Generator) -> None:
+    """Bend the random parser so that about half of a generated picture is hair, in a shape that follows the picture."""
+    parser.eval().final.weight[13] *= 30
+    w_plus = torch.randn(8, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    logits = parser.logits(generator(w_plus).clamp(-1, 1))
+    margin = logits[:, 13] - logits[:, torch.arange(19) != 13].amax(dim=1)
+    parser.final.bias[13] -= margin.median()

@@ -1,0 +1,223 @@
+"""Whole runs on tiny random networks: resume bit for bit, repeatable validation, a clean stop, several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_networks import CLIP_CONFIG
+from tiny_run import weights
+
+from hairclip.config import load_config
+from hairclip.errors import HairclipError
+from hairclip.pretrained import load_hairclip, load_mapper
+from hairclip.training.parts import build_parts
+from hairclip.training.tasks import Task
+from hairclip.training.trainer import edit_and_judge, train, validate
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def command(world: Path, run: Path, *more: str) -> list[str]:
+    return [str(REPOSITORY / "scripts" / "train.py"), "--config", str(world), "--out", str(run), *more]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def same(first: Path, second: Path) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def figures(run: Path, kind: str) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("cache", ["false", "true"])
+def test_four_steps_are_two_and_two_more(tiny_world: Path, tmp_path: Path, cache: str):
+    settings = [
+        "optimizer.ema=0.9",
+        "optimizer.name=ranger",
+        "training.precision=bfloat16",
+        f"data.cache_sources={cache}",
+    ]
+    whole = train(load_config(tiny_world, settings), tmp_path / "whole")
+    train(load_config(tiny_world, [*settings, "training.steps=2"]), tmp_path / "parts")
+    assert not same(whole, tmp_path / "parts" / "mapper.safetensors")
+    parts = train(load_config(tiny_world, settings), tmp_path / "parts", resume="auto")
+    assert same(whole, parts)
+    assert figures(tmp_path / "whole", "validation") == figures(tmp_path / "parts", "validation")
+    first, second = (torch.load(run / "checkpoint-00000004.pt") for run in (tmp_path / "whole", tmp_path / "parts"))
+    for name, state in first["optimizer"]["state"].items():
+        for key, value in state.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second["optimizer"]["state"][name][key]))
+
+
+def test_a_run_leaves_what_it_says(tiny_world: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    path = train(load_config(tiny_world, ["optimizer.ema=0.9"]), run)
+    assert [line["step"] for line in figures(run, "train")] == [1, 2, 3, 4]
+    assert [line["step"] for line in figures(run, "validation")] == [2, 4]
+    assert load_config(run / "config.yaml") == load_config(tiny_world, ["optimizer.ema=0.9"])
+    assert sorted(path.name for path in (run / "images").iterdir()) == ["00000002.jpg", "00000004.jpg"]
+    mapper, generator, clip = load_hairclip(path)  # names its generator and CLIP
+    assert (mapper.n_latent, mapper.w_dim, mapper.condition_dim) == (generator.n_latent, generator.w_dim, clip.width)
+    assert mapper.absent == "zero"
+
+
+def test_a_finished_run_stays_and_never_starts_anew(tiny_world: Path, tmp_path: Path):
+    config = load_config(tiny_world, ["training.steps=1"])
+    path = train(config, tmp_path)
+    before = path.read_bytes()
+    train(config, tmp_path)
+    assert path.read_bytes() == before
+    other = load_config(tiny_world, ["training.steps=1", "optimizer.lr=0.1"])
+    with pytest.raises(HairclipError, match="optimizer.lr"):
+        train(other, tmp_path)
+    train(other, tmp_path, resume="never")
+    assert path.read_bytes() != before
+    assert [line["lr"] for line in figures(tmp_path, "train")] == [0.1]
+
+
+def test_batches_mix_tasks_and_sources_are_reused(tiny_world: Path):
+    parts = build_parts(load_config(tiny_world, ["data.cache_sources=true"]), CPU)
+    tasks = [Task(0, "afro", None), Task(1, None, 0), Task(0, 1, "red"), Task(2, None, None)]
+    sample = parts.training.collate(tasks)
+    assert sample.batch.condition.has_hairstyle.tolist() == [True, False, True, False]
+    assert sample.batch.condition.has_color.tolist() == [False, True, True, False]
+    assert sample.batch.hairstyle_is_text.tolist() == [True, False, False, False]
+    assert sample.batch.color_is_text.tolist() == [False, False, True, False]
+    assert torch.equal(sample.source.images[0], sample.source.images[2])
+    again = parts.training.collate(tasks)
+    assert torch.equal(sample.source.images, again.source.images)
+    uncached = build_parts(load_config(tiny_world), CPU).training.collate(tasks)
+    torch.testing.assert_close(sample.source.images, uncached.source.images, atol=1e-5, rtol=1e-5)
+
+
+def test_a_reference_without_hair_gives_no_color(tiny_world: Path):
+    parts = build_parts(load_config(tiny_world), CPU)
+    parts.networks.parser.final.bias.data[13] = -100.0
+    sample = parts.training.collate([Task(0, None, 0), Task(1, 0, None)])
+    assert sample.batch.condition.has_color.tolist() == [False, False]
+    assert sample.batch.condition.has_hairstyle.tolist() == [False, True]
+
+
+def test_only_the_mapper_gets_gradients(tiny_world: Path):
+    parts = build_parts(load_config(tiny_world), CPU)
+    sample = parts.training.collate(parts.sampler.sample(4, 0))
+    output, edited = edit_and_judge(parts.mapper, parts.networks.generator, parts.loss, sample, nullcontext())
+    output.total.backward()
+    assert edited.shape == sample.source.images.shape
+    assert all(parameter.grad is not None for parameter in parts.mapper.parameters())
+    networks = (parts.networks.generator, parts.networks.clip, parts.networks.parser, parts.networks.identity)
+    assert all(parameter.grad is None for network in networks for parameter in network.parameters())
+
+
+def test_validation_repeats_and_holds_out(tiny_world: Path):
+    parts = build_parts(load_config(tiny_world), CPU)
+    first = validate(parts.mapper, parts, 4, nullcontext())
+    assert first == validate(parts.mapper, parts, 4, nullcontext())
+    assert first["total"] > 0
+    assert len(parts.training.latents) == 16
+    assert len(parts.validation.latents) == 4
+    assert [task.latent for task in parts.validation_tasks] == [0, 1, 2, 3, 0, 1]
+
+
+def test_vocabulary_comes_from_the_labels(tiny_world: Path):
+    parts = build_parts(load_config(tiny_world), CPU)
+    assert list(parts.sampler.hairstyles) == ["afro", "bob cut", "bald"]
+    assert list(parts.sampler.colors) == ["red", "blond"]
+    parts = build_parts(load_config(tiny_world, ["data.hairstyles=[mohawk]"]), CPU)
+    assert list(parts.sampler.hairstyles) == ["mohawk"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("training.precision=float16", "float16 needs a CUDA device"),
+        ("mapper.groups=[5, 3]", "mapper: groups"),
+        ("device=tpu", "device 'tpu' is unknown"),
+        ("device=cuda", "is not there"),
+        ("networks.clip=none.pt", "none.pt"),
+        ("networks.bundle=nowhere", "nowhere"),
+        ("optimizer.lr=1e30", "not finite"),
+    ],
+)
+def test_mistakes_are_told(tiny_world: Path, tmp_path: Path, setting: str, words: str):
+    with pytest.raises(HairclipError, match=words.replace("(", r"\(")):
+        train(load_config(tiny_world, [setting]), tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_with_a_checkpoint(tiny_world: Path, tmp_path: Path, number: signal.Signals):
+    run = tmp_path / "run"
+    settings = ["training.steps=100000", "training.checkpoint_every=50000", "validation.every=100000"]
+    arguments = command(tiny_world, run, *settings, "logging.images_every=100000")
+    process = subprocess.Popen([sys.executable, *arguments], env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").is_file() or not figures(run, "train"):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert f"stopped by {number.name}" in errors
+    (saved,) = run.glob("checkpoint-*.pt")
+    step = int(saved.stem.split("-")[1])
+    assert 0 < step < 100000
+    assert torch.load(saved)["step"] == step
+    load_mapper(run / "mapper.safetensors")
+
+
+def test_a_dry_run_needs_no_file(tmp_path: Path):
+    channels = {str(size): 8 for size in (4, 8, 16, 32)}
+    architectures = {
+        "generator": {"size": 32, "w_dim": 16, "z_dim": 16, "mapping_layers": 2, "channels": channels},
+        "clip": {"model": CLIP_CONFIG},
+        "parser": {"class": "UNetParser", "filters": [4, 4, 8, 8, 8], "input_size": 32},
+        "identity": {"units": [1, 1], "widths": [8, 8], "input_size": 32, "embedding": 12, "frame": 32},
+    }
+    settings = {
+        "dry_run": True,
+        "device": "cpu",
+        "networks": {"architectures": architectures},
+        "mapper": {"groups": [3, 5]},
+        "training": {"steps": 1, "batch_size": 2},
+        "validation": {"count": 2},
+        "logging": {"tensorboard": False},
+    }
+    (tmp_path / "dry.yaml").write_text(yaml.safe_dump(settings))
+    config = load_config(tmp_path / "dry.yaml")
+    load_mapper(train(config, tmp_path / "run"))
+    parts = build_parts(config, CPU)
+    assert (len(parts.sampler.hairstyles), len(parts.sampler.colors)) == (44, 12)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_mapper(tiny_world: Path, tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for steps in ("2", "4"):
+        arguments = command(tiny_world, tmp_path / "run", f"training.steps={steps}")
+        result = subprocess.run(
+            [sys.executable, *launch, *arguments], env=environment(), capture_output=True, text=True, timeout=300
+        )
+        assert result.returncode == 0, result.stderr
+    assert [line["step"] for line in figures(tmp_path / "run", "train")] == [1, 2, 3, 4]
+    alone = train(load_config(tiny_world, ["training.batch_size=2"]), tmp_path / "alone")
+    together = weights(tmp_path / "run" / "mapper.safetensors")
+    assert together.keys() == weights(alone).keys()
+    assert all(np.isfinite(tensor).all() for tensor in together.values())
+    assert not same(alone, tmp_path / "run" / "mapper.safetensors")
