@@ -55,6 +55,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             safetensors.torch.save_file(dict(tensors), partial, dict(metadata))
+            partial.chmod(0o644)  # safetensors makes files that only their owner reads
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

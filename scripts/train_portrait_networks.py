@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import torch
 
@@ -63,10 +65,10 @@ def train_generator(quads: Quads, folder: Path, install: Path, device: torch.dev
     generator.latent_avg = generator.mean_latent(generator=torch.Generator().manual_seed(0))
     save_network(install / "generator.safetensors", "generator", generator, half=True)
     save_network(install / "encoder.safetensors", "encoder", encoder, half=True)
-    save_named_colors(color_references(quads, device), install / "hair_colors.json")
+    save_named_colors(color_references(quads, device), install / "colors.json")
 
-    # One portrait of each quad, then of the next corner, until there are enough.
-    chosen = (np.arange(4)[:, None] + np.arange(len(quads))[None] * 4).reshape(-1)[:count]
+    # At most one portrait of each quad, so that nobody is in both splits.
+    chosen = np.arange(min(count, len(quads))) * 4 + np.arange(min(count, len(quads))) % 4
     portraits = [p for quad in quads.metadata for row in quad for p in row]
     labels = {
         "hairstyle": [portraits[i]["hair"]["style"] for i in chosen],

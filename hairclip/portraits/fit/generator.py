@@ -41,14 +41,14 @@ class GeneratorRecipe:
     critic_channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16})
     quads_per_batch: int = 8
     half_steps: int = 1300
-    full_steps: int = 1100
-    adversarial_steps: int = 300
+    full_steps: int = 800
+    adversarial_steps: int = 900
     share_w: float = 0.25
     rate: float = 7e-4
     generator_rate: float = 1.5e-2  # its weights are stored with unit variance: a step moves them little
-    adversarial_rate: float = 1e-3
-    discriminator_rate: float = 1e-3
-    adversarial_weight: float = 0.02
+    adversarial_share: float = 0.3  # of both rates, in the adversarial stage
+    critic_rate: float = 5e-4
+    adversarial_weight: float = 0.03
     matching_weight: float = 1.0
     penalty_weight: float = 5.0
     penalty_every: int = 16
@@ -177,14 +177,11 @@ class GeneratorFit:
 
     def _reconstruct(self, name: str, steps: int) -> None:
         recipe, size = self.recipe, self.pair.generator.size
-        rates = {"encoder": recipe.rate, "generator": recipe.generator_rate}
-        groups = [{"params": list(getattr(self.pair, part).parameters()), "lr": rate} for part, rate in rates.items()]
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        optimizer = self._optimizer(share=1.0, betas=(0.9, 0.99))
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             images, real, weight, mixture = self._batch(rng)
-            for group, rate in zip(optimizer.param_groups, rates.values(), strict=True):
-                group["lr"] = rate * cosine(index, steps, floor=0.3)
+            _set_rate(optimizer, cosine(index, steps, floor=0.3))
             with autocast(self.device):
                 made = self.pair(images, mixture).float()
             factor = real.shape[-1] // size
@@ -202,12 +199,12 @@ class GeneratorFit:
     def _adversarial(self, name: str, steps: int) -> None:
         recipe = self.recipe
         critic = Discriminator(recipe.size, recipe.critic_channels).to(self.device, memory_format=torch.channels_last)
-        optimizer = torch.optim.Adam(self.pair.parameters(), lr=recipe.adversarial_rate, betas=(0.0, 0.99))
-        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=recipe.discriminator_rate, betas=(0.0, 0.99))
+        optimizer = self._optimizer(share=recipe.adversarial_share, betas=(0.5, 0.99))
+        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=recipe.critic_rate, betas=(0.0, 0.99))
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             images, real, weight, mixture = self._batch(rng)
-            optimizer.param_groups[0]["lr"] = recipe.adversarial_rate * cosine(index, steps)
+            _set_rate(optimizer, cosine(index, steps))
             with autocast(self.device):
                 made = self.pair(images, mixture).float()
                 critic.requires_grad_(False)
@@ -239,6 +236,12 @@ class GeneratorFit:
         state = {**parts, "optimizer": optimizer, "critic_optimizer": critic_optimizer}
         run(name, steps=steps, state=state, step=step, folder=self.folder, seed=2)
 
+    def _optimizer(self, *, share: float, betas: tuple[float, float]) -> torch.optim.Adam:
+        """One group of parameters for the encoder and one for the generator, each with its own peak rate."""
+        rates = {"encoder": share * self.recipe.rate, "generator": share * self.recipe.generator_rate}
+        groups = [{"params": [*getattr(self.pair, part).parameters()], "peak": rate} for part, rate in rates.items()]
+        return torch.optim.Adam(groups, betas=betas)
+
     @torch.no_grad()
     def _average(self, index: int) -> None:
         """Exponential moving average of the weights; shorter at the beginning."""
@@ -247,6 +250,11 @@ class GeneratorFit:
             mean.lerp_(value, 1 - decay)
         for mean, value in zip(self.mean.buffers(), self.pair.buffers(), strict=True):
             mean.copy_(value)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
 
 
 def _shared(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
