@@ -70,7 +70,7 @@ class DataConfig(Section):
 
 
 class TasksConfig(Section):
-    """HairCLIP's task probabilities (SPEC 3, edit type). The first four must add up to one."""
+    """HairCLIP's task probabilities (section 4.1 and its published code). The first four must add up to one."""
 
     hairstyle: Probability = 0.5
     color: Probability = 0.2

@@ -76,7 +76,13 @@ class NetworkFile:
 
 
 def save_network(
-    path: Source, kind: Kind, network: nn.Module, half: bool = False, companions: Mapping[str, str] | None = None
+    path: Source,
+    kind: Kind,
+    network: nn.Module,
+    half: bool = False,
+    companions: Mapping[str, str] | None = None,
+    *,
+    quarter_above: int | None = None,
 ) -> None:
     """Write a network in the own format; the file appears whole or not at all.
 
@@ -85,6 +91,7 @@ def save_network(
         kind: what the network is used for.
         network: any network of this library; its `config` rebuilds it.
         half: store weights as float16 (batch-norm statistics stay float32); they load as float32.
+        quarter_above: store tensors of more numbers than this as float8 (e5m2); they load as float32.
         companions: for a mapper, ``{"generator": name, "clip": name}``, so that `load_hairclip` finds them.
     """
     metadata = {
@@ -94,7 +101,7 @@ def save_network(
     }
     if companions:
         metadata["companions"] = json.dumps(dict(companions))
-    tensors = {key: _stored(key, tensor, half) for key, tensor in network.state_dict().items()}
+    tensors = {key: _stored(key, tensor, half, quarter_above) for key, tensor in network.state_dict().items()}
     write_safetensors(Path(path), tensors, metadata)
 
 
@@ -283,8 +290,10 @@ def _build(file: NetworkFile, path: Path, device: Device) -> Any:
     return network.to(device).eval().requires_grad_(file.kind == "mapper")
 
 
-def _stored(key: str, tensor: Tensor, half: bool) -> Tensor:
+def _stored(key: str, tensor: Tensor, half: bool, quarter_above: int | None = None) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
+    if quarter_above is not None and tensor.is_floating_point() and tensor.numel() > quarter_above:
+        return tensor.to(torch.float8_e5m2)
     if half and tensor.dtype == torch.float32 and not key.endswith(_KEEP_FLOAT32):
         smaller = tensor.half()
         if bool(smaller.isfinite().all()):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,11 +101,24 @@ def portrait_spec(dataset: DatasetSpec, index: int) -> PortraitSpec:
 
 def _other_light(scene: SceneSpec, other: SceneSpec) -> SceneSpec:
     """The pose, expression and clothes of `scene` in the light and before the background of `other`."""
-    kept = ("yaw", "pitch", "roll", "smile", "mouth_open", "brows_up", "eyes_closed", "clothes", "clothes_color", "neckline")
+    kept = (
+        "yaw",
+        "pitch",
+        "roll",
+        "smile",
+        "mouth_open",
+        "brows_up",
+        "eyes_closed",
+        "clothes",
+        "clothes_color",
+        "neckline",
+    )
     return replace(other, **{name: getattr(scene, name) for name in kept})
 
 
-def quad_specs(dataset: DatasetSpec, index: int) -> tuple[tuple[PortraitSpec, PortraitSpec], tuple[HairColor, HairColor]]:
+def quad_specs(
+    dataset: DatasetSpec, index: int
+) -> tuple[tuple[PortraitSpec, PortraitSpec], tuple[HairColor, HairColor]]:
     """Two geometries and two hair colours of one quad; odd quads show the same person twice."""
     seed = stable_seed("quad", dataset.seed, dataset.split, index)
     same = index % 2 == 1
@@ -170,7 +184,8 @@ def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
                 images[row, g, c], labels[row, g, c] = portrait.image, portrait.labels
                 landmarks[row, g] = portrait.landmarks
                 metadata[row, g, c] = metadata_line(portrait.spec, quad=index)
-    arrays = {"images": images, "labels": labels, "landmarks": landmarks, "metadata": metadata.astype(np.str_)}
+    arrays: dict[str, Any] = {"images": images, "labels": labels, "landmarks": landmarks}
+    arrays["metadata"] = metadata.astype(np.str_)
     _write_atomically(folder / dataset.shard_name(shard), lambda file: np.savez(file, **arrays))
     return len(items) * 4
 
@@ -186,7 +201,7 @@ def render_portrait_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int
         for kind, pixels in (("images", portrait.image), ("labels", portrait.labels)):
             (folder / kind).mkdir(exist_ok=True)
             picture = Image.fromarray(pixels)
-            _write_atomically(folder / kind / f"{name}.png", lambda file, p=picture: p.save(file, "PNG"))
+            _write_atomically(folder / kind / f"{name}.png", partial(picture.save, format="PNG"))
         marks = [[round(float(v), 2) for v in point] for point in portrait.landmarks]
         lines.append(metadata_line(portrait.spec, file=f"images/{name}.png", landmarks=marks))
     text = "".join(line + "\n" for line in lines)
@@ -204,7 +219,9 @@ def _check_folder(dataset: DatasetSpec, folder: Path) -> None:
         return
     found = json.loads(path.read_text())
     if found != settings:
-        raise HairclipError(f"{folder} holds portraits of other settings {found}: choose an empty --out or the same settings.")
+        raise HairclipError(
+            f"{folder} holds portraits of other settings {found}: choose an empty --out or the same settings."
+        )
 
 
 def _render_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:

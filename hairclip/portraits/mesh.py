@@ -13,6 +13,7 @@ import importlib.util
 import os
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -357,7 +358,7 @@ def _build(data: Path) -> dict[str, np.ndarray]:
             operator = torch.sparse.mm(step, operator)
         for face in faces:
             corners = list(dict.fromkeys(face))
-            triangles += [[offset + corners[0], offset + b, offset + c] for b, c in zip(corners[1:], corners[2:])]
+            triangles += [[offset + corners[0], offset + b, offset + c] for b, c in pairwise(corners[1:])]
         operators.append(operator)
         part += [number] * operator.shape[0]
         offset += operator.shape[0]
@@ -373,8 +374,9 @@ def _build(data: Path) -> dict[str, np.ndarray]:
     names, deltas = [], []
     for path in _target_files(data):
         delta = np.zeros((len(vertices), 3))
-        for line in gzip.open(path, "rt"):
-            words = line.split()
+        with gzip.open(path, "rt") as lines:
+            rows = [line.split() for line in lines]
+        for words in rows:
             if len(words) == 4 and not words[0].startswith("#"):
                 delta[int(words[0])] = [float(word) for word in words[1:]]
         moved = apply(delta)

@@ -34,7 +34,6 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return lambda function: numba.njit(**options)(inspect.unwrap(function))
 
 
-
 @dataclass
 class Buffers:
     """Supersampled frame buffers, H x W; origin in the upper left corner, pixel centres at +0.5.
@@ -67,7 +66,7 @@ class Buffers:
         )
 
     def cover(self, alpha: FloatArray, diffuse: FloatArray, specular: FloatArray) -> None:
-        """Lay hair over what is there: alpha (H, W) in [0, 1]; diffuse and specular (H, W, 3) premultiplied by alpha."""
+        """Lay hair over what is there: alpha (H, W) in [0, 1]; diffuse, specular (H, W, 3) premultiplied by alpha."""
         keep = 1 - alpha
         for buffer in (self.color, self.hair_diffuse, self.hair_specular):
             buffer *= keep[..., None]

@@ -19,7 +19,6 @@ from hairclip.portraits.raster import (
     Buffers,
     ByteArray,
     FloatArray,
-    IntArray,
     box_blur,
     interpolate,
     njit,
@@ -138,7 +137,8 @@ def _render_frame(spec: PortraitSpec, size: int) -> _Frame:
     if hair is not None and points is not None and volume is not None:
         strands.draw_hair(hair, points, camera, lights, volume, shadow, buffers)
     labels[buffers.hair_coverage > 0.5] = HAIR
-    return _Frame(buffers, labels, camera.project(marks)[:, :2] / SUPERSAMPLING)
+    landmarks = (camera.project(marks)[:, :2] / SUPERSAMPLING).astype(np.float32)
+    return _Frame(buffers, labels, landmarks)
 
 
 def _landmarks(posed: FloatArray, head: Head) -> FloatArray:
@@ -179,7 +179,7 @@ def _surface(head: Head, posed: FloatArray, tint: FloatArray, camera: Camera, bu
     normals = vertex_normals(posed, head.triangles)
     attributes = np.concatenate([normals, posed, head.rest, head.positions, masks], 1).astype(np.float32)
     values = interpolate(index, bary, triangles, attributes)
-    pixels = np.flatnonzero(index.ravel() >= 0)
+    pixels = np.flatnonzero(index.ravel() >= 0).astype(np.int32)
     column = [np.ascontiguousarray(values[:, i]) for i in range(12, 17)]
     return Surface(
         pixels=pixels,
@@ -298,7 +298,12 @@ def paint_background(scene: SceneSpec, size: int) -> FloatArray:
             tone = (first * rng.random() + second * rng.random() + 0.25) * rng.uniform(0.5, 1.3)
             image = image + glow[..., None] * (tone - image) * rng.uniform(0.15, 0.5)
     elif scene.background == "window":
-        left, top, width, height = rng.uniform(-0.3, 0.7), rng.uniform(-0.3, 0.2), rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.9)
+        left, top, width, height = (
+            rng.uniform(-0.3, 0.7),
+            rng.uniform(-0.3, 0.2),
+            rng.uniform(0.3, 0.6),
+            rng.uniform(0.4, 0.9),
+        )
         pane = smoothstep(left, left + 0.05, x) * smoothstep(left + width, left + width - 0.05, x)
         pane = pane * smoothstep(top, top + 0.05, y) * smoothstep(top + height, top + height - 0.05, y)
         pane = pane * (1 - 0.8 * np.exp(-(((x - left - width / 2) / 0.02) ** 2)))
@@ -337,7 +342,9 @@ def _draw_brows(
 def _grow_brows(head: Head, identity: IdentitySpec, count: int = 300) -> FloatArray:
     """(2 * count, 5, 3) brow hairs on the unposed head."""
     rng = np.random.default_rng(identity.seed % 2**63)
-    skin = np.flatnonzero((head.part == BODY) & (head.rest[:, 2] > 0.9) & (head.rest[:, 1] > 7.3) & (head.rest[:, 1] < 7.7))
+    skin = np.flatnonzero(
+        (head.part == BODY) & (head.rest[:, 2] > 0.9) & (head.rest[:, 1] > 7.3) & (head.rest[:, 1] < 7.7)
+    )
     rest = head.rest[skin, :2]
     out = []
     for side in (-1, 1):
@@ -356,9 +363,9 @@ def _grow_brows(head: Head, identity: IdentitySpec, count: int = 300) -> FloatAr
         root[:, :2] += place - (head.rest[vertex][..., :2] * weight).sum(1)
         normal = normalize((head.normals[vertex] * weight).sum(1))
         along = np.stack([side * (0.35 + 0.65 * u), 0.75 - 1.25 * u + rng.normal(0, 0.12, count), -0.35 * u], 1)
-        along = normalize(along - (along * normal).sum(1, keepdims=True) * normal)
+        flat = normalize(along - (along * normal).sum(1, keepdims=True) * normal)
         reach = np.linspace(0, 1, 5)[None, :, None] * 0.075 * (0.7 + 0.5 * rng.random((count, 1, 1)))
-        out.append(root[:, None] + normal[:, None] * 0.012 + along[:, None] * reach)
+        out.append(root[:, None] + normal[:, None] * 0.012 + flat[:, None] * reach)
     return np.concatenate(out).astype(np.float32)
 
 

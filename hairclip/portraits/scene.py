@@ -245,7 +245,9 @@ class HairVolume:
         self.scale = self.cells / self.extent
         segment = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean()) if len(points) else 0.0
         local = lights.to_light_space(points[valid])
-        density = _splat(local, self.extent / 2, self.scale, self.cells, np.float32(segment * 0.9 * 9000 / max(len(points), 1)))
+        density = _splat(
+            local, self.extent / 2, self.scale, self.cells, np.float32(segment * 0.9 * 9000 / max(len(points), 1))
+        )
         self.towards_light = np.ascontiguousarray(np.cumsum(density[:, :, ::-1], 2)[:, :, ::-1] - density * 0.5)
         around = density
         for axis in range(3):

@@ -137,15 +137,18 @@ def albedo_and_cloth(surface: Surface, identity: IdentitySpec, scene: SceneSpec)
     albedo = np.where(mouth[:, None], np.array([0.09, 0.025, 0.025], np.float32), albedo)
     albedo = np.where((surface.part == TEETH)[:, None], np.array([0.70, 0.66, 0.60], np.float32), albedo)
     cloth, depth = cloth_mask(surface, scene)
-    fabric = np.array(scene.clothes_color, np.float32) * (
-        1 + 0.10 * value_noise(surface.rest, 45.0, 11) + 0.10 * value_noise(surface.rest, 5.0, 12)
-    )[:, None]
+    fabric = (
+        np.array(scene.clothes_color, np.float32)
+        * (1 + 0.10 * value_noise(surface.rest, 45.0, 11) + 0.10 * value_noise(surface.rest, 5.0, 12))[:, None]
+    )
     fabric = fabric * (1 - 0.22 * smoothstep(0.09, 0.06, depth) * smoothstep(0.0, 0.015, depth))[:, None]
     fabric = fabric * (1 - 0.5 * smoothstep(0.02, 0.0, depth))[:, None]
     return _blend(albedo, cloth, fabric).astype(np.float32), cloth
 
 
-def paint_eyes(albedo: FloatArray, surface: Surface, head: Head, scene: SceneSpec, identity: IdentitySpec, lights: Lights) -> FloatArray:
+def paint_eyes(
+    albedo: FloatArray, surface: Surface, head: Head, scene: SceneSpec, identity: IdentitySpec, lights: Lights
+) -> FloatArray:
     """Paint iris, pupil and white into `albedo` (in place); returns the (N,) catch light."""
     catch = np.zeros(len(albedo), np.float32)
     for side, name in ((1, "left_eye"), (-1, "right_eye")):
@@ -186,7 +189,7 @@ def shade(
     shadow: ShadowMap,
     volume: HairVolume | None,
 ) -> Shaded:
-    """Wrapped diffuse light per channel (a cheap subsurface look), two soft specular lobes, shadows of mesh and hair."""
+    """Wrapped diffuse light per channel (a cheap subsurface look), two soft specular lobes, mesh and hair shadows."""
     n, ones = surface.normal, np.ones(len(albedo), np.float32)
     visible = shadow.visibility(surface.world)
     through, around = ones, ones

@@ -44,7 +44,8 @@ COLOR_NAMES = tuple(COLORS)
 NATURAL_COLORS = ("black", "brown", "blond")
 
 SKIN_TONES: tuple[Rgb, ...] = (
-    (0.72, 0.46, 0.36), (0.64, 0.38, 0.27), (0.52, 0.29, 0.19), (0.38, 0.195, 0.115), (0.24, 0.12, 0.07), (0.15, 0.072, 0.045),
+    (0.72, 0.46, 0.36), (0.64, 0.38, 0.27), (0.52, 0.29, 0.19),
+    (0.38, 0.195, 0.115), (0.24, 0.12, 0.07), (0.15, 0.072, 0.045),
 )  # fmt: skip
 LIGHT_EYES: tuple[Rgb, ...] = (
     (0.10, 0.05, 0.02), (0.20, 0.11, 0.04), (0.12, 0.20, 0.10), (0.14, 0.26, 0.42), (0.25, 0.30, 0.32),
@@ -57,11 +58,13 @@ CLOTHES = ("crew-neck", "v-neck", "collar", "turtleneck", "scoop")
 # Morph targets of the face, "name negative positive": each person gets N(0, spread) of each, mirrored to both sides.
 _WIDE_AXES = """
 head-angle in out|head-scale-horiz decr incr|l-eye-bag decr incr|l-eye-corner1 down up|
-l-eye-corner2 down up|l-eye-epicanthus in out|l-eye-eyefold concave convex|l-eye-eyefold down up|l-eye-height1 decr incr|
-l-eye-height2 decr incr|l-eye-height3 decr incr|l-eye-scale decr incr|nose-compression compress uncompress|
-nose-curve concave convex|nose-flaring decr incr|nose-greek decr incr|nose-hump decr incr|nose-nostrils-width decr incr|
-nose-point-width decr incr|nose-scale-depth decr incr|nose-scale-horiz decr incr|nose-scale-vert decr incr|
-nose-volume decr incr|nose-width1 decr incr|nose-width2 decr incr|nose-width3 decr incr|l-cheek-bones decr incr|
+l-eye-corner2 down up|l-eye-epicanthus in out|l-eye-eyefold concave convex|l-eye-eyefold down up|
+l-eye-height1 decr incr|l-eye-height2 decr incr|l-eye-height3 decr incr|l-eye-scale decr incr|
+nose-compression compress uncompress|nose-curve concave convex|nose-flaring decr incr|
+nose-greek decr incr|nose-hump decr incr|
+nose-nostrils-width decr incr|nose-point-width decr incr|nose-scale-depth decr incr|
+nose-scale-horiz decr incr|nose-scale-vert decr incr|nose-volume decr incr|
+nose-width1 decr incr|nose-width2 decr incr|nose-width3 decr incr|l-cheek-bones decr incr|
 l-cheek-inner decr incr|l-cheek-volume decr incr|chin-bones decr incr|chin-cleft decr incr|chin-height decr incr|
 chin-width decr incr|forehead-temple decr incr|l-ear-lobe decr incr|l-ear-scale decr incr|
 l-ear-scale-vert decr incr|eyebrows-angle down up|neck-scale-horiz decr incr|neck-scale-depth decr incr
@@ -146,7 +149,7 @@ class HairSpec:
 
     @property
     def strand_seed(self) -> int:
-        """Seed of the strand layout, one per style: for everyone the same texture in head space, so it can be learnt."""
+        """Seed of the strand layout, one per style: one texture in head space for everyone, so it can be learnt."""
         return stable_seed("strands", self.style) % 2**32
 
 
@@ -184,7 +187,9 @@ class PortraitSpec:
                 seed=data["seed"],
             )
         except (KeyError, TypeError) as error:
-            raise HairclipError(f"This portrait spec cannot be read ({error}): write it again with `to_dict`.") from error
+            raise HairclipError(
+                f"This portrait spec cannot be read ({error}): write it again with `to_dict`."
+            ) from error
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskSampler:
-    """Draws tasks with HairCLIP's probabilities (section 4.1 and its code; SPEC 3, edit type).
+    """Draws tasks with HairCLIP's probabilities (section 4.1 and its published code).
 
     Attributes:
         latents: how many source codes there are.

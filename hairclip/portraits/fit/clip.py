@@ -17,7 +17,7 @@ from torch import Tensor
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.captions import BALD, Topic, caption
-from hairclip.portraits.fit.data import Quads, augment, images_at, labels_at, pick
+from hairclip.portraits.fit.data import Quads, augmented, pick
 from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
 from hairclip.portraits.spec import PortraitSpec
 from hairclip.prompts import color_prompt, hairstyle_prompt
@@ -87,15 +87,16 @@ def fit_clip(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2
     network = Clip(MODEL).to(device)
     decay = [p for p in network.parameters() if p.ndim > 1]
     rest = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=1e-3)
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=1e-3
+    )
     count = len(quads) * 4
     bald = quads.style_names.index(BALD) if BALD in quads.style_names else ANYTHING
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         chosen = rng.choice(count, batch, replace=False)
         captions = draw_captions(quads, chosen, rng)
-        images, labels = augment(images_at(quads, chosen, device), rng, labels=labels_at(quads, chosen, device))
-        assert labels is not None
+        images, labels = augmented(quads, chosen, device, rng)
         hair_only = torch.from_numpy(rng.random(batch) < HAIR_ONLY).to(device)
         images = torch.where(hair_only[:, None, None, None] & (labels != HAIR)[:, None], 0.0, images)
         for group in optimizer.param_groups:

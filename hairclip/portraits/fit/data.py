@@ -55,7 +55,8 @@ def load_quads(folder: Path) -> Quads:
         raise HairclipError(
             f"no rendered quads in {folder}: run `python scripts/render_portraits.py --quads --out {folder}` first."
         )
-    images, labels, metadata = [], [], []
+    images, labels = [], []
+    metadata: list[list[list[dict[str, Any]]]] = []
     for shard in shards:
         with np.load(shard, allow_pickle=False) as file:
             images.append(file["images"])
@@ -93,7 +94,7 @@ def labels_at(quads: Quads, index: np.ndarray, device: torch.device) -> Labels:
     return torch.from_numpy(pick(quads.labels, index).astype(np.int64)).to(device)
 
 
-def augment(images: Images, rng: np.random.Generator, *, labels: Labels | None = None) -> tuple[Images, Labels | None]:
+def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[Images, Labels]:
     """What a photo or an imperfect generator may do to a portrait, per sample.
 
     Mirror, small zoom, shift and rotation (labels alike), exposure and contrast, blur, noise. Hue is kept: colour is
@@ -107,14 +108,18 @@ def augment(images: Images, rng: np.random.Generator, *, labels: Labels | None =
     angle, zoom = uniform(-0.1, 0.1), uniform(0.94, 1.06)
     mirror = torch.where(uniform(0.0, 1.0) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    rows = [torch.stack([cos * mirror, -sin, uniform(-0.05, 0.05)], 1), torch.stack([sin * mirror, cos, uniform(-0.05, 0.05)], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), [batch, 3, *images.shape[2:]], align_corners=False)
+    x_row = torch.stack([cos * mirror, -sin, uniform(-0.05, 0.05)], dim=1)
+    y_row = torch.stack([sin * mirror, cos, uniform(-0.05, 0.05)], dim=1)
+    grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), [batch, 3, *images.shape[2:]], align_corners=False)
+    moved = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
     warped = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    if labels is not None:
-        moved = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
-        labels = moved[:, 0].long()
     warped = (warped + uniform(-0.12, 0.12)[:, None, None, None]) * uniform(0.85, 1.15)[:, None, None, None]
     blurred = F.avg_pool2d(F.pad(warped, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     warped = torch.lerp(warped, blurred, (uniform(-0.6, 1.0).clamp(min=0))[:, None, None, None])
     noise = torch.from_numpy(rng.standard_normal(warped.shape, dtype=np.float32)).to(device)
-    return warped + noise * uniform(-0.05, 0.08).clamp(min=0)[:, None, None, None], labels
+    return warped + noise * uniform(-0.05, 0.08).clamp(min=0)[:, None, None, None], moved[:, 0].long()
+
+
+def augmented(quads: Quads, index: np.ndarray, device: torch.device, rng: np.random.Generator) -> tuple[Images, Labels]:
+    """Portraits by flat index and their labels, augmented."""
+    return augment(images_at(quads, index, device), labels_at(quads, index, device), rng)

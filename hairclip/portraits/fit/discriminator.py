@@ -38,6 +38,9 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(_Block(channels[r], channels[r // 2]) for r in resolutions)
         self.last = nn.Conv2d(channels[4] + 1, channels[4], 3, 1, 1)
         self.logit = nn.Linear(channels[4] * 16, 1)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):  # torch's own scale lets the signal fade from layer to layer
+                nn.init.kaiming_normal_(part.weight, a=0.2)
 
     def forward(self, images: Images) -> tuple[Scores, list[Tensor]]:
         x = F.leaky_relu(self.from_rgb(images.contiguous(memory_format=torch.channels_last)), 0.2)

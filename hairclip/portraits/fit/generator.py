@@ -1,9 +1,10 @@
 """Recipe of the generator and its encoder: rendered quads teach W+ what HairCLIP relies on.
 
 The encoder gives two portraits of a quad a W+ code each: head a in one hair colour, head b in the other. Asked for is a
-head in the other's colour, from a *mixture* of codes: coarse and medium ones of the head, fine ones of the colour. So coarse
-and medium layers must hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the renderer knows
-the answer. A share of the batch replaces W+ by the encoder's first code in all layers, which makes W a space of portraits too.
+head in the other's colour, from a *mixture* of codes: coarse and medium ones of the head, fine ones of the colour. So
+coarse and medium layers must hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the
+renderer knows the answer. A share of the quads is read as one code for all layers, the encoder's first, which makes W a
+space of portraits too.
 
 Three stages: half resolution (pixels four times cheaper), full resolution, full resolution with a discriminator.
 """
@@ -23,7 +24,7 @@ from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.fit.data import Quads, images_at, pick
 from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
-from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, cosine, run
 
 HAIR_GROUPS = (4, 8)
 """First medium and first fine layer: HairCLIP's split."""
@@ -42,15 +43,15 @@ class GeneratorRecipe:
     quads_per_batch: int = 8
     half_steps: int = 1300
     full_steps: int = 800
-    adversarial_steps: int = 900
+    adversarial_steps: int = 600
     share_w: float = 0.25
     rate: float = 7e-4
     generator_rate: float = 1.5e-2  # its weights are stored with unit variance: a step moves them little
     adversarial_share: float = 0.3  # of both rates, in the adversarial stage
-    critic_rate: float = 5e-4
-    adversarial_weight: float = 0.03
-    matching_weight: float = 1.0
-    penalty_weight: float = 5.0
+    critic_rate: float = 2e-3
+    adversarial_weight: float = 0.1
+    matching_weight: float = 0.5
+    penalty_weight: float = 0.2
     penalty_every: int = 16
     ema: float = 0.99
 
@@ -123,7 +124,11 @@ def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch
     """L1 and L2 of pixels, L1 of smaller copies (form) and of neighbour differences (strands)."""
     error = made - real
     loss = (weight * (error.abs() + error.square())).mean()
-    loss = loss + (weight[..., 1:] * error.diff(dim=3).abs()).mean() + (weight[..., 1:, :] * error.diff(dim=2).abs()).mean()
+    loss = (
+        loss
+        + (weight[..., 1:] * error.diff(dim=3).abs()).mean()
+        + (weight[..., 1:, :] * error.diff(dim=2).abs()).mean()
+    )
     for factor in (4, 16):
         loss = loss + F.avg_pool2d(error, factor).abs().mean()
     return loss
@@ -144,7 +149,7 @@ class GeneratorFit:
         encoder = PcaEncoder(n_latent=n_latent, w_dim=recipe.w_dim, **recipe.encoder)  # type: ignore[arg-type]
         sample = np.random.default_rng(0).permutation(len(quads) * 4)[: recipe.component_images]
         encoder.fit_components(images_at(quads, sample, torch.device("cpu")))
-        self.pair = Pair(encoder, self._generator(recipe.size)).to(device, memory_format=torch.channels_last)
+        self.pair = Pair(encoder, self._generator(recipe.size)).to(device)
         self.mean = copy.deepcopy(self.pair).requires_grad_(False)
 
     def _generator(self, size: int) -> Generator:
@@ -176,7 +181,7 @@ class GeneratorFit:
         return images, real.contiguous(memory_format=torch.channels_last), weight, drawn.mixture
 
     def _reconstruct(self, name: str, steps: int) -> None:
-        recipe, size = self.recipe, self.pair.generator.size
+        size = self.pair.generator.size
         optimizer = self._optimizer(share=1.0, betas=(0.9, 0.99))
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
@@ -193,12 +198,12 @@ class GeneratorFit:
             self._average(index)
             return {"loss": loss.item(), "psnr": _psnr(made, real)}
 
-        state = {"pair": self.pair, "mean": self.mean, "optimizer": optimizer}
+        state: dict[str, Stateful] = {"pair": self.pair, "mean": self.mean, "optimizer": optimizer}
         run(name, steps=steps, state=state, step=step, folder=self.folder, seed=1)
 
     def _adversarial(self, name: str, steps: int) -> None:
         recipe = self.recipe
-        critic = Discriminator(recipe.size, recipe.critic_channels).to(self.device, memory_format=torch.channels_last)
+        critic = Discriminator(recipe.size, recipe.critic_channels).to(self.device)
         optimizer = self._optimizer(share=recipe.adversarial_share, betas=(0.5, 0.99))
         critic_optimizer = torch.optim.Adam(critic.parameters(), lr=recipe.critic_rate, betas=(0.0, 0.99))
 
@@ -230,9 +235,14 @@ class GeneratorFit:
             critic_loss.backward()
             critic_optimizer.step()
             self._average(index + 1000)
-            return {"psnr": _psnr(made, real), "match": float(matching.detach()), "fake": fake_logits.mean().item(), "real": real_logits.mean().item()}
+            return {
+                "psnr": _psnr(made, real),
+                "match": float(matching.detach()),
+                "fake": fake_logits.mean().item(),
+                "real": real_logits.mean().item(),
+            }
 
-        parts = {"pair": self.pair, "mean": self.mean, "critic": critic}
+        parts: dict[str, Stateful] = {"pair": self.pair, "mean": self.mean, "critic": critic}
         state = {**parts, "optimizer": optimizer, "critic_optimizer": critic_optimizer}
         run(name, steps=steps, state=state, step=step, folder=self.folder, seed=2)
 
@@ -248,8 +258,8 @@ class GeneratorFit:
         decay = min(self.recipe.ema, (index + 1) / (index + 10))
         for mean, value in zip(self.mean.parameters(), self.pair.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(self.mean.buffers(), self.pair.buffers(), strict=True):
-            mean.copy_(value)
+        for kept, latest in zip(self.mean.buffers(), self.pair.buffers(), strict=True):
+            kept.copy_(latest)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

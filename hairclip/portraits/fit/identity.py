@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from hairclip.networks.ir_se import IdentityEncoder
-from hairclip.portraits.fit.data import Quads, augment, images_at
+from hairclip.portraits.fit.data import Quads, augmented
 from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
 
 TEMPERATURE = 0.1
@@ -32,7 +32,7 @@ def fit_identity(
         chosen = rng.choice(twins, min(persons, len(twins)), replace=False)
         color = rng.integers(0, 2, (2, len(chosen)))
         index_a, index_b = chosen * 4 + color[0], chosen * 4 + 2 + color[1]
-        images, _ = augment(images_at(quads, np.concatenate([index_a, index_b]), device), rng)
+        images, _ = augmented(quads, np.concatenate([index_a, index_b]), device, rng)
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * cosine(index, steps)
         with autocast(device):

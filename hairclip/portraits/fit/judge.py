@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from hairclip.networks.classifier import HairstyleClassifier
-from hairclip.portraits.fit.data import Quads, augment, images_at, pick
+from hairclip.portraits.fit.data import Quads, augmented, pick
 from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
 
 
-def fit_judge(quads: Quads, folder: Path, device: torch.device, *, steps: int = 1200, batch: int = 32) -> HairstyleClassifier:
+def fit_judge(
+    quads: Quads, folder: Path, device: torch.device, *, steps: int = 1200, batch: int = 32
+) -> HairstyleClassifier:
     """Cross entropy with label smoothing over the renderer's style names."""
     torch.manual_seed(1)  # initial weights
     network = HairstyleClassifier(list(quads.style_names), widths=(24, 48, 96, 128), input_size=quads.size).to(device)
@@ -20,7 +22,7 @@ def fit_judge(quads: Quads, folder: Path, device: torch.device, *, steps: int = 
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         chosen = rng.choice(count, batch, replace=False)
-        images, _ = augment(images_at(quads, chosen, device), rng)
+        images, _ = augmented(quads, chosen, device, rng)
         target = torch.from_numpy(pick(quads.styles, chosen)).to(device)
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * cosine(index, steps)

@@ -1,4 +1,4 @@
-"""What follows from a trained encoder: the training latents, the mapping network of random portraits, colour references."""
+"""What follows from a trained encoder: training latents, the mapping network of random portraits, reference colours."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hairclip.color import mean_lab
 from hairclip.images import Latents, WPlus
-from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.face_parser import HAIR
+from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import MappingNetwork
 from hairclip.portraits.captions import BALD
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
@@ -33,7 +33,9 @@ def energy_distance(made: Latents, real: Latents) -> Float[Tensor, ""]:
     return 2 * torch.cdist(made, real).mean() - spread(made) - spread(real)
 
 
-def fit_mapping(mapping: MappingNetwork, w: Latents, z_dim: int, folder: Path, *, steps: int = 1500, batch: int = 512) -> None:
+def fit_mapping(
+    mapping: MappingNetwork, w: Latents, z_dim: int, folder: Path, *, steps: int = 1500, batch: int = 512
+) -> None:
     """Teach the mapping network to turn normal vectors into latents distributed like `w` ``(N, w_dim)``.
 
     The generator is finished by then: this gives it random portraits, which the pairs alone do not.
@@ -58,7 +60,9 @@ def fit_mapping(mapping: MappingNetwork, w: Latents, z_dim: int, folder: Path, *
     run("mapping", steps=steps, state={"mapping": mapping, "optimizer": optimizer}, step=step, folder=folder, seed=7)
 
 
-def color_references(quads: Quads, device: torch.device, *, per_color: int = 60) -> dict[str, tuple[float, float, float]]:
+def color_references(
+    quads: Quads, device: torch.device, *, per_color: int = 60
+) -> dict[str, tuple[float, float, float]]:
     """Mean Lab of rendered hair per colour name, over hair masks of at least 2 % of the picture."""
     references = {}
     styles, colors = quads.styles.reshape(-1), quads.colors.reshape(-1)

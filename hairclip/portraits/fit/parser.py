@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from hairclip.networks.face_parser import UNetParser
-from hairclip.portraits.fit.data import Quads, augment, images_at, labels_at
+from hairclip.portraits.fit.data import Quads, augmented
 from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
 
 
@@ -20,7 +20,7 @@ def fit_parser(quads: Quads, folder: Path, device: torch.device, *, steps: int =
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         chosen = rng.choice(count, batch, replace=False)
-        images, labels = augment(images_at(quads, chosen, device), rng, labels=labels_at(quads, chosen, device))
+        images, labels = augmented(quads, chosen, device, rng)
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * cosine(index, steps)
         with autocast(device):
