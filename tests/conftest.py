@@ -8,5 +8,5 @@ os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(os.path.expanduser("~"), "
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("hairclip", "beartype.beartype")
+install_import_hook("hairclip", "shape_checks.check")
 torch.set_num_threads(min(2, os.cpu_count() or 1))

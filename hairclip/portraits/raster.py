@@ -22,8 +22,8 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise HairclipError("Rendering portraits needs numba: run `pip install hairclip[portraits]`.") from error
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
 ByteArray = npt.NDArray[np.uint8]
 
 FAR = np.float32(1e9)

@@ -72,6 +72,15 @@ def test_means_count_what_applied():
     assert averages.take() == {}
 
 
+@pytest.fixture
+def sigint():
+    """Python's own handling of SIGINT, which background jobs of a shell start without."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_the_first_signal_is_a_flag_the_second_is_not():
     before = signal.getsignal(signal.SIGTERM)
     with StopSignal() as stop:
