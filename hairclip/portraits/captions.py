@@ -99,8 +99,9 @@ def caption(spec: PortraitSpec, seed: int = 0, about: Topic | None = None) -> st
     """
     rng = np.random.default_rng(stable_seed("caption", seed))
     person = person_word(spec) if rng.random() < 0.7 else "person"
+    templates: tuple[str, ...]
     if spec.hair.style == BALD:
-        templates: tuple[str, ...] = _BALD_TEMPLATES
+        templates = _BALD_TEMPLATES
     else:
         kind = rng.random()
         topic = about or ("both" if kind < 0.5 else "style" if kind < 0.75 else "color")

@@ -7,14 +7,14 @@ person with another hairstyle, light and background. People belong to one split 
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +75,7 @@ def _identity_seed(split: str, *parts: int | str) -> int:
         seed = stable_seed("identity", *parts, attempt)
         if split in ("all", split_of(seed)):
             return seed
-    raise AssertionError("unreachable: every split holds at least 5 % of all seeds")
+    raise RuntimeError(f"no seed in 10,000 belongs to the split {split!r}")
 
 
 def _cycle(names: tuple[str, ...], seed: int, position: int) -> str:
@@ -152,16 +152,29 @@ def metadata_line(spec: PortraitSpec, **extra: Any) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
-def _write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+def _write_atomically(path: Path, data: bytes) -> None:
+    """A reader, or a run that is continued, never sees half a file."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
+            file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
@@ -184,9 +197,13 @@ def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
                 images[row, g, c], labels[row, g, c] = portrait.image, portrait.labels
                 landmarks[row, g] = portrait.landmarks
                 metadata[row, g, c] = metadata_line(portrait.spec, quad=index)
-    arrays: dict[str, Any] = {"images": images, "labels": labels, "landmarks": landmarks}
-    arrays["metadata"] = metadata.astype(np.str_)
-    _write_atomically(folder / dataset.shard_name(shard), lambda file: np.savez(file, **arrays))
+    arrays: dict[str, np.ndarray] = {
+        "images": images,
+        "labels": labels,
+        "landmarks": landmarks,
+        "metadata": np.array(metadata.tolist()),
+    }
+    _write_atomically(folder / dataset.shard_name(shard), _npz(arrays))
     return len(items) * 4
 
 
@@ -200,12 +217,11 @@ def render_portrait_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int
         name = f"{dataset.split}-{index:06d}"
         for kind, pixels in (("images", portrait.image), ("labels", portrait.labels)):
             (folder / kind).mkdir(exist_ok=True)
-            picture = Image.fromarray(pixels)
-            _write_atomically(folder / kind / f"{name}.png", partial(picture.save, format="PNG"))
+            _write_atomically(folder / kind / f"{name}.png", _png(pixels))
         marks = [[round(float(v), 2) for v in point] for point in portrait.landmarks]
         lines.append(metadata_line(portrait.spec, file=f"images/{name}.png", landmarks=marks))
     text = "".join(line + "\n" for line in lines)
-    _write_atomically(folder / dataset.shard_name(shard), lambda file: file.write(text.encode()))
+    _write_atomically(folder / dataset.shard_name(shard), text.encode())
     return len(lines)
 
 
@@ -215,7 +231,7 @@ def _check_folder(dataset: DatasetSpec, folder: Path) -> None:
     settings = {"seed": dataset.seed, "size": dataset.size, "mode": dataset.mode}
     path = folder / "dataset.json"
     if not path.exists():
-        _write_atomically(path, lambda file: file.write((json.dumps(settings) + "\n").encode()))
+        _write_atomically(path, (json.dumps(settings) + "\n").encode())
         return
     found = json.loads(path.read_text())
     if found != settings:
@@ -260,14 +276,17 @@ def render_dataset(dataset: DatasetSpec, folder: Path, workers: int = 1) -> Iter
 
 def _in_processes(dataset: DatasetSpec, todo: list[int], folder: Path, workers: int) -> Iterator[int]:
     _one_thread()  # before the spawned processes import numpy
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending: dict[Future[int], int] = {pool.submit(_render_shard, dataset, shard, folder): shard for shard in todo}
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pending: dict[Future[int], int] = {pool.submit(_render_shard, dataset, shard, folder): shard for shard in todo}
+    try:
         while pending:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 shard = pending.pop(future)
                 future.result()
                 yield len(dataset.items(shard))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _complete(dataset: DatasetSpec, shard: int, folder: Path) -> bool:
@@ -288,4 +307,4 @@ def _count_items(dataset: DatasetSpec, path: Path) -> int:
 def _join_metadata(folder: Path) -> None:
     """metadata.jsonl: the lines of all shards in order."""
     text = "".join(path.read_text() for path in sorted(folder.glob("*-[0-9]*.jsonl")))
-    _write_atomically(folder / "metadata.jsonl", lambda file: file.write(text.encode()))
+    _write_atomically(folder / "metadata.jsonl", text.encode())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hairclip.portraits.raster import FloatArray, njit, rasterize
+from hairclip.portraits.raster import FloatArray, IntArray, njit, rasterize
 from hairclip.portraits.spec import SceneSpec
 
 NECK_PIVOT = np.array([0.0, 6.2, 0.1], np.float32)
@@ -196,7 +196,7 @@ class ShadowMap:
     resolution = 256
     scale = 256 / 4.4  # texels per unit
 
-    def __init__(self, points: FloatArray, triangles: np.ndarray, lights: Lights) -> None:
+    def __init__(self, points: FloatArray, triangles: IntArray, lights: Lights) -> None:
         """points (n, 3) posed, triangles (t, 3)."""
         self.lights = lights
         self.depth, _, _ = rasterize(self._texels(points), triangles, self.resolution, self.resolution)

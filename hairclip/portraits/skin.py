@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hairclip.portraits.mesh import BODY, EYE, TEETH, Head
-from hairclip.portraits.raster import FloatArray, IntArray, njit
+from hairclip.portraits.raster import FloatArray, njit
 from hairclip.portraits.scene import Camera, HairVolume, Lights, ShadowMap, normalize, smoothstep
 from hairclip.portraits.spec import IdentitySpec, SceneSpec
 
@@ -27,7 +28,7 @@ class Surface:
     masks in [0, 1]; tint (N,) in [0, 1], how much the scalp shows hair roots; occlusion (N,) ambient visibility.
     """
 
-    pixels: IntArray
+    pixels: npt.NDArray[np.intp]
     normal: FloatArray
     world: FloatArray
     rest: FloatArray
@@ -72,6 +73,13 @@ def _blend(albedo: FloatArray, weight: FloatArray, target: FloatArray) -> FloatA
     return albedo + (target - albedo) * weight[:, None]
 
 
+def mouth_mask(surface: Surface) -> npt.NDArray[np.bool_]:
+    """(N,) which pixels show the inside of the mouth."""
+    x, y, z = surface.rest.T
+    box = (np.abs(x) < 0.31) & (y > 6.4) & (y < 6.9) & (z > 0.5) & (z < 1.53)
+    return box & (surface.part == BODY) & (surface.face < 0.5)
+
+
 def cloth_mask(surface: Surface, scene: SceneSpec) -> tuple[FloatArray, FloatArray]:
     """(N,) in {0, 1} which pixels are clothes, and (N,) signed height below the neckline (positive is cloth)."""
     x, y, z = surface.rest.T
@@ -99,7 +107,7 @@ def _skin_albedo(surface: Surface, identity: IdentitySpec) -> FloatArray:
     skin = np.array(identity.skin, np.float32)
     seed = identity.seed % 65521
     front = smoothstep(0.6, 1.0, z)
-    blush = _bump(np.abs(x), 0.42, 0.2) * _bump(y, 6.95, 0.2) + 0.8 * _bump(x, 0, 0.15) * _bump(y, 6.97, 0.12)
+    blush = _bump(np.abs(x), 0.42, 0.2) * _bump(y, 6.95, 0.2) + 0.8 * _bump(x, 0.0, 0.15) * _bump(y, 6.97, 0.12)
     blush = blush * front + 0.5 * surface.ears
     albedo = skin * (1 - blush[:, None] * np.array([0.0, 0.14, 0.13], np.float32))
     albedo *= 1 + 0.03 * value_noise(surface.rest, 6.0, seed)[:, None] * np.array([0.6, 1, 1], np.float32)
@@ -131,10 +139,9 @@ def albedo_and_cloth(surface: Surface, identity: IdentitySpec, scene: SceneSpec)
     natural = skin * np.array([0.92, 0.60, 0.60], np.float32)
     painted = np.array(identity.lip_color, np.float32) * skin.max() * 0.75
     albedo = _blend(albedo, lips, natural + (painted - natural) * 0.6 * identity.lipstick)
-    x, y, z = surface.rest.T
-    mouth = (np.abs(x) < 0.31) & (y > 6.4) & (y < 6.9) & (z > 0.5) & (z < 1.53) & (surface.lips < 0.5)
-    mouth &= (surface.part == BODY) & (surface.face < 0.5)
-    albedo = np.where(mouth[:, None], np.array([0.09, 0.025, 0.025], np.float32), albedo)
+    albedo = np.where(
+        (mouth_mask(surface) & (surface.lips < 0.5))[:, None], np.array([0.09, 0.025, 0.025], np.float32), albedo
+    )
     albedo = np.where((surface.part == TEETH)[:, None], np.array([0.70, 0.66, 0.60], np.float32), albedo)
     cloth, depth = cloth_mask(surface, scene)
     fabric = (
@@ -189,7 +196,7 @@ def shade(
     shadow: ShadowMap,
     volume: HairVolume | None,
 ) -> Shaded:
-    """Wrapped diffuse light per channel (a cheap subsurface look), two soft specular lobes, mesh and hair shadows."""
+    """Wrapped diffuse light per channel (a cheap subsurface look), two soft glosses, shadows of mesh and hair."""
     n, ones = surface.normal, np.ones(len(albedo), np.float32)
     visible = shadow.visibility(surface.world)
     through, around = ones, ones

@@ -1,0 +1,106 @@
+"""Data sets: uniform over styles and colours, split by person, deterministic, resumable."""
+
+import importlib.util
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hairclip.errors import HairclipError
+from hairclip.portraits import dataset as data
+from hairclip.portraits.dataset import DatasetSpec, portrait_spec, quad_specs, render_dataset
+from hairclip.portraits.spec import COLOR_NAMES, STYLE_NAMES, PortraitSpec, split_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_quads_are_uniform_and_in_their_split() -> None:
+    quads = [quad_specs(DatasetSpec(count=44, seed=1, mode="quads", split="val"), index) for index in range(44)]
+    styles = Counter(geometry.hair.style for geometries, _ in quads for geometry in geometries)
+    colors = Counter(color.name for _, pair in quads for color in pair)
+    assert set(styles) == set(STYLE_NAMES)
+    assert set(colors) == set(COLOR_NAMES)
+    assert max(styles.values()) < 2 * min(styles.values()) + 4
+    for index, ((a, b), (one, two)) in enumerate(quads):
+        assert a.hair.style != b.hair.style
+        assert one.name != two.name
+        assert (a.identity == b.identity) == (index % 2 == 1)
+        assert {split_of(a.identity.seed), split_of(b.identity.seed)} == {"val"}
+        assert a.scene.background_colors != b.scene.background_colors
+
+
+def test_some_pairs_of_one_person_keep_the_pose() -> None:
+    pairs = [
+        quad_specs(DatasetSpec(count=40, seed=2, mode="quads", split="train"), index)[0] for index in range(1, 40, 2)
+    ]
+    kept = [a.scene.yaw == b.scene.yaw and a.scene.smile == b.scene.smile for a, b in pairs]
+    assert any(kept)
+
+
+def test_items_are_independent_of_count() -> None:
+    small, large = DatasetSpec(count=10, seed=4), DatasetSpec(count=10_000, seed=4)
+    assert portrait_spec(small, 7) == portrait_spec(large, 7)
+    assert portrait_spec(small, 7) != portrait_spec(small, 8)
+    assert large.shards == 200
+    assert list(DatasetSpec(count=70, seed=0).items(1)) == list(range(50, 70))
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    pytest.importorskip("anny")
+    monkeypatch.setattr(data, "PER_SHARD", 2)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_quad_shards_resume_and_repeat(tmp_path: Path) -> None:
+    spec = DatasetSpec(count=3, seed=0, size=32, split="train", mode="quads")
+    assert list(render_dataset(spec, tmp_path / "a")) == [2, 1]
+    first = (tmp_path / "a" / "train-00000.npz").read_bytes()
+    (tmp_path / "a" / "train-00001.npz").unlink()
+    assert list(render_dataset(spec, tmp_path / "a")) == [2, 1], "two found, one rendered again"
+    assert list(render_dataset(spec, tmp_path / "b")) == [2, 1]
+    assert (tmp_path / "b" / "train-00000.npz").read_bytes() == first
+    with np.load(tmp_path / "a" / "train-00000.npz") as shard:
+        assert shard["images"].shape == (2, 2, 2, 32, 32, 3)
+        assert shard["labels"].shape == (2, 2, 2, 32, 32)
+        assert shard["images"].dtype == shard["labels"].dtype == np.uint8
+        line = json.loads(str(shard["metadata"][1, 0, 1]))
+    assert line["quad"] == 1
+    assert line["split"] == "train"
+    restored = PortraitSpec.from_dict({key: line[key] for key in ("identity", "scene", "hair", "color", "seed")})
+    assert restored.identity == quad_specs(spec, 1)[0][0].identity
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_portraits_are_png_with_metadata(tmp_path: Path) -> None:
+    list(render_dataset(DatasetSpec(count=3, seed=0, size=32), tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == [f"images/all-{index:06d}.png" for index in range(3)]
+    assert all((tmp_path / line["file"]).exists() and line["caption"] for line in lines)
+    assert len(list((tmp_path / "labels").glob("*.png"))) == 3
+    assert not list(tmp_path.glob(".writing-*"))
+    with pytest.raises(HairclipError, match="other settings"):
+        list(render_dataset(DatasetSpec(count=3, seed=1, size=32), tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_shards")
+def test_processes_render_the_same_bytes(tmp_path: Path) -> None:
+    spec = DatasetSpec(count=2, seed=0, size=32, mode="quads", split="train")
+    list(render_dataset(spec, tmp_path / "one"))
+    list(render_dataset(spec, tmp_path / "two", workers=2))
+    name = spec.shard_name(0)
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_script_refuses_nonsense_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    location = importlib.util.spec_from_file_location("render_portraits", ROOT / "scripts" / "render_portraits.py")
+    assert location is not None
+    assert location.loader is not None
+    script = importlib.util.module_from_spec(location)
+    location.loader.exec_module(script)
+    assert script.main(["--count", "0", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "hairclip: error: --count must be at least 1, not 0.\n"
