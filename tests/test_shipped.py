@@ -37,7 +37,7 @@ def test_the_networks_of_the_bundle_fit_together():
     assert tuple(latents.shape[1:]) == (generator.n_latent, generator.w_dim)
     assert len(labels["hairstyle"]) == len(labels["color"]) == len(latents)
     assert set(labels["split"]) == {"train", "val"}
-    assert set(labels["hairstyle"]) == set(bundle.judge.names)
+    assert set(labels["hairstyle"]) == set(bundle.judge.classes)
     assert {path.stem for path in DATA.glob("*.safetensors")} == set(PARTS)
 
 
