@@ -138,11 +138,13 @@ def _train(options: argparse.Namespace) -> None:
 def _edit(options: argparse.Namespace) -> None:
     from hairclip.edit import compare
     from hairclip.images import save_image
+    from hairclip.pretrained import BUNDLES
     from hairclip.prompts import split_prompt
 
     hairstyle, color = options.hairstyle, options.color
     if options.text is not None:
-        parsed = split_prompt(options.text)
+        styles = _listed(None, options.bundle, "hairstyle") if options.bundle in BUNDLES else []
+        parsed = split_prompt(options.text, known=[style for style in styles if style is not None] or None)
         print(parsed.message)
         hairstyle, color = hairstyle or parsed.hairstyle, color or parsed.color
     settings = {

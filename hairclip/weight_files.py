@@ -69,6 +69,8 @@ def read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        if reason.startswith("Weights only"):  # torch goes on to advise loading it unsafely
+            reason = "it is damaged, or holds more than plain tensors"
     if is_pickle(path) and not path.read_bytes().startswith(_TORCH_LEGACY):
         networks = read_nvidia_pickle(path)
         if "G_ema" not in networks:
