@@ -20,14 +20,15 @@ from hairclip.color import save_named_colors
 from hairclip.errors import HairclipError
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
-from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
+from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Recognisers
 from hairclip.portraits.fit.identity import fit_identity
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import color_references, encode_all, fit_mapping
 from hairclip.portraits.fit.parser import fit_parser
-from hairclip.pretrained import save_latents, save_network
+from hairclip.pretrained import load_clip, load_identity, load_parser, save_latents, save_network
 
 RECOGNISERS = {"parser": fit_parser, "judge": fit_judge, "identity": fit_identity, "clip": fit_clip}
+TEACHERS = {"parser": load_parser, "clip": load_clip, "identity": load_identity}
 NETWORKS = (*RECOGNISERS, "generator")
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=1200, help="training latents to ship")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="processor threads")
+    parser.add_argument("--compile", action="store_true", help="fuse the generator's kernels; needs a C++ compiler")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -49,7 +51,9 @@ def main() -> None:
     options.install.mkdir(parents=True, exist_ok=True)
     for name in options.only:
         if name == "generator":
-            train_generator(quads, options.out, options.install, device, count=options.latents)
+            train_generator(
+                quads, options.out, options.install, device, count=options.latents, compiled=options.compile
+            )
         else:
             arguments = {} if options.steps is None else {"steps": options.steps}
             network = RECOGNISERS[name](quads, options.out, device, **arguments)
@@ -58,10 +62,15 @@ def main() -> None:
             save_network(options.install / f"{name}.safetensors", name, network, half=True, quarter_above=quarter)
 
 
-def train_generator(quads: Quads, folder: Path, install: Path, device: torch.device, *, count: int) -> None:
+def train_generator(
+    quads: Quads, folder: Path, install: Path, device: torch.device, *, count: int, compiled: bool
+) -> None:
     """Generator and encoder, then what follows from them: mapping network, average latent, latents, colours."""
-    pair = GeneratorFit(quads, GeneratorRecipe(size=quads.size), folder, device).fit()
-    encoder, generator = pair.encoder, pair.generator
+    recognisers = Recognisers(*(load(install / f"{name}.safetensors") for name, load in TEACHERS.items()))
+    networks = GeneratorFit(
+        quads, GeneratorRecipe(size=quads.size), recognisers, folder, device, compiled=compiled
+    ).fit()
+    encoder, generator = networks.encoder, networks.generator
     codes = encode_all(encoder, quads, device)
     fit_mapping(generator.mapping.cpu().requires_grad_(True), codes[:, 0], generator.z_dim, folder)
     generator.latent_avg = generator.mean_latent(generator=torch.Generator().manual_seed(0))

@@ -1,22 +1,35 @@
 """The recipes of the portrait networks, on a handful of tiny pictures that no renderer had to draw."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from tiny_networks import tiny_networks
 
 from hairclip.errors import HairclipError
-from hairclip.networks.face_parser import HAIR
+from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 from hairclip.networks.stylegan2 import MappingNetwork
+from hairclip.portraits.dataset import DatasetSpec, quad_specs
 from hairclip.portraits.fit import clip as clip_recipe
-from hairclip.portraits.fit.data import Quads, augment, load_quads
+from hairclip.portraits.fit.data import Quads, augment, load_quads, mirrored
 from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
-from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Mixture, draw
+from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Mixture, Recognisers, draw
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import color_references, energy_distance, fit_mapping
 from hairclip.portraits.fit.loop import run
+from hairclip.portraits.fit.muon import Muon, orthogonalized
 from hairclip.portraits.fit.parser import fit_parser
+from hairclip.portraits.fit.texture import OrientedEnergy, gabor_pairs
+from hairclip.portraits.fit.traits import quad_traits
 
 CPU = torch.device("cpu")
+
+
+def portraits(index: int) -> list[list[dict[str, Any]]]:
+    geometries, colors = quad_specs(DatasetSpec(count=6, seed=0, split="train", mode="quads"), index)
+    return [[replace(geometry, color=color).to_dict() for color in colors] for geometry in geometries]
 
 
 @pytest.fixture
@@ -33,7 +46,7 @@ def quads() -> Quads:
         styles=styles,
         colors=np.broadcast_to(np.arange(2), (count, 2, 2)).copy(),
         persons=rng.integers(0, 9, (count, 2, 2)),
-        metadata=[],
+        metadata=[portraits(index) for index in range(count)],
         style_names=("afro", "bald", "bob cut"),
         color_names=("blue", "red"),
     )
@@ -42,7 +55,7 @@ def quads() -> Quads:
 def test_a_draw_asks_for_what_its_codes_hold(quads):
     chosen = np.array([0, 2, 5, 1])
     for seed in range(8):
-        drawn = draw(quads, chosen, 0.5, np.random.default_rng(seed))
+        drawn = draw(quads, chosen, np.random.default_rng(seed))
         shape, color = drawn.encoded[drawn.mixture.shape.numpy()], drawn.encoded[drawn.mixture.color.numpy()]
         np.testing.assert_array_equal(shape // 2, drawn.targets // 2)  # same quad and head
         np.testing.assert_array_equal(color // 4, drawn.targets // 4)  # same quad
@@ -54,10 +67,61 @@ def test_a_draw_asks_for_what_its_codes_hold(quads):
 
 def test_mixture_joins_codes_at_the_fine_layers():
     codes = torch.arange(2 * 10 * 3.0).reshape(2, 10, 3)
-    flags = torch.tensor([False, True])
-    mixed = Mixture(shape=torch.tensor([1, 1]), color=torch.tensor([0, 0]), single=flags).apply(codes)
-    torch.testing.assert_close(mixed[0, :8], codes[1, :1].expand(8, -1))  # source 1 is read as one code for all layers
+    mixed = Mixture(shape=torch.tensor([1, 1]), color=torch.tensor([0, 0])).apply(codes)
+    torch.testing.assert_close(mixed[:, :8], codes[1, :8].expand(2, -1, -1))
     torch.testing.assert_close(mixed[:, 8:], codes[0, 8:].expand(2, -1, -1))
+
+
+def test_traits_tell_styles_apart_and_keep_colour_to_the_end(quads):
+    traits = quad_traits(quads, sketch_components=4, shape_components=2)
+    assert traits.shape[0] == 24
+    assert traits.isfinite().all()
+    quad = traits.view(6, 2, 2, -1)
+    sketch = slice(None, 4)  # the pictures here are noise: two of one head differ outside their hair
+    rest = torch.cat([quad[..., 4:-3]], dim=-1)
+    torch.testing.assert_close(rest[:, :, 0], rest[:, :, 1])  # only the colour differs between the portraits of a head
+    assert (quad[:, :, 0, -3:] != quad[:, :, 1, -3:]).any(dim=-1).all()
+    assert not torch.allclose(rest[:, 0], rest[:, 1])
+    assert quad[..., sketch].std() > 0
+
+
+def test_sketches_do_not_show_the_colour_of_the_hair(quads):
+    quads.images[..., 12:, :, :] = 100
+    before = quad_traits(quads, sketch_components=4, shape_components=2)
+    quads.images[..., :12, :, :] = 7
+    torch.testing.assert_close(before, quad_traits(quads, sketch_components=4, shape_components=2))
+
+
+def test_orthogonalized_updates_have_even_singular_values():
+    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.logspace(0, -2, 20))
+    for given in (matrix, matrix.T):
+        values = torch.linalg.svdvals(orthogonalized(given))
+        assert values.min() > 0.5
+        assert values.max() < 1.4
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    made = orthogonalized(matrix)
+    assert torch.nn.functional.cosine_similarity(made.flatten(), (left @ right).flatten(), dim=0) > 0.95
+
+
+def test_muon_descends_and_resumes():
+    target = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+
+    def descend(weight: torch.nn.Parameter, muon: Muon, steps: int) -> None:
+        for _ in range(steps):
+            muon.zero_grad()
+            (weight - target).square().sum().backward()
+            muon.step()
+
+    whole = torch.nn.Parameter(torch.zeros(4, 6))
+    descend(whole, Muon([whole], lr=0.04), 40)
+    assert (whole - target).norm() < 0.3 * target.norm()
+    part = torch.nn.Parameter(torch.zeros(4, 6))
+    first = Muon([part], lr=0.04)
+    descend(part, first, 20)
+    second = Muon([part], lr=0.04)
+    second.load_state_dict(first.state_dict())
+    descend(part, second, 20)
+    torch.testing.assert_close(part, whole, rtol=0, atol=0)
 
 
 def test_augmentation_moves_labels_with_pixels(quads):
@@ -68,6 +132,44 @@ def test_augmentation_moves_labels_with_pixels(quads):
     agreement = ((moved_labels == HAIR) == bright).float().mean()
     assert agreement > 0.95
     assert not torch.equal(moved, images)
+
+
+def test_mirroring_swaps_left_and_right():
+    left, right = CELEBAMASK_CLASSES.index("l_eye"), CELEBAMASK_CLASSES.index("r_eye")
+    labels = torch.tensor([[[left, 0, HAIR, right]]])
+    assert mirrored(labels).tolist() == [[[left, HAIR, 0, right]]]
+    assert torch.equal(mirrored(mirrored(labels)), labels)
+
+
+def test_augmented_labels_keep_left_on_the_left():
+    left, right = CELEBAMASK_CLASSES.index("l_eye"), CELEBAMASK_CLASSES.index("r_eye")
+    labels = torch.zeros(64, 16, 16, dtype=torch.long)
+    labels[:, 4:12, :6], labels[:, 4:12, 10:] = left, right
+    _, moved = augment(torch.zeros(64, 3, 16, 16), labels, np.random.default_rng(0))
+    assert not (moved[..., :4] == right).any()
+    assert not (moved[..., 12:] == left).any()
+    assert (moved == left).any(dim=(1, 2)).all()
+
+
+def test_gabor_pairs_ignore_brightness_and_see_their_direction():
+    filters = gabor_pairs(4, wavelength=4.0, radius=5)
+    assert filters.sum(dim=(2, 3)).abs().max() < 1e-5
+    torch.testing.assert_close(filters.square().sum(dim=(2, 3)), torch.ones(8, 1))
+
+
+def test_energy_tells_direction_and_strength_of_stripes_but_not_their_phase():
+    def stripes(angle: float, phase: float, strength: float = 0.5) -> torch.Tensor:
+        y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+        wave = torch.cos((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / 3 + phase) * strength
+        return wave.expand(1, 3, -1, -1)
+
+    energy = OrientedEnergy()
+    wanted = stripes(0.0, 0.0)
+    assert energy(wanted)[0].mean(dim=(0, 2, 3)).argmax() == 0
+    shifted = energy.distance(stripes(0.0, 1.5), wanted)
+    assert shifted < 0.05 * energy.distance(torch.zeros_like(wanted), wanted)
+    assert shifted < 0.05 * energy.distance(stripes(np.pi / 2, 0.0), wanted)
+    assert shifted < 0.1 * energy.distance(stripes(0.0, 0.0, strength=0.25), wanted)
 
 
 def test_captions_are_positive_for_every_portrait_they_are_true_of():
@@ -116,24 +218,33 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         size=32,
         w_dim=8,
         channels={4: 8, 8: 8, 16: 8, 32: 8},
-        critic_channels={4: 8, 8: 8, 16: 8, 32: 8},
+        critic_channels={8: 8, 16: 8, 32: 8},
+        coder_width=8,
         encoder={"components": 8, "component_size": 16, "input_size": 16, "widths": (8, 8), "neck": 4},
         quads_per_batch=2,
-        half_steps=2,
-        full_steps=2,
-        adversarial_steps=2,
+        growth={16: 2, 32: 2},
+        encoder_steps=2,
+        final_steps=2,
     )
-    pair = GeneratorFit(quads, recipe, tmp_path, CPU).fit()
-    assert pair.generator.size == 32
-    assert all(value.isfinite().all() for value in pair.state_dict().values())
+    tiny = tiny_networks()
+    recognisers = Recognisers(tiny.parser, tiny.clip, tiny.identity)
+    before = {name: value.clone() for name, value in recognisers.parser.state_dict().items()}
+    networks = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU).fit()
+    for name, value in recognisers.parser.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert networks.generator.size == 32
+    assert all(value.isfinite().all() for value in networks.state_dict().values())
+    again = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU).fit()  # nothing left to do: read from checkpoints
+    for a, b in zip(networks.state_dict().values(), again.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 def test_gradient_penalty_of_a_linear_critic_is_its_squared_slope():
     class Linear(Discriminator):
         def forward(self, images):
-            return 3 * images.flatten(1).sum(dim=1), []
+            return 3 * images.flatten(1).sum(dim=1)[:, None, None], []
 
-    critic = Linear(8, {4: 4, 8: 4})
+    critic = Linear(8, {4: 4, 8: 4})  # a single patch
     penalty = gradient_penalty(critic, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     assert penalty.item() == pytest.approx(9 * 3 * 8 * 8)
 

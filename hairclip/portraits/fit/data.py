@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hairclip.errors import HairclipError
 from hairclip.images import Images, Labels, from_uint8
+from hairclip.networks.face_parser import CELEBAMASK_CLASSES
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,15 @@ def labels_at(quads: Quads, index: np.ndarray, device: torch.device) -> Labels:
     return torch.from_numpy(pick(quads.labels, index).astype(np.int64)).to(device)
 
 
+def mirrored(labels: Labels) -> Labels:
+    """Labels of mirrored pictures: left and right, as seen in the image, change places."""
+    table = torch.arange(len(CELEBAMASK_CLASSES), device=labels.device)
+    for left, right in (("l_eye", "r_eye"), ("l_brow", "r_brow"), ("l_ear", "r_ear")):
+        pair = [CELEBAMASK_CLASSES.index(left), CELEBAMASK_CLASSES.index(right)]
+        table[pair] = table[pair[::-1]].clone()
+    return table[labels.flip(-1)]
+
+
 def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[Images, Labels]:
     """What a photo or an imperfect generator may do to a portrait, per sample.
 
@@ -111,7 +121,9 @@ def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[I
     x_row = torch.stack([cos * mirror, -sin, uniform(-0.05, 0.05)], dim=1)
     y_row = torch.stack([sin * mirror, cos, uniform(-0.05, 0.05)], dim=1)
     grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), [batch, 3, *images.shape[2:]], align_corners=False)
-    moved = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    # A mirrored grid of mirrored labels is the plain one, but for left and right.
+    sided = torch.where((mirror < 0)[:, None, None], mirrored(labels).flip(-1), labels)
+    moved = F.grid_sample(sided[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
     warped = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     warped = (warped + uniform(-0.12, 0.12)[:, None, None, None]) * uniform(0.85, 1.15)[:, None, None, None]
     blurred = F.avg_pool2d(F.pad(warped, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

@@ -11,7 +11,7 @@ from hairclip.portraits.fit.data import Quads, augmented
 from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
 
 
-def fit_parser(quads: Quads, folder: Path, device: torch.device, *, steps: int = 600, batch: int = 16) -> UNetParser:
+def fit_parser(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2000, batch: int = 16) -> UNetParser:
     """A U-Net at the size of the renders."""
     torch.manual_seed(0)  # initial weights
     network = UNetParser(filters=(16, 32, 48, 64, 96), input_size=quads.size).to(device)

@@ -1,0 +1,72 @@
+"""How strands look where nobody can say where each one lies: local oriented energy.
+
+A code of a few hundred numbers does not fix the phase of every strand. A pixel loss then asks for their mean, which is
+smooth. Energy in quadrature pairs of Gabor filters (Adelson and Bergen 1985, equation 4; the statistics of Portilla
+and Simoncelli 2000, section 2) does not depend on phase: averaged over a neighbourhood it says how strong strands of
+each direction and width are, and asks for as much of them as the render shows.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hairclip.images import Images
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class OrientedEnergy(nn.Module):
+    """Magnitudes of Gabor responses of the brightness, averaged over neighbourhoods.
+
+    Args:
+        orientations: directions, evenly spread over half a turn.
+        wavelength: pixels from strand to strand, at the finest scale.
+        scales: each next one sees the picture at half the size.
+        radius: of the filters, pixels.
+        window: side of the neighbourhood, pixels at every scale; neighbourhoods overlap by half.
+    """
+
+    filters: Tensor
+    luma: Tensor
+
+    def __init__(
+        self, *, orientations: int = 6, wavelength: float = 3.0, scales: int = 2, radius: int = 3, window: int = 8
+    ) -> None:
+        super().__init__()
+        self.scales, self.window, self.radius = scales, window, radius
+        self.register_buffer("filters", gabor_pairs(orientations, wavelength, radius), persistent=False)
+        self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Images) -> list[Float[Tensor, "batch orientations rows columns"]]:
+        """One map per scale."""
+        brightness = (images * self.luma).sum(dim=1, keepdim=True)
+        maps = []
+        for scale in range(self.scales):
+            if scale:
+                brightness = F.avg_pool2d(brightness, 2)
+            responses = F.conv2d(brightness, self.filters.to(brightness.dtype)).float()
+            even, odd = responses.chunk(2, dim=1)
+            energy = (even.square() + odd.square() + 1e-5).sqrt()
+            maps.append(F.avg_pool2d(energy, self.window, self.window // 2))
+        return maps
+
+    def distance(self, images: Images, target: Images) -> Float[Tensor, ""]:
+        """Mean absolute difference of the energies, over everything."""
+        with torch.no_grad():
+            wanted = self(target)
+        return torch.stack([F.l1_loss(a, b) for a, b in zip(self(images), wanted, strict=True)]).mean()
+
+
+def gabor_pairs(orientations: int, wavelength: float, radius: int) -> Float[Tensor, "filters 1 side side"]:
+    """Even filters, then odd ones, of zero mean and unit norm."""
+    steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    envelope = torch.exp(-(x.square() + y.square()) / (2 * (radius / 2) ** 2))
+    angles = [math.pi * k / orientations for k in range(orientations)]
+    across = [(math.cos(angle) * x + math.sin(angle) * y) * (2 * math.pi / wavelength) for angle in angles]
+    pairs = torch.stack([*(envelope * a.cos() for a in across), *(envelope * a.sin() for a in across)])[:, None]
+    pairs = pairs - envelope * (pairs.sum(dim=(2, 3), keepdim=True) / envelope.sum())
+    return pairs / pairs.square().sum(dim=(2, 3), keepdim=True).sqrt()
