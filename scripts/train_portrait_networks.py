@@ -4,6 +4,7 @@
     python scripts/train_portrait_networks.py --quads runs/quads --out runs/networks [--only parser judge ...]
 
 Every network resumes from its checkpoint in --out; finished ones are written to --install as float16 safetensors.
+The table of hair colours follows from the renderer alone: evaluate_portrait_networks.py --calibrate-colors writes it.
 """
 
 import argparse
@@ -16,14 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from hairclip.color import save_named_colors
 from hairclip.errors import HairclipError
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.identity import fit_identity
 from hairclip.portraits.fit.judge import fit_judge
-from hairclip.portraits.fit.latents import color_references, encode_all, fit_mapping
+from hairclip.portraits.fit.latents import encode_all, fit_mapping
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.pretrained import save_latents, save_network
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def train_generator(quads: Quads, folder: Path, install: Path, device: torch.device, *, count: int) -> None:
-    """Generator and encoder, then what follows from them: mapping network, average latent, latents, colours."""
+    """Generator and encoder, then what follows from them: mapping network, average latent, latents."""
     pair = GeneratorFit(quads, GeneratorRecipe(size=quads.size), folder, device).fit()
     encoder, generator = pair.encoder, pair.generator
     codes = encode_all(encoder, quads, device)
@@ -67,7 +67,6 @@ def train_generator(quads: Quads, folder: Path, install: Path, device: torch.dev
     generator.latent_avg = generator.mean_latent(generator=torch.Generator().manual_seed(0))
     save_network(install / "generator.safetensors", "generator", generator, half=True)
     save_network(install / "encoder.safetensors", "encoder", encoder, half=True)
-    save_named_colors(color_references(quads, device), install / "colors.json")
 
     # At most one portrait of each quad, so that nobody is in both splits.
     chosen = np.arange(min(count, len(quads))) * 4 + np.arange(min(count, len(quads))) % 4

@@ -51,7 +51,6 @@ def portrait_colors(*, size: int = 128, workers: int = 0, progress: bool = False
     kept = cache_folder() / "colors.json"
     if not kept.is_file():
         named = calibrate_colors(size=size, workers=workers, progress=progress)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         save_named_colors(named, kept)
     return load_named_colors(kept)
 
