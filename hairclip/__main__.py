@@ -169,20 +169,39 @@ def _edit(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.config import load_config
+    from hairclip.edit import HairEditor
     from hairclip.evaluation.report import evaluate_editor
-    from hairclip.pretrained import load_bundle
+    from hairclip.pretrained import Bundle, load_mapper
+    from hairclip.training.distributed import pick_device
+    from hairclip.training.parts import build_loss, network_sources
 
-    if options.count < 1:
-        raise HairclipError(f"--count {options.count}: give 1 or more.")
+    _at_least("--count", options.count)
     config = load_config(options.config, options.overrides)
+    device, sources = pick_device(config.device), network_sources(config)
+    if config.dry_run:
+        raise HairclipError(f"{options.config}: dry_run asks for random networks, which edit nothing: set it to false.")
+    missing = [part for part in ("encoder", "judge") if part not in sources]
+    if missing:
+        raise HairclipError(
+            f"{options.config}: there is no {' and no '.join(missing)} among its networks, so nothing can be measured: "
+            "use a configuration whose networks.bundle has them, such as configs/portraits.yaml."
+        )
     trained = Path("runs") / config.name / "mapper.safetensors"
-    mapper = options.mapper or (str(trained) if trained.is_file() else None)
-    print(f"mapper: {mapper or f'the one of the bundle {config.networks.bundle}'}")
-    editor = _editor(config.networks.bundle, mapper, config.device)
+    mapper = options.mapper or (trained if trained.is_file() else sources.get("mapper"))
+    if mapper is None:
+        raise HairclipError(f"there is no mapper {trained} and none in {config.networks.bundle}: give one as --mapper.")
+    print(f"mapper: {mapper}")
+    networks = Bundle(sources, device)
+    editor = HairEditor(
+        networks,
+        mapper=load_mapper(mapper, device).eval(),
+        groups=(config.mapper.groups[0], config.mapper.groups[1]),
+        loss=build_loss(config, networks),
+    )
     optimize_count = {"mapper": 0, "both": 24, "optimize": options.count}[options.method]
     evaluate_editor(
         editor,
-        load_bundle(config.networks.bundle, editor.device).judge,
+        networks.judge,
         options.out or Path("runs") / config.name / "evaluation",
         count=options.count,
         optimize_count=min(optimize_count, options.count),
@@ -238,6 +257,11 @@ def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
         present = set((labels or {}).get(label) or everything)
         everything = [name for name in everything if name in present] + sorted(present - set(everything))
     return [None, *everything]
+
+
+def _at_least(option: str, value: int, least: int = 1) -> None:
+    if value < least:
+        raise HairclipError(f"{option} {value}: give {least} or more.")
 
 
 def _restart_with_allocator() -> None:

@@ -24,6 +24,7 @@ from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, load_image, resize_area
 from hairclip.invert import invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.optimize import optimize_codes
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.sheet import captioned_sheet
@@ -91,7 +92,8 @@ class HairEditor:
     def conditions(self) -> ConditionEncoder:
         """Texts and reference pictures to conditions."""
         if self._conditions is None:
-            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser)
+            gamma = "none" if self._loss is None else self._loss.gamma
+            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser, gamma=gamma)
         return self._conditions
 
     @property
@@ -129,7 +131,9 @@ class HairEditor:
         """W+ codes after the edit, (B, n_latent, w_dim). A sample that asks for nothing keeps its codes."""
         w_plus, condition = prepared.inversion.w_plus, batch.condition
         if method == "mapper":
-            moved = w_plus + self.mapper(w_plus, condition)
+            mapper = self.mapper
+            _check_fit(mapper, w_plus, condition)
+            moved = w_plus + mapper(w_plus, condition)
         elif method == "optimize":
             moved = optimize_codes(
                 w_plus,
@@ -318,6 +322,19 @@ def as_wish(wish: Wish) -> str | Tensor | None:
         if not looks_like_file and not Path(wish).is_file():
             return wish.strip()
     return load_image(wish)
+
+
+def _check_fit(mapper: nn.Module, w_plus: Tensor, condition: HairCondition) -> None:
+    """Refuse a mapper that was trained with networks of other sizes."""
+    if not isinstance(mapper, HairMapper):
+        return
+    takes = (mapper.n_latent, mapper.w_dim, mapper.condition_dim)
+    given = (*w_plus.shape[1:], condition.hairstyle.shape[1])
+    if takes != given:
+        raise HairclipError(
+            "the mapper takes codes of {} x {} and conditions of {}, but these networks give {} x {} and {}: use a "
+            "mapper that was trained with them.".format(*takes, *given)
+        )
 
 
 def _told(wish: str | Tensor | None) -> str | None:

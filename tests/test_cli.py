@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
 import hairclip
 from hairclip import __main__ as cli
+from hairclip.edit import HairEditor
 from hairclip.images import save_image
+from hairclip.losses.total import LossWeights
 from hairclip.pretrained import save_latents, save_network
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -100,6 +103,56 @@ def test_mistakes_are_one_sentence(
     assert captured.err.startswith("hairclip: error: ")
     assert captured.err.count("\n") == 1
     assert words in captured.err
+
+
+def evaluated(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, text: str, *more: str
+) -> tuple[HairEditor, dict[str, Any]]:
+    """What `evaluate` would measure with a configuration, and how."""
+    caught: list[tuple[HairEditor, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        "hairclip.evaluation.report.evaluate_editor",
+        lambda editor, judge, out, **settings: caught.append((editor, {"judge": judge, "out": out, **settings})),
+    )
+    monkeypatch.chdir(bundle)
+    (bundle / "run.yaml").write_text(f"name: x\ndevice: cpu\nnetworks: {{bundle: {bundle}}}\n{text}")
+    assert cli.main(["evaluate", "--config", "run.yaml", *more]) == 0
+    return caught[0]
+
+
+def test_evaluate_measures_what_the_config_trains(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    text = "losses: {text: 4.0, background: 0.5, text_pixels: official, gamma: srgb}\nmapper: {groups: [3, 5]}\n"
+    editor, settings = evaluated(bundle, monkeypatch, text, "losses.latent=0.25")
+    assert editor.loss.weights == LossWeights(text=4.0, background=0.5, latent=0.25)
+    assert (editor.loss.gamma, editor.loss.normalize_text_pixels) == ("srgb", False)
+    assert editor.conditions.gamma == "srgb"
+    assert editor.groups == (3, 5)
+    assert editor.loss.clip is editor.networks.clip
+    assert settings["out"] == Path("runs/x/evaluation")
+    assert not editor.mapper.training
+    other, _ = evaluated(bundle, monkeypatch, "losses: {text_pixels: normalized}\n")
+    assert other.loss.normalize_text_pixels
+
+
+@pytest.mark.parametrize(("method", "optimized"), [("mapper", 0), ("both", 24), ("optimize", 60)])
+def test_evaluate_methods_do_what_their_help_says(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, method: str, optimized: int
+):
+    _, settings = evaluated(bundle, monkeypatch, "", "--method", method, "--count", "60")
+    assert (settings["count"], settings["optimize_count"]) == (60, optimized)
+
+
+def test_evaluate_takes_networks_that_the_config_names(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    save_network(tmp_path / "other.safetensors", "identity", tiny_networks(seed=5).identity)
+    editor, _ = evaluated(bundle, monkeypatch, "", f"networks.identity={tmp_path / 'other.safetensors'}")
+    face = torch.zeros(1, 3, 40, 40)
+    assert torch.equal(editor.loss.identity(face), tiny_networks(seed=5).identity(face))
+    # a configuration that names every network of training, but no encoder or judge
+    named = [f"networks.{part}={bundle}/{part}.safetensors" for part in ("generator", "clip", "parser", "identity")]
+    assert cli.main(["evaluate", "--config", "run.yaml", *named]) == 2
+    assert "no encoder and no judge" in capsys.readouterr().err
 
 
 def test_unknown_options_exit_with_2(capsys: pytest.CaptureFixture[str]):

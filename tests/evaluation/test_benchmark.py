@@ -123,8 +123,15 @@ def test_the_report_is_printed_and_written(painted: Path):
     for name in ("edits.png", "worst.png", "optimize.png"):
         assert (painted / "report" / name).stat().st_size > 0
     table = "\n".join(lines)
-    for figure in FIGURES:
-        assert figure.title in table
+    shown = table.splitlines()
+    assert shown[0].split("  ")[-1].strip() == "truth"
+    assert "optimize (first 2)" in shown[0]
+    for figure, line in zip(FIGURES, shown[2:]):
+        assert line.startswith(figure.title)
+        for name in ("mapper", "optimize", "unedited", "blended", "truth"):
+            assert figure.show(report["figures"][name][figure.name]) in line
+    right = [case["hairstyle_right"] for case in report["cases"] if "hairstyle_right" in case]
+    assert report["figures"]["mapper"]["hairstyle_right"] == sum(right) / len(right)
     assert "FAIL" in table  # random networks pass nothing
 
 
