@@ -138,7 +138,10 @@ class TrainingConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Deterministic validation: a fixed list of tasks on held-out codes, fixed noise."""
+    """Deterministic validation: a fixed list of tasks on held-out codes, fixed noise.
+
+    The mapper with the lowest loss is kept as ``mapper-best.safetensors`` beside the latest, ``mapper.safetensors``.
+    """
 
     every: Count = 200
     count: Count = 64
