@@ -4,11 +4,12 @@ A user's mistake is one sentence on stderr and exit code 2.
 """
 
 import argparse
+import errno
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,23 @@ _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` None takes those of the process. Returns the exit code."""
     options = build_parser().parse_args(arguments)
+    if options.command == "train" and arguments is None:
+        _restart_with_allocator()
+    return exit_code(lambda: options.run(options))
+
+
+def exit_code(run: Callable[[], int | None]) -> int:
+    """Run something for the command line; a user's mistake becomes one sentence on stderr and 2, Ctrl-C 130."""
     try:
-        if options.command == "train" and arguments is None:
-            _restart_with_allocator()
-        return int(options.run(options) or 0)
+        return run() or 0
     except HairclipError as error:
         print(f"hairclip: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        place = "the output" if error.filename is None else error.filename
+        print(f"hairclip: error: {place}: {error.strerror}: check the path, its rights, the disk.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hairclip: interrupted", file=sys.stderr)
@@ -137,11 +149,17 @@ def _train(options: argparse.Namespace) -> None:
 
 def _edit(options: argparse.Namespace) -> None:
     from hairclip.edit import compare
-    from hairclip.images import save_image
+    from hairclip.images import check_image_path, save_image
     from hairclip.pretrained import BUNDLES
     from hairclip.prompts import split_prompt
 
+    _within("--steps", options.steps, 1)
+    _within("--seed", options.seed, 0)
+    for path in (options.out, options.compare):  # before the work, not after it
+        if isinstance(path, str):
+            check_image_path(path)
     hairstyle, color = options.hairstyle, options.color
+    _tell_unknown(hairstyle, color, several=options.grid)
     if options.text is not None:
         styles = _listed(None, options.bundle, "hairstyle") if options.bundle in BUNDLES else []
         parsed = split_prompt(options.text, known=[style for style in styles if style is not None] or None)
@@ -175,7 +193,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.training.distributed import pick_device
     from hairclip.training.parts import build_loss, network_sources
 
-    _at_least("--count", options.count)
+    _within("--count", options.count, 1)
+    _within("--workers", options.workers, 0)
+    _within("--seed", options.seed, 0)
     config = load_config(options.config, options.overrides)
     device, sources = pick_device(config.device), network_sources(config)
     if config.dry_run:
@@ -251,7 +271,10 @@ def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
 
     everything = list(HAIRSTYLES if label == "hairstyle" else COLORS)
     if words is not None:
-        return [None, *(word.strip() for word in words.split(",") if word.strip())]
+        named = [word.strip() for word in words.split(",") if word.strip()]
+        if not named:
+            raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
+        return [None, *named]
     if bundle in BUNDLES:
         labels = load_latent_labels(BUNDLES[bundle]["latents"])
         present = set((labels or {}).get(label) or everything)
@@ -259,9 +282,22 @@ def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
     return [None, *everything]
 
 
-def _at_least(option: str, value: int, least: int = 1) -> None:
-    if value < least:
-        raise HairclipError(f"{option} {value}: give {least} or more.")
+def _within(option: str, value: int, least: int) -> None:
+    if not least <= value < 2**63:
+        raise HairclipError(f"{option} {value}: give {f'{least} or more' if value < least else 'a smaller number'}.")
+
+
+def _tell_unknown(hairstyle: str | None, color: str | None, *, several: bool) -> None:
+    """Print which words of --hairstyle and --color no network was trained on: they may be mistyped."""
+    from hairclip.edit import as_wish
+    from hairclip.prompts import unknown_word
+
+    for words, is_color in ((hairstyle, False), (color, True)):
+        for word in (words.split(",") if several else [words]) if words else []:
+            wish = as_wish(word) if word.strip() else None
+            note = unknown_word(wish, "color" if is_color else "hairstyle") if isinstance(wish, str) else None
+            if note is not None:
+                print(note)
 
 
 def _restart_with_allocator() -> None:

@@ -8,6 +8,7 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 ```
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +112,7 @@ class HairEditor:
         """Load, align, invert and parse pictures of any size; `refine` steps of descent follow the encoder's pass."""
         networks = self.networks
         size = networks.generator.size
-        aligned = torch.cat([resize_area(load_image(image), size) for image in images]).to(self.device)
+        aligned = torch.cat([resize_area(_load_picture(image), size) for image in images]).to(self.device)
         inversion = invert(aligned, networks.encoder, networks.generator, steps=refine, progress=progress)
         return Prepared(aligned, inversion, networks.parser.hair_mask(aligned))
 
@@ -311,17 +312,27 @@ class HairEditor:
 def as_wish(wish: Wish) -> str | Tensor | None:
     """What a person gives for a hairstyle or a colour, as a text, an image tensor (1, 3, H, W) or None.
 
-    A string that names an existing file, or that ends like one, is a picture; any other string is a text.
+    A string that names an existing file, or that looks like a path to one, is a picture; any other string is a text.
     """
     if wish is None:
         return None
     if isinstance(wish, str):
         if not wish.strip():
             raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
-        looks_like_file = Path(wish).suffix.lower() in Image.registered_extensions()
-        if not looks_like_file and not Path(wish).is_file():
+        looks_like_file = os.sep in wish or Path(wish).suffix.lower() in Image.registered_extensions()
+        if not looks_like_file and not os.path.isfile(wish):  # Path.is_file raises for a text too long for a name
             return wish.strip()
-    return load_image(wish)
+    return _load_picture(wish)
+
+
+def _load_picture(source: ImageSource) -> Tensor:
+    """A picture (1, 3, H, W) in which a face could be seen at all."""
+    image = load_image(source)
+    height, width = image.shape[-2:]
+    if min(height, width) < 8 or max(height, width) > 3 * min(height, width):
+        name = str(source) if isinstance(source, (str, Path)) else "a picture"
+        raise HairclipError(f"{name} is {width} x {height} pixels: give a picture that is cropped to the face.")
+    return image
 
 
 def _check_fit(mapper: nn.Module, w_plus: Tensor, condition: HairCondition) -> None:

@@ -40,7 +40,7 @@ def optimize_codes(
     *,
     steps: int = 100,
     lr: float = 0.1,
-    noise: float = 0.0,
+    noise: float = 0.05,
     groups: tuple[int, int] = (4, 8),
     seed: int = 0,
     progress: bool = False,

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from hairclip.__main__ import exit_code
 from hairclip.errors import HairclipError
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
@@ -26,12 +27,14 @@ from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import encode_all, fit_mapping
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.pretrained import save_latents, save_network
+from hairclip.training.distributed import pick_device
 
 RECOGNISERS = {"parser": fit_parser, "judge": fit_judge, "identity": fit_identity, "clip": fit_clip}
 NETWORKS = (*RECOGNISERS, "generator")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Train; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quads", type=Path, required=True, help="folder of rendered training quads")
     parser.add_argument("--out", type=Path, default=Path("runs/networks"), help="folder of the checkpoints")
@@ -39,12 +42,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--steps", type=int, help="steps of each recogniser (default: its recipe's)")
     parser.add_argument("--latents", type=int, default=1200, help="training latents to ship")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--threads", type=int, help="processor threads")
-    options = parser.parse_args()
+    return exit_code(lambda: fit(parser.parse_args(arguments)))
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Check the options and train one network after another."""
+    for name in ("steps", "latents", "threads"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise HairclipError(f"--{name} must be at least 1, not {getattr(options, name)}.")
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
+    device = pick_device(options.device)
     quads = load_quads(options.quads)
     options.install.mkdir(parents=True, exist_ok=True)
     for name in options.only:
@@ -81,8 +91,4 @@ def train_generator(quads: Quads, folder: Path, install: Path, device: torch.dev
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except HairclipError as error:
-        print(f"hairclip: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

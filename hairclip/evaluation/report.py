@@ -136,8 +136,9 @@ def evaluate_editor(
         "cases": [record | {"case": i} for i, record in enumerate(records["mapper"])],
     }
     write_json(report, out / "report.json")
-    part_only = 0 < report["optimize_count"] < count  # the figures of a column are means over its own cases
-    say(format_table(FIGURES, columns, titles={"optimize": f"optimize (first {optimize_count})"} if part_only else {}))
+    optimized_cases = len(records.get("optimize", []))  # the figures of a column are means over its own cases
+    titles = {"optimize": f"optimize (first {optimized_cases})"} if optimized_cases < count else {}
+    say(format_table(FIGURES, columns, titles=titles))
     say(f"inversion of the sources: {report['inversion_psnr']:.2f} dB; {count} edits, report and pictures in {out}")
     return report
 
