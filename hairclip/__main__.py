@@ -4,11 +4,12 @@ A user's mistake is one sentence on stderr and exit code 2.
 """
 
 import argparse
+import errno
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,23 @@ _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` None takes those of the process. Returns the exit code."""
     options = build_parser().parse_args(arguments)
+    if options.command == "train" and arguments is None:
+        _restart_with_allocator()
+    return exit_code(lambda: options.run(options))
+
+
+def exit_code(run: Callable[[], int | None]) -> int:
+    """Run something for the command line; a user's mistake becomes one sentence on stderr and 2, Ctrl-C 130."""
     try:
-        if options.command == "train" and arguments is None:
-            _restart_with_allocator()
-        return int(options.run(options) or 0)
+        return run() or 0
     except HairclipError as error:
         print(f"hairclip: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        place = "the output" if error.filename is None else error.filename
+        print(f"hairclip: error: {place}: {error.strerror}: check the path, its rights, the disk.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hairclip: interrupted", file=sys.stderr)
@@ -137,11 +149,17 @@ def _train(options: argparse.Namespace) -> None:
 
 def _edit(options: argparse.Namespace) -> None:
     from hairclip.edit import compare
-    from hairclip.images import save_image
+    from hairclip.images import check_image_path, save_image
     from hairclip.pretrained import BUNDLES
     from hairclip.prompts import split_prompt
 
+    _within("--steps", options.steps, 1)
+    _within("--seed", options.seed, 0)
+    for path in (options.out, options.compare):  # before the work, not after it
+        if isinstance(path, str):
+            check_image_path(path)
     hairstyle, color = options.hairstyle, options.color
+    _tell_unknown(hairstyle, color, several=options.grid)
     if options.text is not None:
         styles = _listed(None, options.bundle, "hairstyle") if options.bundle in BUNDLES else []
         parsed = split_prompt(options.text, known=[style for style in styles if style is not None] or None)
@@ -169,20 +187,41 @@ def _edit(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.config import load_config
+    from hairclip.edit import HairEditor
     from hairclip.evaluation.report import evaluate_editor
-    from hairclip.pretrained import load_bundle
+    from hairclip.pretrained import Bundle, load_mapper
+    from hairclip.training.distributed import pick_device
+    from hairclip.training.parts import build_loss, network_sources
 
-    if options.count < 1:
-        raise HairclipError(f"--count {options.count}: give 1 or more.")
+    _within("--count", options.count, 1)
+    _within("--workers", options.workers, 0)
+    _within("--seed", options.seed, 0)
     config = load_config(options.config, options.overrides)
+    device, sources = pick_device(config.device), network_sources(config)
+    if config.dry_run:
+        raise HairclipError(f"{options.config}: dry_run asks for random networks, which edit nothing: set it to false.")
+    missing = [part for part in ("encoder", "judge") if part not in sources]
+    if missing:
+        raise HairclipError(
+            f"{options.config}: there is no {' and no '.join(missing)} among its networks, so nothing can be measured: "
+            "use a configuration whose networks.bundle has them, such as configs/portraits.yaml."
+        )
     trained = Path("runs") / config.name / "mapper.safetensors"
-    mapper = options.mapper or (str(trained) if trained.is_file() else None)
-    print(f"mapper: {mapper or f'the one of the bundle {config.networks.bundle}'}")
-    editor = _editor(config.networks.bundle, mapper, config.device)
+    mapper = options.mapper or (trained if trained.is_file() else sources.get("mapper"))
+    if mapper is None:
+        raise HairclipError(f"there is no mapper {trained} and none in {config.networks.bundle}: give one as --mapper.")
+    print(f"mapper: {mapper}")
+    networks = Bundle(sources, device)
+    editor = HairEditor(
+        networks,
+        mapper=load_mapper(mapper, device).eval(),
+        groups=(config.mapper.groups[0], config.mapper.groups[1]),
+        loss=build_loss(config, networks),
+    )
     optimize_count = {"mapper": 0, "both": 24, "optimize": options.count}[options.method]
     evaluate_editor(
         editor,
-        load_bundle(config.networks.bundle, editor.device).judge,
+        networks.judge,
         options.out or Path("runs") / config.name / "evaluation",
         count=options.count,
         optimize_count=min(optimize_count, options.count),
@@ -232,12 +271,33 @@ def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
 
     everything = list(HAIRSTYLES if label == "hairstyle" else COLORS)
     if words is not None:
-        return [None, *(word.strip() for word in words.split(",") if word.strip())]
+        named = [word.strip() for word in words.split(",") if word.strip()]
+        if not named:
+            raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
+        return [None, *named]
     if bundle in BUNDLES:
         labels = load_latent_labels(BUNDLES[bundle]["latents"])
         present = set((labels or {}).get(label) or everything)
         everything = [name for name in everything if name in present] + sorted(present - set(everything))
     return [None, *everything]
+
+
+def _within(option: str, value: int, least: int) -> None:
+    if not least <= value < 2**63:
+        raise HairclipError(f"{option} {value}: give {f'{least} or more' if value < least else 'a smaller number'}.")
+
+
+def _tell_unknown(hairstyle: str | None, color: str | None, *, several: bool) -> None:
+    """Print which words of --hairstyle and --color no network was trained on: they may be mistyped."""
+    from hairclip.edit import as_wish
+    from hairclip.prompts import unknown_word
+
+    for words, is_color in ((hairstyle, False), (color, True)):
+        for word in (words.split(",") if several else [words]) if words else []:
+            wish = as_wish(word) if word.strip() else None
+            note = unknown_word(wish, "color" if is_color else "hairstyle") if isinstance(wish, str) else None
+            if note is not None:
+                print(note)
 
 
 def _restart_with_allocator() -> None:

@@ -106,6 +106,13 @@ def load_named_colors(path: str | Path) -> NamedColors:
 
 
 def save_named_colors(named: NamedColors, path: str | Path) -> None:
-    """Write reference colours as :func:`load_named_colors` reads them."""
+    """Write reference colours as :func:`load_named_colors` reads them; the file appears whole or not at all."""
     rows = {name: [round(value, 3) for value in row] for name, row in named.items()}
-    Path(path).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None

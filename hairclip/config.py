@@ -22,6 +22,7 @@ from hairclip.errors import HairclipError
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Word = Annotated[str, Field(min_length=1)]
 
 TRAINED_WITH = ("generator", "clip", "parser", "identity")
 """The frozen networks that training needs."""
@@ -58,8 +59,10 @@ class DataConfig(Section):
 
     latents: str = "portraits/latents"
     validation_latents: str | None = Field(default=None, description="null: the `val` split of `latents`")
-    hairstyles: list[str] = Field(default_factory=list, description="empty: names labelled in the latents, else all 44")
-    colors: list[str] = Field(default_factory=list, description="empty: names labelled in the latents, else all 12")
+    hairstyles: list[Word] = Field(
+        default_factory=list, description="empty: names labelled in the latents, else all 44"
+    )
+    colors: list[Word] = Field(default_factory=list, description="empty: names labelled in the latents, else all 12")
     hairstyle_images: str | None = Field(default=None, description="folder of hairstyle references; null: the latents")
     color_images: str | None = Field(default=None, description="folder of colour references; null: the latents")
     color_folders: str | None = Field(
@@ -138,7 +141,10 @@ class TrainingConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Deterministic validation: a fixed list of tasks on held-out codes, fixed noise."""
+    """Deterministic validation: a fixed list of tasks on held-out codes, fixed noise.
+
+    The mapper with the lowest loss is kept as ``mapper-best.safetensors`` beside the latest, ``mapper.safetensors``.
+    """
 
     every: Count = 200
     count: Count = 64

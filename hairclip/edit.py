@@ -8,6 +8,7 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 ```
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, load_image, resize_area
 from hairclip.invert import invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.optimize import optimize_codes
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.sheet import captioned_sheet
@@ -91,7 +93,8 @@ class HairEditor:
     def conditions(self) -> ConditionEncoder:
         """Texts and reference pictures to conditions."""
         if self._conditions is None:
-            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser)
+            gamma = "none" if self._loss is None else self._loss.gamma
+            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser, gamma=gamma)
         return self._conditions
 
     @property
@@ -109,7 +112,7 @@ class HairEditor:
         """Load, align, invert and parse pictures of any size; `refine` steps of descent follow the encoder's pass."""
         networks = self.networks
         size = networks.generator.size
-        aligned = torch.cat([resize_area(load_image(image), size) for image in images]).to(self.device)
+        aligned = torch.cat([resize_area(_load_picture(image), size) for image in images]).to(self.device)
         inversion = invert(aligned, networks.encoder, networks.generator, steps=refine, progress=progress)
         return Prepared(aligned, inversion, networks.parser.hair_mask(aligned))
 
@@ -129,7 +132,9 @@ class HairEditor:
         """W+ codes after the edit, (B, n_latent, w_dim). A sample that asks for nothing keeps its codes."""
         w_plus, condition = prepared.inversion.w_plus, batch.condition
         if method == "mapper":
-            moved = w_plus + self.mapper(w_plus, condition)
+            mapper = self.mapper
+            _check_fit(mapper, w_plus, condition)
+            moved = w_plus + mapper(w_plus, condition)
         elif method == "optimize":
             moved = optimize_codes(
                 w_plus,
@@ -307,17 +312,40 @@ class HairEditor:
 def as_wish(wish: Wish) -> str | Tensor | None:
     """What a person gives for a hairstyle or a colour, as a text, an image tensor (1, 3, H, W) or None.
 
-    A string that names an existing file, or that ends like one, is a picture; any other string is a text.
+    A string that names an existing file, or that looks like a path to one, is a picture; any other string is a text.
     """
     if wish is None:
         return None
     if isinstance(wish, str):
         if not wish.strip():
             raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
-        looks_like_file = Path(wish).suffix.lower() in Image.registered_extensions()
-        if not looks_like_file and not Path(wish).is_file():
+        looks_like_file = os.sep in wish or Path(wish).suffix.lower() in Image.registered_extensions()
+        if not looks_like_file and not os.path.isfile(wish):  # Path.is_file raises for a text too long for a name
             return wish.strip()
-    return load_image(wish)
+    return _load_picture(wish)
+
+
+def _load_picture(source: ImageSource) -> Tensor:
+    """A picture (1, 3, H, W) in which a face could be seen at all."""
+    image = load_image(source)
+    height, width = image.shape[-2:]
+    if min(height, width) < 8 or max(height, width) > 3 * min(height, width):
+        name = str(source) if isinstance(source, (str, Path)) else "a picture"
+        raise HairclipError(f"{name} is {width} x {height} pixels: give a picture that is cropped to the face.")
+    return image
+
+
+def _check_fit(mapper: nn.Module, w_plus: Tensor, condition: HairCondition) -> None:
+    """Refuse a mapper that was trained with networks of other sizes."""
+    if not isinstance(mapper, HairMapper):
+        return
+    takes = (mapper.n_latent, mapper.w_dim, mapper.condition_dim)
+    given = (*w_plus.shape[1:], condition.hairstyle.shape[1])
+    if takes != given:
+        raise HairclipError(
+            "the mapper takes codes of {} x {} and conditions of {}, but these networks give {} x {} and {}: use a "
+            "mapper that was trained with them.".format(*takes, *given)
+        )
 
 
 def _told(wish: str | Tensor | None) -> str | None:

@@ -4,6 +4,8 @@ An image is a float32 tensor, NCHW, RGB, values in [-1, 1] (0 is mid-grey). PIL 
 here and nowhere else.
 """
 
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from hairclip.errors import HairclipError
@@ -52,15 +54,28 @@ def load_image(source: ImageSource) -> Images:
         source = Image.fromarray(source)
     if isinstance(source, (str, Path)):
         try:
-            with Image.open(source) as opened:
-                opened.load()
-                source = opened.copy()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is not wrong; huge is an error
+                with Image.open(source) as opened:
+                    opened.load()
+                    source = opened.copy()
         except FileNotFoundError:
-            raise HairclipError(f"there is no image at {source}: check the path.") from None
+            raise HairclipError(f"there is no image at {str(source) or repr('')}: check the path.") from None
         except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             raise HairclipError(f"{source} cannot be read as an image ({error}): give a JPEG, PNG or WebP.") from None
-    pixels = np.asarray(source.convert("RGB"), dtype=np.float32)
+    pixels = np.asarray(_upright_rgb(source), dtype=np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def _upright_rgb(picture: Image.Image) -> Image.Image:
+    """As it is meant to be seen: turned as its EXIF says, 16 bits scaled to 8, transparent parts over white."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "I" or picture.mode.startswith("I;16"):  # PIL would clip what is over 255
+        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
 def to_uint8(images: Images) -> np.ndarray:
@@ -83,17 +98,32 @@ def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path) -> N
     """Write one image; the suffix of `path` names the format. The file appears whole or not at all."""
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     path = Path(path)
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise HairclipError(f"{path} has no image suffix that can be written: end it in .png or .jpg.")
+    check_image_path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(partial)
-        partial.replace(path)
+        try:
+            picture.save(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def check_image_path(path: str | Path) -> None:
+    """Refuse a place where no picture can be written, so that long work need not end there; makes its folder."""
+    path = Path(path)
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise HairclipError(f"{path} has no image suffix that can be written: end it in .png or .jpg.")
+    reason = "it is a folder" if path.is_dir() else None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    else:
+        reason = reason or (None if os.access(path.parent, os.W_OK) else "no permission")
+    if reason is not None:
+        raise HairclipError(f"cannot write {path} ({reason}): choose another place.")
 
 
 def image_grid(rows: Sequence[Sequence[Tensor]], gap: int = 2) -> Image.Image:

@@ -6,6 +6,8 @@ and medium layers and a colour only the fine ones, as the three sub-mappers of H
 3.2).
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,7 +40,7 @@ def optimize_codes(
     *,
     steps: int = 100,
     lr: float = 0.1,
-    noise: float = 0.0,
+    noise: float = 0.05,
     groups: tuple[int, int] = (4, 8),
     seed: int = 0,
     progress: bool = False,
@@ -61,25 +63,31 @@ def optimize_codes(
         progress: show a progress bar.
 
     Returns:
-        The codes after the last step.
+        The best code seen per sample, by its own loss; a sample whose loss never falls keeps its code.
     """
     unit = w_plus.std(dim=-1, keepdim=True).mean().clamp_min(1e-6)
     free = layer_mask(batch.condition.has_hairstyle, batch.condition.has_color, w_plus.shape[1], groups) * unit
     offset = torch.zeros_like(w_plus, requires_grad=True)
     optimizer = torch.optim.Adam([offset], lr=lr, betas=(0.9, 0.99))
     random = torch.Generator().manual_seed(seed)
+    best_codes, best_loss = w_plus.clone(), torch.full((len(w_plus),), math.inf, device=w_plus.device)
     with torch.enable_grad(), tqdm(total=steps, desc="optimizing", disable=not progress, leave=False) as bar:
-        for step in range(steps):
-            fade = noise * max(0.0, 1.0 - step / (0.75 * steps)) ** 2
+        for step in range(steps + 1):  # the first code judged is the unedited one, the last that of the last step
+            fade = noise * max(0.0, 1.0 - step / (0.75 * steps)) ** 2 if 0 < step < steps else 0.0
             jitter = torch.randn(w_plus.shape, generator=random).to(w_plus.device) * fade if fade > 0 else 0.0
             codes = w_plus + (offset + jitter) * free
-            output = loss(source, generator(codes, noise="const"), w_plus, codes, batch)
+            losses = loss(source, generator(codes, noise="const"), w_plus, codes, batch).per_sample
+            better = losses.detach() < best_loss
+            best_codes = torch.where(better[:, None, None], codes.detach(), best_codes)
+            best_loss = torch.where(better, losses.detach(), best_loss)
+            if step == steps:
+                break
             for group in optimizer.param_groups:
                 group["lr"] = lr * schedule(step / steps)
-            # The total is a mean over samples; times B, each sample descends as if it were alone.
-            (offset.grad,) = torch.autograd.grad(output.total * len(w_plus), offset)
+            # The sum, not the mean: each sample descends as if it were alone.
+            (offset.grad,) = torch.autograd.grad(losses.sum(), offset)
             optimizer.step()
             bar.update()
             if step % 5 == 0:
-                bar.set_postfix_str(f"loss {float(output.total.detach()):.3f}")
-    return w_plus + offset.detach() * free
+                bar.set_postfix_str(f"loss {float(best_loss.mean()):.3f}")
+    return best_codes

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
 
 from hairclip.errors import HairclipError
 
@@ -197,6 +198,16 @@ def split_prompt(text: str, known: Collection[str] | None = None) -> ParsedPromp
     if left_out:
         notes.append(f"left out: {', '.join(left_out)}")
     return ParsedPrompt(hairstyle=hairstyle, color=color, unknown=tuple(unknown), message="; ".join(notes))
+
+
+def unknown_word(text: str, kind: Literal["hairstyle", "color"]) -> str | None:
+    """A line for the person who asked for a hairstyle or colour outside the vocabulary; None where it is known."""
+    words = re.findall(r"[^\W_]+", text.lower())
+    wanted = "style" if kind == "hairstyle" else "color"
+    if any(found == wanted or (wanted == "style" and word in _SHAPE_WORDS) for word, found, _ in _read(words)):
+        return None
+    name = "hairstyle" if kind == "hairstyle" else "colour"
+    return f"{name} {text!r}: not in the vocabulary, given to CLIP as written{_suggestion(words)}"
 
 
 def _stand_in(style: str, known: Collection[str]) -> str:

@@ -68,9 +68,7 @@ def read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-        if reason.startswith("Weights only"):  # torch goes on to advise loading it unsafely
-            reason = "it is damaged, or holds more than plain tensors"
+        reason = why_unreadable(error)
     if is_pickle(path) and not path.read_bytes().startswith(_TORCH_LEGACY):
         networks = read_nvidia_pickle(path)
         if "G_ema" not in networks:
@@ -79,6 +77,12 @@ def read_torch(path: Path) -> Any:
     raise HairclipError(
         f"{path} cannot be read as a weight file ({reason}): give safetensors or a torch file of tensors."
     )
+
+
+def why_unreadable(error: Exception) -> str:
+    """What torch says of a file it cannot read, without its advice to load the file unsafely."""
+    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    return "it is damaged, or holds more than plain tensors" if reason.startswith("Weights only") else reason
 
 
 def as_float32(tensor: Tensor) -> Tensor:

@@ -9,17 +9,19 @@ import os
 import sys
 from pathlib import Path
 
-import torch
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hairclip.__main__ import exit_code
 from hairclip.color import save_named_colors
 from hairclip.errors import HairclipError
 from hairclip.evaluation.networks import evaluate_networks
 from hairclip.evaluation.testset import calibrate_colors
 from hairclip.pretrained import data_folder, load_bundle
+from hairclip.training.distributed import pick_device
 
 
-def main() -> int:
-    """Parse the command line and run."""
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and run; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", default="portraits", help="bundle name, or a folder of weight files")
     parser.add_argument("--count", type=int, default=200, help="held-out people, three portraits each")
@@ -27,32 +29,36 @@ def main() -> int:
     parser.add_argument("--optimize-steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluate_networks"), help="folder of the report")
     parser.add_argument(
         "--calibrate-colors",
         action="store_true",
         help="only measure reference hair colours on training people and write data/portraits/colors.json",
     )
-    options = parser.parse_args()
-    try:
-        if options.calibrate_colors:
-            path = data_folder() / "portraits" / "colors.json"
-            save_named_colors(calibrate_colors(workers=options.workers, progress=True), path)
-            print(f"wrote {path}")
-            return 0
-        report = evaluate_networks(
-            load_bundle(options.bundle, options.device),
-            options.out,
-            count=options.count,
-            optimize_count=options.optimize_count,
-            optimize_steps=options.optimize_steps,
-            seed=options.seed,
-            workers=options.workers,
-        )
-    except HairclipError as error:
-        print(f"hairclip: error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: evaluate(parser.parse_args(arguments)))
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Check the options and measure; 1 where a network misses what it must reach."""
+    for name, least in (("count", 2), ("optimize_count", 0), ("optimize_steps", 1), ("seed", 0), ("workers", 0)):
+        if getattr(options, name) < least:
+            option = name.replace("_", "-")
+            raise HairclipError(f"--{option} must be at least {least}, not {getattr(options, name)}.")
+    if options.calibrate_colors:
+        path = data_folder() / "portraits" / "colors.json"
+        save_named_colors(calibrate_colors(workers=options.workers, progress=True), path)
+        print(f"wrote {path}")
+        return 0
+    report = evaluate_networks(
+        load_bundle(options.bundle, pick_device(options.device)),
+        options.out,
+        count=options.count,
+        optimize_count=options.optimize_count,
+        optimize_steps=options.optimize_steps,
+        seed=options.seed,
+        workers=options.workers,
+    )
     return 0 if all(passed is not False for passed in report["passed"].values()) else 1
 
 

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
+from hairclip.__main__ import exit_code
 from hairclip.errors import HairclipError
 from hairclip.portraits.dataset import DatasetSpec, render_dataset
 
@@ -37,25 +38,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Render; returns the exit code."""
     options = parse_arguments(arguments)
-    try:
-        for name in ("count", "size", "workers"):
-            if getattr(options, name) < 1:
-                raise HairclipError(f"--{name} must be at least 1, not {getattr(options, name)}.")
-        dataset = DatasetSpec(
-            count=options.count,
-            seed=options.seed,
-            size=options.size,
-            split=options.split or ("train" if options.quads else "all"),
-            mode="quads" if options.quads else "portraits",
-        )
-        unit = "quad" if options.quads else "portrait"
-        with tqdm(total=options.count, unit=unit, desc=f"rendering {dataset.split}") as bar:
-            for done in render_dataset(dataset, options.out, workers=options.workers):
-                bar.update(done)
-    except HairclipError as error:
-        print(f"hairclip: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: render(options))
+
+
+def render(options: argparse.Namespace) -> None:
+    """Check the options and render."""
+    for name in ("count", "size", "workers"):
+        if getattr(options, name) < 1:
+            raise HairclipError(f"--{name} must be at least 1, not {getattr(options, name)}.")
+    dataset = DatasetSpec(
+        count=options.count,
+        seed=options.seed,
+        size=options.size,
+        split=options.split or ("train" if options.quads else "all"),
+        mode="quads" if options.quads else "portraits",
+    )
+    unit = "quad" if options.quads else "portrait"
+    with tqdm(total=options.count, unit=unit, desc=f"rendering {dataset.split}") as bar:
+        for done in render_dataset(dataset, options.out, workers=options.workers):
+            bar.update(done)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     python scripts/train_portrait_networks.py --quads runs/quads --out runs/networks [--only parser judge ...]
 
 Every network resumes from its checkpoint in --out; finished ones are written to --install as float16 safetensors.
+The table of hair colours follows from the renderer alone: evaluate_portrait_networks.py --calibrate-colors writes it.
 """
 
 import argparse
@@ -16,23 +17,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from hairclip.color import save_named_colors
+from hairclip.__main__ import exit_code
 from hairclip.errors import HairclipError
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Recognisers
 from hairclip.portraits.fit.identity import fit_identity
 from hairclip.portraits.fit.judge import fit_judge
-from hairclip.portraits.fit.latents import color_references, encode_all, fit_mapping
+from hairclip.portraits.fit.latents import encode_all, fit_mapping
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.pretrained import load_clip, load_identity, load_parser, save_latents, save_network
+from hairclip.training.distributed import pick_device
 
 RECOGNISERS = {"parser": fit_parser, "judge": fit_judge, "identity": fit_identity, "clip": fit_clip}
 TEACHERS = {"parser": load_parser, "clip": load_clip, "identity": load_identity}
 NETWORKS = (*RECOGNISERS, "generator")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Train; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quads", type=Path, required=True, help="folder of rendered training quads")
     parser.add_argument("--out", type=Path, default=Path("runs/networks"), help="folder of the checkpoints")
@@ -40,13 +43,20 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--steps", type=int, help="steps of each recogniser (default: its recipe's)")
     parser.add_argument("--latents", type=int, default=1200, help="training latents to ship")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--threads", type=int, help="processor threads")
     parser.add_argument("--compile", action="store_true", help="fuse the generator's kernels; needs a C++ compiler")
-    options = parser.parse_args()
+    return exit_code(lambda: fit(parser.parse_args(arguments)))
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Check the options and train one network after another."""
+    for name in ("steps", "latents", "threads"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise HairclipError(f"--{name} must be at least 1, not {getattr(options, name)}.")
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
+    device = pick_device(options.device)
     quads = load_quads(options.quads)
     options.install.mkdir(parents=True, exist_ok=True)
     for name in options.only:
@@ -65,7 +75,7 @@ def main() -> None:
 def train_generator(
     quads: Quads, folder: Path, install: Path, device: torch.device, *, count: int, compiled: bool
 ) -> None:
-    """Generator and encoder, then what follows from them: mapping network, average latent, latents, colours."""
+    """Generator and encoder, then what follows from them: mapping network, average latent, latents."""
     recognisers = Recognisers(*(load(install / f"{name}.safetensors") for name, load in TEACHERS.items()))
     networks = GeneratorFit(
         quads, GeneratorRecipe(size=quads.size), recognisers, folder, device, compiled=compiled
@@ -76,7 +86,6 @@ def train_generator(
     generator.latent_avg = generator.mean_latent(generator=torch.Generator().manual_seed(0))
     save_network(install / "generator.safetensors", "generator", generator, half=True)
     save_network(install / "encoder.safetensors", "encoder", encoder, half=True)
-    save_named_colors(color_references(quads, device), install / "colors.json")
 
     # At most one portrait of each quad, so that nobody is in both splits.
     chosen = np.arange(min(count, len(quads))) * 4 + np.arange(min(count, len(quads))) % 4
@@ -91,8 +100,4 @@ def train_generator(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except HairclipError as error:
-        print(f"hairclip: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

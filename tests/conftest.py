@@ -9,4 +9,5 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("hairclip", "shape_checks.check")
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))

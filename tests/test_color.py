@@ -79,3 +79,11 @@ def test_broken_color_tables_are_user_errors(content, tmp_path):
         path.write_text(content)
     with pytest.raises(HairclipError, match=r"colors\.json"):
         load_named_colors(path)
+
+
+def test_a_color_table_that_cannot_be_written_is_a_user_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HairclipError, match="cannot write"):
+        save_named_colors({"ash": (60.0, 0.0, 3.0)}, tmp_path / "file" / "colors.json")
+    save_named_colors({"ash": (60.0, 0.0, 3.0)}, tmp_path / "new" / "colors.json")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["colors.json"]

@@ -100,6 +100,7 @@ def test_dump_reads_back(tmp_path: Path):
         ("training: 3", ["training", "a mapping of keys", "whole number 3"]),
         ("mapper: {coarse: 1}", ["mapper.coarse", "true or false"]),
         ("mapper: {groups: [4, x]}", ["mapper.groups[1]", "a whole number"]),
+        ("data: {colors: [red, '']}", ["data.colors[1]", "at least 1 character"]),
         ("optimizer: {lr: .nan}", ["optimizer.lr", "finite"]),
         ("tasks: {none: 0.5}", ["tasks", "must be 1"]),
         ("dry_run: true", ["dry_run", "generator, clip, parser, identity"]),

@@ -10,6 +10,7 @@ from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 from hairclip.edit import HairEditor, as_wish, compare
 from hairclip.errors import HairclipError
 from hairclip.images import save_image, to_pil
+from hairclip.networks.mapper import HairMapper
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,27 @@ def test_a_string_is_a_picture_where_such_a_file_exists(tmp_path: Path):
     assert isinstance(as_wish(str(tmp_path / "red")), torch.Tensor)
     assert as_wish("red") == "red"
     assert as_wish(None) is None
+
+
+def test_pictures_without_room_for_a_face_are_refused(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
+    for width, height in ((1, 1), (300, 2), (10, 31)):
+        Image.new("RGB", (width, height)).save(tmp_path / "odd.png")
+        for arguments in ((tmp_path / "odd.png", "afro"), (portrait, str(tmp_path / "odd.png"))):
+            with pytest.raises(HairclipError, match=f"odd.png is {width} x {height} pixels"):
+                editor.edit(*arguments)
+
+
+def test_a_mapper_of_other_networks_is_refused(networks: SimpleNamespace, portrait: torch.Tensor):
+    other = HairMapper(N_LATENT + 2, W_DIM, 24, groups=(3, 5)).eval()
+    with pytest.raises(HairclipError, match="10 x 16 and conditions of 24, but these networks give 8 x 16 and 24"):
+        HairEditor(networks, mapper=other).edit(portrait, color="red")
+
+
+def test_texts_and_paths_are_told_apart(tmp_path: Path):
+    assert as_wish("a" * 5000) == "a" * 5000  # longer than a file name can be
+    for path in ("faces/ben", f"{tmp_path}/"):
+        with pytest.raises(HairclipError, match="image"):
+            as_wish(path)
 
 
 def test_pictures_to_look_at(editor: HairEditor, portrait: torch.Tensor):

@@ -4,7 +4,16 @@ import torch
 from PIL import Image
 
 from hairclip.errors import HairclipError
-from hairclip.images import from_uint8, image_grid, load_image, resize_area, save_image, to_pil, to_uint8
+from hairclip.images import (
+    check_image_path,
+    from_uint8,
+    image_grid,
+    load_image,
+    resize_area,
+    save_image,
+    to_pil,
+    to_uint8,
+)
 
 
 @pytest.fixture
@@ -47,6 +56,44 @@ def test_save_refuses_unknown_suffix_and_leaves_nothing(tmp_path, picture):
     assert not list(tmp_path.iterdir())
     save_image(from_uint8(picture[None]), tmp_path / "new" / "edited.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "edited.png")), picture)
+
+
+def test_pictures_are_read_as_they_are_meant_to_be_seen(tmp_path):
+    turned = Image.new("RGB", (40, 20), "red")
+    turned.paste("blue", (0, 0, 20, 20))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    image = load_image(tmp_path / "turned.png")
+    assert image.shape == (1, 3, 40, 20)
+    assert image[0, :, 0, 0].tolist() == [-1, -1, 1]
+    assert image[0, :, -1, 0].tolist() == [1, -1, -1]
+
+    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
+    assert load_image(tmp_path / "deep.png")[0, 0, 0].tolist() == pytest.approx([-1, 0, 1], abs=0.01)
+
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (load_image(tmp_path / "clear.png") == 1).all()
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    assert (load_image(tmp_path / "palette.png") == 1).all()
+
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
+    red, green, _ = load_image(tmp_path / "print.jpg")[0, :, 0, 0].tolist()
+    assert red > 0.8
+    assert green < -0.8
+
+
+@pytest.mark.parametrize("place", ["file/x.png", "folder.png", "x.psd", "x.xyz", "x"])
+def test_places_that_cannot_be_written_are_told_beforehand(tmp_path, picture, place):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for refuse in (check_image_path, lambda path: save_image(Image.fromarray(picture), path)):
+        with pytest.raises(HairclipError, match=place.split("/")[0].replace(".", r"\.")):
+            refuse(tmp_path / place)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_grid_places_images_in_rows():

@@ -2,7 +2,7 @@ import torch
 from tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 from hairclip.condition import ConditionEncoder
-from hairclip.losses.total import HairEditLoss, LossWeights
+from hairclip.losses.total import HairEditLoss, LossOutput, LossWeights
 from hairclip.optimize import layer_mask, optimize_codes
 
 
@@ -46,3 +46,61 @@ def test_offsets_follow_the_seed():
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
+
+
+class Scripted(HairEditLoss):
+    """A loss whose value per sample follows a script, whatever is shown; it notes the codes it saw."""
+
+    def __init__(self, *script: list[float]) -> None:
+        nets = tiny_networks()
+        super().__init__(nets.clip, nets.parser, nets.identity)
+        self.script, self.seen = script, []
+
+    def __call__(self, source, edited, w_plus, w_hat, batch) -> LossOutput:
+        values = torch.tensor(self.script[len(self.seen)])
+        self.seen.append(w_hat.detach().clone())
+        per_sample = values + (w_hat - w_hat.detach()).sum(dim=(1, 2))  # the values of the script, with a gradient
+        return LossOutput(total=per_sample.mean(), per_sample=per_sample, terms={})
+
+
+def test_each_sample_keeps_its_own_best_code():
+    nets = tiny_networks()
+    w_plus = torch.randn(3, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    batch = ConditionEncoder(nets.clip, nets.parser).encode(["afro"] * 3, ["red"] * 3)
+    nan = float("nan")
+    loss = Scripted([3.0, 1.0, 5.0], [2.0, 4.0, nan], [2.5, 2.0, 4.0], [2.9, 2.0, 3.0])
+    source = loss.source_features(nets.generator(w_plus))
+    best = optimize_codes(w_plus, nets.generator, loss, source, batch, steps=3, groups=(3, 5))
+    assert torch.equal(best[0], loss.seen[1][0])  # the second code was better than the last
+    assert torch.equal(best[1], w_plus[1])  # nothing was better than the start
+    assert torch.equal(best[2], loss.seen[3][2])  # the code of the last step is judged too
+    assert not torch.equal(best[2], loss.seen[2][2])
+
+
+def test_a_sample_does_not_see_its_neighbours():
+    nets = tiny_networks()
+    loss = HairEditLoss(nets.clip, nets.parser, nets.identity, text_pixels="normalized")
+    w_plus = torch.randn(2, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    batch = ConditionEncoder(nets.clip, nets.parser).encode(["afro", None], [None, "red"])
+    source = loss.source_features(nets.generator(w_plus))
+    settings = {"steps": 3, "noise": 0.0, "groups": (3, 5), "lr": 0.01}
+    both = optimize_codes(w_plus, nets.generator, loss, source, batch, **settings)
+    source = loss.source_features(nets.generator(w_plus[1:]))
+    alone = optimize_codes(w_plus[1:], nets.generator, loss, source, batch[1], **settings)
+    # Adam turns the rounding of a vanishing gradient into a step, so not to the last bit; a step is 0.01
+    torch.testing.assert_close(both[1:], alone, atol=2e-3, rtol=0)
+
+
+def test_the_progress_bar_shows_only_where_asked(capsys):
+    nets = tiny_networks()
+    w_plus = torch.randn(1, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    batch = ConditionEncoder(nets.clip, nets.parser).encode(["afro"], [None])
+
+    def run(progress: bool) -> str:
+        loss = Scripted([2.0], [1.0])
+        source = loss.source_features(nets.generator(w_plus))
+        optimize_codes(w_plus, nets.generator, loss, source, batch, steps=1, progress=progress)
+        return capsys.readouterr().err
+
+    assert "optimizing" in run(True)
+    assert run(False) == ""

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from hairclip.color import NamedColors
 from hairclip.evaluation.metrics import PerceptualDistance, auc, mask_iou, ms_ssim, named_hair_color
 from hairclip.evaluation.report import portrait_colors
-from hairclip.evaluation.tables import Figure, format_table, write_json
+from hairclip.evaluation.tables import Figure, format_table, make_folder, write_json
 from hairclip.evaluation.testset import Rendered, held_out_people, render_all
-from hairclip.images import Images
+from hairclip.images import Images, save_image
 from hairclip.invert import invert
 from hairclip.portraits import spec as portrait_spec
 from hairclip.prompts import color_prompt, hairstyle_prompt
@@ -131,7 +131,7 @@ def evaluate_networks(
         say: where the table goes.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     device = next(networks.generator.parameters()).device
     size = networks.generator.size
     people = sample_people(count, seed, size, workers=workers, progress=progress)
@@ -191,7 +191,7 @@ def inversion_figures(
         figures["encoder_gap"] = figures["inversion_psnr"] - float(encoded_psnr[:count].mean())
         rows = [[chosen[i], encoded[i], optimized[i]] for i in range(min(count, 10))]
         captions = ("portrait", "encoder", "optimised")
-        captioned_sheet(rows, columns=captions, tile=192).save(out / "inversion.png")
+        save_image(captioned_sheet(rows, columns=captions, tile=192), out / "inversion.png")
     return figures
 
 
@@ -213,7 +213,8 @@ def swap_figures(
     colors = named_hair_color(swapped, hair, named)
     right = [color == people.specs[i].color.name for color, i in zip(colors, partner, strict=True)]
     rows = [[images[i], images[(i + 1) % len(shown)], swapped[i]] for i in range(min(10, len(shown)))]
-    captioned_sheet(rows, columns=("A: shape", "B: colour", "A's shape, B's colour"), tile=192).save(out / "swap.png")
+    captions = ("A: shape", "B: colour", "A's shape, B's colour")
+    save_image(captioned_sheet(rows, columns=captions, tile=192), out / "swap.png")
     return {"swap_iou": float(mask_iou(hair, kept).mean()), "swap_color": float(np.mean(right))}
 
 
@@ -266,4 +267,4 @@ def draw_samples(generator: Any, path: Path, seed: int) -> None:
     pictures = generator(w[:, None].expand(-1, generator.n_latent, -1), noise="const")
     rows = [list(pictures[first : first + 8]) for first in range(0, 48, 8)]
     captions = ["psi 1"] * 3 + ["psi 0.7" if generator.latent_avg is not None else "psi 1"] * 3
-    captioned_sheet(rows, rows=captions, tile=128).save(path)
+    save_image(captioned_sheet(rows, rows=captions, tile=128), path)

@@ -19,8 +19,9 @@ from hairclip.evaluation.benchmark import (
     make_edits,
     results_to_images,
 )
-from hairclip.evaluation.tables import Figure, format_table, mean_of, write_json
+from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
 from hairclip.evaluation.testset import cache_folder, calibrate_colors, make_cases
+from hairclip.images import save_image
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.pretrained import data_folder
 from hairclip.sheet import captioned_sheet
@@ -51,7 +52,6 @@ def portrait_colors(*, size: int = 128, workers: int = 0, progress: bool = False
     kept = cache_folder() / "colors.json"
     if not kept.is_file():
         named = calibrate_colors(size=size, workers=workers, progress=progress)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         save_named_colors(named, kept)
     return load_named_colors(kept)
 
@@ -91,6 +91,7 @@ def evaluate_editor(
         What `report.json` holds: figures per method, breakdowns, and one record per case.
     """
     out, size, started = Path(out), editor.networks.generator.size, time.monotonic()
+    make_folder(out)  # before the work, not after it
     benchmark = build_benchmark(make_cases(count, seed), size, workers=workers, progress=progress)
     named = named or portrait_colors(size=size, workers=workers, progress=progress)
     referee = Referee(editor, judge, named)
@@ -113,19 +114,20 @@ def evaluate_editor(
         records["optimize"] = referee.measure(
             part, results_to_images(optimized, "synthesized"), results_to_images(optimized, "inversion")
         )
-        show_cases(part, optimized, records["optimize"], range(min(12, len(part)))).save(_file(out, "optimize.png"))
+        save_image(show_cases(part, optimized, records["optimize"], range(min(12, len(part)))), out / "optimize.png")
 
     columns: dict[str, dict[str, float | None]] = {
         name: summarize(records[name]) for name in METHODS if name in records
     }
     ranked = rank_worst(records["mapper"])
-    show_cases(benchmark, edits, records["mapper"], range(min(12, count))).save(_file(out, "edits.png"))
-    show_cases(benchmark, edits, records["mapper"], ranked[:12]).save(_file(out, "worst.png"))
+    save_image(show_cases(benchmark, edits, records["mapper"], range(min(12, count))), out / "edits.png")
+    save_image(show_cases(benchmark, edits, records["mapper"], ranked[:12]), out / "worst.png")
     passed = {figure.name: figure.passes(columns["mapper"].get(figure.name)) for figure in FIGURES}
     report = {
         "count": count,
         "seed": seed,
         "optimize_count": len(records.get("optimize", [])),
+        "optimize_steps": optimize_steps,
         "inversion_psnr": sum(result.inversion_psnr for result in edits) / len(edits),
         "seconds": round(time.monotonic() - started, 1),
         "figures": columns,
@@ -134,7 +136,9 @@ def evaluate_editor(
         "cases": [record | {"case": i} for i, record in enumerate(records["mapper"])],
     }
     write_json(report, out / "report.json")
-    say(format_table(FIGURES, columns))
+    optimized_cases = len(records.get("optimize", []))  # the figures of a column are means over its own cases
+    titles = {"optimize": f"optimize (first {optimized_cases})"} if optimized_cases < count else {}
+    say(format_table(FIGURES, columns, titles=titles))
     say(f"inversion of the sources: {report['inversion_psnr']:.2f} dB; {count} edits, report and pictures in {out}")
     return report
 
@@ -192,8 +196,3 @@ def show_cases(
         captions.append(f"{i} {case.task}\n{case.label()}\njudge: {record['judged']}\ncolour: {record['color']}")
     titles = ("source", "style picture", "colour picture", "inversion", "edit", "edit, blended", "truth")
     return captioned_sheet(rows, columns=titles, rows=captions, tile=tile)
-
-
-def _file(folder: Path, name: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / name

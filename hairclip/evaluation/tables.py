@@ -9,7 +9,7 @@ from typing import Any
 
 from hairclip.errors import HairclipError
 
-__all__ = ["Figure", "format_table", "mean_of", "write_json"]
+__all__ = ["Figure", "format_table", "make_folder", "mean_of", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,20 @@ def mean_of(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def format_table(figures: Sequence[Figure], columns: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Lines of figures, columns of candidates; the first candidate is held to the floors."""
+def format_table(
+    figures: Sequence[Figure],
+    columns: Mapping[str, Mapping[str, float | None]],
+    titles: Mapping[str, str] | None = None,
+) -> str:
+    """Lines of figures, columns of candidates; the first candidate is held to the floors.
+
+    Args:
+        figures: the lines.
+        columns: candidate -> figure -> value.
+        titles: what to write over a candidate's column where that is not its name.
+    """
     first = next(iter(columns))
-    header = ["", "must reach", "", *columns]
+    header = ["", "must reach", "", *((titles or {}).get(name, name) for name in columns)]
     rows = [header]
     for figure in figures:
         passed = figure.passes(columns[first].get(figure.name))
@@ -75,6 +85,16 @@ def format_table(figures: Sequence[Figure], columns: Mapping[str, Mapping[str, f
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "-" * max(len(line) for line in lines))
     return "\n".join(lines)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, where it is not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HairclipError(
+            f"cannot make the folder {folder} ({error.strerror or error}): choose another --out."
+        ) from None
 
 
 def write_json(content: Any, path: Path) -> None:

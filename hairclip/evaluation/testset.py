@@ -192,7 +192,10 @@ def render_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, pr
 def calibrate_colors(
     per_color: int = 24, *, seed: int = 0, size: int = 128, workers: int = 0, progress: bool = False
 ) -> NamedColors:
-    """Mean hair Lab of every named colour on rendered people of the training split, in all lights and styles."""
+    """Mean hair Lab of every named colour on rendered people of the training split, in all lights and styles.
+
+    Portraits on which under 2 % is hair do not count: what little shows is mostly shadow and edge.
+    """
     random = np.random.default_rng([seed, 12])
     people = held_out_people(seed, "train")
     specs = [
@@ -201,5 +204,7 @@ def calibrate_colors(
         for _ in range(per_color)
     ]
     rendered = render_all(specs, size, workers=workers, progress=progress)
-    lab = mean_lab(rendered.images, rendered.hair).reshape(len(portrait_spec.COLOR_NAMES), per_color, 3).mean(dim=1)
-    return {name: (row[0], row[1], row[2]) for name, row in zip(portrait_spec.COLOR_NAMES, lab.tolist(), strict=True)}
+    counts = (rendered.hair.float().mean(dim=(1, 2, 3)) > 0.02).reshape(-1, per_color, 1)
+    lab = mean_lab(rendered.images, rendered.hair).reshape(-1, per_color, 3)
+    rows = ((lab * counts).sum(dim=1) / counts.sum(dim=1).clamp_min(1)).tolist()
+    return {name: (row[0], row[1], row[2]) for name, row in zip(portrait_spec.COLOR_NAMES, rows, strict=True)}

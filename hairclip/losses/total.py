@@ -74,11 +74,13 @@ class LossOutput:
     """A batch's loss.
 
     Attributes:
-        total: mean over the samples of the weighted sum of the terms, scalar.
+        total: mean over the samples, scalar.
+        per_sample: weighted sum of the terms of each sample, ``(B,)``.
         terms: each term before its weight, ``(B,)``; 0 where it does not apply to the sample.
     """
 
     total: Float[Tensor, ""]
+    per_sample: Scores
     terms: dict[str, Scores]
 
 
@@ -161,4 +163,4 @@ class HairEditLoss:
         }
         weights = self.weights.of_terms()
         per_sample = torch.stack([weights[name] * term for name, term in terms.items()]).sum(dim=0)
-        return LossOutput(total=per_sample.mean(), terms=terms)
+        return LossOutput(total=per_sample.mean(), per_sample=per_sample, terms=terms)

@@ -79,7 +79,7 @@ def residual_body(units: Sequence[int], widths: Sequence[int]) -> nn.Sequential:
 
 
 class IRSE(nn.Module):
-    """IR-SE backbone; the defaults are IR-SE50.
+    """IR-SE backbone, in the sizes that `IdentityEncoder` gives it.
 
     Args:
         units: residual units per stage; every stage halves the resolution.
@@ -92,11 +92,11 @@ class IRSE(nn.Module):
     def __init__(
         self,
         *,
-        units: Sequence[int] = (3, 4, 14, 3),
-        widths: Sequence[int] = (64, 128, 256, 512),
-        input_size: int = 112,
-        embedding: int = 512,
-        dropout: float = 0.6,
+        units: Sequence[int],
+        widths: Sequence[int],
+        input_size: int,
+        embedding: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.units, self.widths = tuple(units), tuple(widths)
@@ -134,6 +134,8 @@ class IRSE(nn.Module):
 
 class IdentityEncoder(nn.Module):
     """Aligned faces of any size to identity embeddings, with the crop that HairCLIP's identity loss uses.
+
+    The defaults are IR-SE50.
 
     Args:
         units, widths, input_size, embedding, dropout: of the backbone, see `IRSE`.

@@ -233,7 +233,10 @@ def _check_folder(dataset: DatasetSpec, folder: Path) -> None:
     if not path.exists():
         _write_atomically(path, (json.dumps(settings) + "\n").encode())
         return
-    found = json.loads(path.read_text())
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        raise HairclipError(f"{path} is damaged: choose an empty --out.") from None
     if found != settings:
         raise HairclipError(
             f"{folder} holds portraits of other settings {found}: choose an empty --out or the same settings."

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hairclip.errors import HairclipError
+from hairclip.weight_files import why_unreadable
 
 FREE_TO_CHANGE = (
     "name",
@@ -70,9 +71,9 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise HairclipError(
-            f"{path} cannot be read as a checkpoint ({reason}): remove it and resume from an older one."
+            f"{path} cannot be read as a checkpoint ({why_unreadable(error)}): resume from another one, or start anew "
+            "with --resume never."
         ) from None
     if not isinstance(state, dict) or not {"step", "config", "mapper", "optimizer"} <= state.keys():
         raise HairclipError(f"{path} is no checkpoint of a training run: give a file named checkpoint-*.pt.")

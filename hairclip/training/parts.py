@@ -136,15 +136,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
             f"data.latents: {config.data.latents} holds codes of {tuple(latents.codes.shape[1:])}, but the generator "
             f"takes ({mapper.n_latent}, {mapper.w_dim}): give codes of this generator."
         )
-    weights = LossWeights(**config.losses.model_dump(exclude={"text_pixels", "gamma"}))
-    loss = HairEditLoss(
-        networks.clip,
-        networks.parser,
-        networks.identity,
-        weights,
-        text_pixels=config.losses.text_pixels,
-        gamma=config.losses.gamma,
-    )
+    loss = build_loss(config, networks)
     encoder = ConditionEncoder(networks.clip, networks.parser, gamma=config.losses.gamma)
     colors = _vocabulary(config.data.colors, latents.colors, COLORS)
     styles, shades = _references(config, latents, networks.generator, encoder, colors)
@@ -175,6 +167,18 @@ def build_networks(config: Config, device: torch.device) -> Networks:
     for network in parts.values():
         network.to(device).eval().requires_grad_(False)
     return Networks(**parts)
+
+
+def build_loss(config: Config, networks: Networks | Bundle) -> HairEditLoss:
+    """What `config` trains with, judged by these networks."""
+    return HairEditLoss(
+        networks.clip,
+        networks.parser,
+        networks.identity,
+        LossWeights(**config.losses.model_dump(exclude={"text_pixels", "gamma"})),
+        text_pixels=config.losses.text_pixels,
+        gamma=config.losses.gamma,
+    )
 
 
 def network_sources(config: Config) -> dict[str, Source]:

@@ -37,12 +37,15 @@ class Tracker:
     ) -> None:
         self.run = run
         self.enabled = enabled
+        self._board: Any = None
+        if enabled:
+            self._open(config_yaml, start, tensorboard)
         self.bar: Any = tqdm(
             total=steps, initial=start, desc="training", unit="step", dynamic_ncols=True, disable=not enabled
         )
-        self._board: Any = None
-        if not enabled:
-            return
+
+    def _open(self, config_yaml: str, start: int, tensorboard: bool) -> None:
+        run = self.run
         try:
             (run / "images").mkdir(parents=True, exist_ok=True)
             (run / "config.yaml").write_text(config_yaml, encoding="utf-8")

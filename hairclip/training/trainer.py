@@ -6,8 +6,10 @@ alone, so a resumed run continues bit for bit on the CPU.
 
 import math
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import BUNDLES, save_network
 from hairclip.training import checkpoint, distributed
+from hairclip.training.best import Best
 from hairclip.training.distributed import World
 from hairclip.training.parts import Parts, Sample, build_parts, network_sources
 from hairclip.training.pictures import edit_grid
@@ -26,7 +29,9 @@ from hairclip.training.tracking import Averages, StopSignal, Tracker
 from hairclip.training.updates import Updates, learning_rate
 
 MAPPER_FILE = "mapper.safetensors"
-"""The result of a run, in its folder."""
+"""The result of a run, in its folder: the mapper of the last checkpoint."""
+BEST_FILE = "mapper-best.safetensors"
+"""Beside it the mapper with the lowest validation loss of the run."""
 
 
 def train(config: Config, run: Path, *, resume: str = "auto") -> Path:
@@ -39,7 +44,7 @@ def train(config: Config, run: Path, *, resume: str = "auto") -> Path:
             on from.
 
     Returns:
-        The trained mapper's file, ``run/mapper.safetensors``.
+        The trained mapper's file, ``run/mapper.safetensors``; ``run/mapper-best.safetensors`` lies beside it.
     """
     world = distributed.join(config.device)
     try:
@@ -59,11 +64,12 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
     updates = Updates(parts.mapper, config.optimizer, steps=steps, scaler=scaler)
 
     start = checkpoint.find_checkpoint(resume, run)
-    step = 0
+    step, best = 0, Best()
     if start is not None:
         state = checkpoint.load_checkpoint(start, config.model_dump())
         updates.load_state_dict(state)
         step = int(state["step"])
+        restore_best(best, state, parts, config, autocast)
     elif world.is_main:
         checkpoint.remove_run(run)
     mapper = world.wrap(parts.mapper)
@@ -74,6 +80,8 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
     stack.callback(track.close)
     if start is not None:
         track.say(f"continuing from {start} at step {step}")
+        if world.is_main:  # it may lie in another folder, or be of a step after this checkpoint
+            write_best(run, best, config, parts.mapper)
 
     is_saved = start is not None and start.parent == run and (run / MAPPER_FILE).is_file()
     averages, saved = Averages(), step if is_saved else -1
@@ -93,15 +101,20 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
                 )
             track.figures(step, "train", {**figures, "lr": learning_rate(config.optimizer, step - 1, steps)})
         if world.is_main and (step % config.validation.every == 0 or step == steps):
-            track.figures(step, "validation", validate(updates.result(), parts, config.validation.batch_size, autocast))
+            figures = validate(updates.result(), parts, config.validation.batch_size, autocast)
+            track.figures(step, "validation", figures)
+            if best.consider(figures["total"], step, updates.result()):
+                write_best(run, best, config, parts.mapper)
         if world.is_main and (step % config.logging.images_every == 0 or step == steps):
             draw(updates.result(), parts, config.logging.image_rows, autocast, track, step)
         if world.is_main and (step % settings.checkpoint_every == 0 or step == steps):
-            save(run, step, config, updates)
+            save(run, step, config, updates, best)
             saved = step
 
     if world.is_main and saved != step:
-        save(run, step, config, updates)
+        save(run, step, config, updates, best)
+    if best.step:
+        track.say(f"lowest validation loss: {best.loss:.4f} after step {best.step}, in {run / BEST_FILE}")
     track.close()
     world.wait()
     if world.is_main and step < steps:
@@ -150,19 +163,41 @@ def draw(
     track.picture(step, grid)
 
 
-def save(run: Path, step: int, config: Config, updates: Updates) -> None:
+def save(run: Path, step: int, config: Config, updates: Updates, best: Best) -> None:
     """A checkpoint, and beside it the mapper so far, ready for editing."""
-    run.mkdir(parents=True, exist_ok=True)
-    state = {"step": step, "config": config.model_dump(), **updates.state_dict()}
+    state = {"step": step, "config": config.model_dump(), **updates.state_dict(), "best": best.state_dict()}
     checkpoint.save_checkpoint(run, state, keep=config.training.keep_checkpoints)
-    companions: dict[str, str] = {}
-    if not config.dry_run:
-        known = {name for parts in BUNDLES.values() for name in parts.values()}
-        sources = network_sources(config)
-        for part in ("generator", "clip"):
-            source = str(sources[part])
-            companions[part] = source if source in known else str(Path(source).resolve())
-    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=companions)
+    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=_companions(config))
+
+
+def write_best(run: Path, best: Best, config: Config, like: HairMapper) -> None:
+    """The best mapper so far, ready for editing; no file where nothing was validated yet."""
+    mapper = best.mapper(like)
+    if mapper is None:
+        (run / BEST_FILE).unlink(missing_ok=True)
+    else:
+        save_network(run / BEST_FILE, "mapper", mapper, companions=_companions(config))
+
+
+def restore_best(
+    best: Best, state: Mapping[str, Any], parts: Parts, config: Config, autocast: AbstractContextManager[object]
+) -> None:
+    """Go on from the best mapper of a checkpoint; where the validation has changed since, it is judged anew."""
+    if "best" not in state:  # written before there was one
+        return
+    best.load_state_dict(state["best"])
+    mapper, before, now = best.mapper(parts.mapper), state["config"]["validation"], config.validation.model_dump()
+    if mapper is not None and any(before[key] != now[key] for key in ("count", "seed")):
+        best.loss = validate(mapper, parts, config.validation.batch_size, autocast)["total"]
+
+
+def _companions(config: Config) -> dict[str, str]:
+    """Names or whole paths of the generator and CLIP that a mapper belongs to."""
+    if config.dry_run:
+        return {}
+    known = {name for parts in BUNDLES.values() for name in parts.values()}
+    sources = {part: str(network_sources(config)[part]) for part in ("generator", "clip")}
+    return {part: source if source in known else str(Path(source).resolve()) for part, source in sources.items()}
 
 
 def _share(batch_size: int, world: World) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_networks import SIZE, tiny_networks
 
-from hairclip.color import NAMED_COLORS
+from hairclip.color import NAMED_COLORS, mean_lab
 from hairclip.edit import HairEditor
 from hairclip.evaluation import testset
 from hairclip.evaluation.benchmark import Referee, build_benchmark
@@ -17,6 +17,7 @@ from hairclip.evaluation.networks import NETWORK_FIGURES, evaluate_networks
 from hairclip.evaluation.report import FIGURES, evaluate_editor, rank_worst, summarize
 from hairclip.evaluation.tables import Figure, format_table
 from hairclip.evaluation.testset import calibrate_colors, make_cases, render_all
+from hairclip.images import from_uint8
 from hairclip.portraits.spec import PortraitSpec, split_of
 
 
@@ -122,8 +123,15 @@ def test_the_report_is_printed_and_written(painted: Path):
     for name in ("edits.png", "worst.png", "optimize.png"):
         assert (painted / "report" / name).stat().st_size > 0
     table = "\n".join(lines)
-    for figure in FIGURES:
-        assert figure.title in table
+    shown = table.splitlines()
+    assert shown[0].split("  ")[-1].strip() == "truth"
+    assert "optimize (first 2)" in shown[0]
+    for figure, line in zip(FIGURES, shown[2:]):
+        assert line.startswith(figure.title)
+        for name in ("mapper", "optimize", "unedited", "blended", "truth"):
+            assert figure.show(report["figures"][name][figure.name]) in line
+    right = [case["hairstyle_right"] for case in report["cases"] if "hairstyle_right" in case]
+    assert report["figures"]["mapper"]["hairstyle_right"] == sum(right) / len(right)
     assert "FAIL" in table  # random networks pass nothing
 
 
@@ -157,6 +165,22 @@ def test_colours_are_calibrated_on_rendered_hair(painted: Path):
     named = calibrate_colors(2, size=SIZE)
     assert set(named) == set(NAMED_COLORS)
     assert named["white"][0] > named["black"][0]
+
+
+def test_portraits_almost_without_hair_do_not_blur_the_calibration(monkeypatch: pytest.MonkeyPatch):
+    painted_before: list[bool] = []
+
+    def every_second_is_shaved(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray]:
+        image, hair = np.full((size, size, 3), 250, np.uint8), np.zeros((size, size), bool)
+        painted_before.append(True)
+        hair[: size if len(painted_before) % 2 else 0] = True
+        image[hair] = (200, 20, 20)
+        return image, hair
+
+    monkeypatch.setattr(testset, "_render_cached", every_second_is_shaved)
+    pure = mean_lab(from_uint8(np.full((1, 8, 8, 3), (200, 20, 20), np.uint8)), torch.ones(1, 1, 8, 8).bool())
+    for row in calibrate_colors(4, size=SIZE).values():
+        torch.testing.assert_close(torch.tensor([row]), pure, atol=1e-3, rtol=0)
 
 
 def test_a_table_says_what_passes():

@@ -44,7 +44,7 @@ def test_a_small_one_takes_any_size_and_normalises():
 
 
 def test_the_backbone_names_a_wrong_size():
-    backbone = IRSE(units=(1, 1), widths=(4, 8), input_size=30, embedding=8).eval()
+    backbone = IRSE(units=(1, 1), widths=(4, 8), input_size=30, embedding=8, dropout=0.6).eval()
     assert backbone(torch.zeros(1, 3, 30, 30)).shape == (1, 8)
     with pytest.raises(ValueError, match="30 px"):
         backbone(torch.zeros(1, 3, 32, 32))

@@ -19,11 +19,13 @@ from tiny_run import weights
 from hairclip.config import load_config
 from hairclip.errors import HairclipError
 from hairclip.pretrained import load_hairclip, load_mapper
+from hairclip.training import trainer
 from hairclip.training.parts import build_parts
 from hairclip.training.tasks import Task
 from hairclip.training.trainer import edit_and_judge, train, validate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+BEST = "mapper-best.safetensors"
 CPU = torch.device("cpu")
 
 
@@ -63,6 +65,62 @@ def test_four_steps_are_two_and_two_more(tiny_world: Path, tmp_path: Path, cache
     for name, state in first["optimizer"]["state"].items():
         for key, value in state.items():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(second["optimizer"]["state"][name][key]))
+
+
+def by_step(losses: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the n-th validation of a run find the n-th loss of these, given by the step after which it happens."""
+    waiting = iter(losses.values())
+    monkeypatch.setattr(trainer, "validate", lambda *arguments: {"total": next(waiting)})
+
+
+def test_the_best_mapper_is_kept_beside_the_latest(
+    tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = ["validation.every=1", "training.checkpoint_every=1", "training.keep_checkpoints=4", "optimizer.ema=0.5"]
+    by_step({1: 3.0, 2: 1.0, 3: float("nan"), 4: 2.0}, monkeypatch)
+    latest = train(load_config(tiny_world, settings), tmp_path / "run")
+    assert f"lowest validation loss: 1.0000 after step 2, in {tmp_path / 'run' / BEST}" in capsys.readouterr().err
+    by_step({1: 3.0, 2: 1.0}, monkeypatch)
+    two = train(load_config(tiny_world, [*settings, "training.steps=2"]), tmp_path / "two")
+    assert same(tmp_path / "run" / BEST, two)
+    assert not same(tmp_path / "run" / BEST, latest)
+    load_hairclip(tmp_path / "run" / BEST)  # it names its generator and CLIP too
+    assert not list((tmp_path / "run").glob(".*.partial"))
+
+
+def test_the_best_mapper_survives_resume_bit_for_bit(tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = ["validation.every=1", "training.checkpoint_every=1", "training.keep_checkpoints=4"]
+    run, best = tmp_path / "run", tmp_path / "run" / BEST
+    by_step({1: 1.5, 2: 1.0, 3: 0.5}, monkeypatch)
+    train(load_config(tiny_world, [*settings, "training.steps=3"]), run)
+    third = weights(best)
+    by_step({1: 1.5, 2: 1.0}, monkeypatch)
+    second = weights(train(load_config(tiny_world, [*settings, "training.steps=2"]), tmp_path / "two"))
+
+    # from the last checkpoint: a higher loss changes nothing, though the file was lost meanwhile
+    best.unlink()
+    by_step({4: 0.6}, monkeypatch)
+    train(load_config(tiny_world, settings), run)
+    assert all(np.array_equal(weights(best)[key], third[key]) for key in third)
+    # from an earlier one, into another folder: what was best then, not what came later
+    by_step({3: 1.1, 4: 1.2}, monkeypatch)
+    train(load_config(tiny_world, settings), tmp_path / "fork", resume=str(run / "checkpoint-00000002.pt"))
+    assert all(np.array_equal(weights(tmp_path / "fork" / BEST)[key], second[key]) for key in second)
+    # a lower loss replaces it
+    by_step({3: 1.1, 4: 0.9}, monkeypatch)
+    latest = train(load_config(tiny_world, settings), tmp_path / "third", resume=str(run / "checkpoint-00000002.pt"))
+    assert same(tmp_path / "third" / BEST, latest)
+
+
+def test_another_validation_judges_the_best_mapper_anew(tiny_world: Path, tmp_path: Path):
+    settings = ["training.steps=2", "validation.every=1"]
+    train(load_config(tiny_world, settings), tmp_path)
+    other = load_config(tiny_world, [*settings, "validation.count=3", "training.steps=3"])
+    train(other, tmp_path)
+    kept = torch.load(tmp_path / "checkpoint-00000003.pt")["best"]
+    parts = build_parts(other, CPU)
+    parts.mapper.load_state_dict(kept["weights"])
+    assert kept["loss"] == validate(parts.mapper, parts, other.validation.batch_size, nullcontext())["total"]
 
 
 def test_a_run_leaves_what_it_says(tiny_world: Path, tmp_path: Path):

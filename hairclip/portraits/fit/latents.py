@@ -1,4 +1,4 @@
-"""What follows from a trained encoder: training latents, the mapping network of random portraits, reference colours."""
+"""What follows from a trained encoder: training latents, and the mapping network of random portraits."""
 
 from pathlib import Path
 
@@ -7,13 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hairclip.color import mean_lab
 from hairclip.images import Latents, WPlus
-from hairclip.networks.face_parser import HAIR
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import MappingNetwork
-from hairclip.portraits.captions import BALD
-from hairclip.portraits.fit.data import Quads, images_at, labels_at
+from hairclip.portraits.fit.data import Quads, images_at
 from hairclip.portraits.fit.loop import StepLog, cosine, run
 
 
@@ -58,20 +55,3 @@ def fit_mapping(
         return {"distance": loss.item()}
 
     run("mapping", steps=steps, state={"mapping": mapping, "optimizer": optimizer}, step=step, folder=folder, seed=7)
-
-
-def color_references(
-    quads: Quads, device: torch.device, *, per_color: int = 60
-) -> dict[str, tuple[float, float, float]]:
-    """Mean Lab of rendered hair per colour name, over hair masks of at least 2 % of the picture."""
-    references = {}
-    styles, colors = quads.styles.reshape(-1), quads.colors.reshape(-1)
-    bald = quads.style_names.index(BALD) if BALD in quads.style_names else -1
-    for i, name in enumerate(quads.color_names):
-        chosen = np.flatnonzero((colors == i) & (styles != bald))[:per_color]
-        masks = (labels_at(quads, chosen, device) == HAIR)[:, None]
-        lab = mean_lab(images_at(quads, chosen, device), masks)
-        enough = masks.float().mean(dim=(1, 2, 3)) > 0.02
-        a, b, c = lab[enough].mean(dim=0).tolist()
-        references[name] = (a, b, c)
-    return references

@@ -1,0 +1,16 @@
+"""Check that a wheel holds the embedded world and the configurations, and no tests: check_wheel.py FILE"""
+
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+names = set(zipfile.ZipFile(sys.argv[1]).namelist())
+wanted = {f"hairclip/_data/portraits/{path.name}" for path in (ROOT / "data" / "portraits").iterdir()}
+wanted |= {f"hairclip/_configs/{path.name}" for path in (ROOT / "configs").iterdir()}
+wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "hairclip").rglob("*.py")}
+missing = sorted(wanted - names)
+strangers = sorted(name for name in names if not name.startswith(("hairclip/", "hairclip-")))
+if missing or strangers:
+    sys.exit(f"wheel: missing {missing}, not wanted {strangers}")
+print(f"wheel: {len(names)} files, nothing missing")
