@@ -65,7 +65,7 @@ class GeneratorRecipe:
     generator_rate: float = 8e-3  # of biases and noise strengths
     filter_rate: float = 2.5e-2  # of its weight matrices, which are stored with unit variance
     code_weight: float = 0.3
-    texture_weight: float = 1.0
+    texture_weight: float = 4.0
     parser_weight: float = 0.03
     clip_weight: float = 0.1
     identity_weight: float = 0.1
@@ -190,7 +190,7 @@ def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch
 def region_weight(labels: Labels) -> Float[Tensor, "batch 1 height width"]:
     """Pixel by pixel, the person counts most; inside hair little is asked, because strands cannot be foretold."""
     weight = torch.full(labels.shape, 1.2, device=labels.device)
-    return weight.masked_fill(labels == BACKGROUND, 0.6).masked_fill(labels == HAIR, 0.5)[:, None]
+    return weight.masked_fill(labels == BACKGROUND, 0.6).masked_fill(labels == HAIR, 0.3)[:, None]
 
 
 @dataclass(frozen=True)
