@@ -21,10 +21,11 @@ from hairclip.__main__ import exit_code
 from hairclip.errors import HairclipError
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
-from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Recognisers
+from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.identity import fit_identity
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import encode_all, fit_mapping
+from hairclip.portraits.fit.likeness import Recognisers
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.pretrained import load_clip, load_identity, load_parser, save_latents, save_network
 from hairclip.training.distributed import pick_device

@@ -15,10 +15,12 @@ from hairclip.portraits.dataset import DatasetSpec, quad_specs
 from hairclip.portraits.fit import clip as clip_recipe
 from hairclip.portraits.fit.data import Quads, augment, load_quads, mirrored
 from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
-from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe, Mixture, Recognisers, draw
+from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import energy_distance, fit_mapping
+from hairclip.portraits.fit.likeness import Recognisers
 from hairclip.portraits.fit.loop import run
+from hairclip.portraits.fit.mixture import Mixture, draw
 from hairclip.portraits.fit.muon import Muon, orthogonalized
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.portraits.fit.texture import OrientedEnergy, gabor_pairs

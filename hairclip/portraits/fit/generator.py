@@ -16,7 +16,6 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,22 +23,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Images, Labels, Latents, WPlus
-from hairclip.networks.clip import Clip
-from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, UNetParser
-from hairclip.networks.ir_se import IdentityEncoder
+from hairclip.images import Images, Latents, WPlus
+from hairclip.invert import psnr
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
 from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
+from hairclip.portraits.fit.likeness import Recognisers, reconstruction_loss, region_weight
 from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, cosine, run
-from hairclip.portraits.fit.muon import Muon
+from hairclip.portraits.fit.mixture import Batch, draw
+from hairclip.portraits.fit.muon import Muon, Optimizers
 from hairclip.portraits.fit.texture import OrientedEnergy
 from hairclip.portraits.fit.traits import quad_traits
-
-HAIR_GROUPS = (4, 8)
-"""First medium and first fine layer: HairCLIP's split."""
-BACKGROUND = CELEBAMASK_CLASSES.index("background")
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class GeneratorRecipe:
     component_images: int = 4000
     critic_channels: dict[int, int] = field(default_factory=lambda: {16: 128, 32: 96, 64: 48, 128: 24})
     quads_per_batch: int = 8
-    growth: dict[int, int] = field(default_factory=lambda: {32: 1800, 64: 1400, 128: 2400})  # steps at each size
+    growth: dict[int, int] = field(default_factory=lambda: {32: 1800, 64: 1400, 128: 2000})  # steps at each size
     encoder_steps: int = 1500
-    final_steps: int = 900
+    final_steps: int = 700
     told: float = 0.25  # share of quads that stay told, not read, at the end
     coder_rate: float = 2e-3
     encoder_rate: float = 1e-3
@@ -79,35 +74,6 @@ class GeneratorRecipe:
     ema: float = 0.995
 
 
-@dataclass(frozen=True)
-class Recognisers:
-    """The frozen networks that must recognise in a made picture what they recognise in the rendered one."""
-
-    parser: UNetParser
-    clip: Clip
-    identity: IdentityEncoder
-
-    def freeze(self, device: torch.device) -> None:
-        """Evaluation mode, no gradients of weights."""
-        for network in (self.parser, self.clip, self.identity):
-            network.to(device).eval().requires_grad_(False)
-
-    def disagreement(self, made: Images, real: Images, labels: Labels) -> dict[str, Tensor]:
-        """Cross entropy with the true labels; 1 - cosine of CLIP's and of identity embeddings: means over the batch."""
-        with torch.no_grad():
-            wanted = self.clip.encode_image(real), self.identity(real)
-        embeddings = self.clip.encode_image(made), self.identity(made)
-        clip, identity = (
-            (1 - F.cosine_similarity(a.float(), b.float(), dim=-1)).mean()
-            for a, b in zip(embeddings, wanted, strict=True)
-        )
-        return {
-            "parser": F.cross_entropy(self.parser.logits(made).float(), labels),
-            "clip": clip,
-            "identity": identity,
-        }
-
-
 class TraitCoder(nn.Module):
     """Traits to latents w: a linear map, and what a small perceptron adds.
 
@@ -126,116 +92,12 @@ class TraitCoder(nn.Module):
         return (self.linear(traits) + self.correction(traits)).float()
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """Which encoded portrait each target takes its codes from.
-
-    Attributes:
-        shape: ``(T,)`` source of the coarse and medium codes.
-        color: ``(T,)`` source of the fine codes.
-    """
-
-    shape: Tensor
-    color: Tensor
-
-    def apply(self, codes: WPlus) -> WPlus:
-        fine = HAIR_GROUPS[1]
-        return torch.cat([codes[self.shape, :fine], codes[self.color, fine:]], dim=1)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What one step looks at: portraits to encode and portraits to make, by flat index, and how codes are mixed."""
-
-    encoded: np.ndarray
-    targets: np.ndarray
-    mixture: Mixture
-
-
-def draw(quads: Quads, chosen: np.ndarray, rng: np.random.Generator) -> Draw:
-    """Two portraits of every chosen quad are encoded: head a in one colour, head b in the other.
-
-    Asked for are head a or b in the other's colour, and one of the two as it is. A bald head lends no colour.
-    """
-    count = len(chosen)
-    color = rng.integers(0, 2, count)
-    encoded = np.stack([chosen * 4 + color, chosen * 4 + 2 + (1 - color)], 1)
-    first = np.arange(count) * 2  # position of head a among the encoded
-    bald = quads.style_names.index("bald") if "bald" in quads.style_names else -1
-    swapped, kept = rng.integers(0, 2, count), rng.integers(0, 2, count)
-    lends = quads.styles[chosen, 1 - swapped, 0] != bald
-    lender = np.where(lends, 1 - swapped, swapped)
-    swap_color = np.where(lender == 0, color, 1 - color)
-    targets = np.stack([chosen * 4 + swapped * 2 + swap_color, np.where(kept == 0, encoded[:, 0], encoded[:, 1])], 1)
-    shape = np.stack([first + swapped, first + kept], 1)
-    source = np.stack([first + lender, first + kept], 1)
-    mixture = Mixture(*(torch.from_numpy(part.reshape(-1)) for part in (shape, source)))
-    return Draw(encoded.reshape(-1), targets.reshape(-1), mixture)
-
-
-def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch 1 height width"]) -> Tensor:
-    """L1 and L2 of pixels, L1 of neighbour differences (edges), both weighted; L1 of smaller copies (form)."""
-    error = made - real
-    loss = (weight * (error.abs() + error.square())).mean()
-    loss = (
-        loss
-        + (weight[..., 1:] * error.diff(dim=3).abs()).mean()
-        + (weight[..., 1:, :] * error.diff(dim=2).abs()).mean()
-    )
-    for factor in (2, 4, 16):
-        loss = loss + F.avg_pool2d(error, factor).abs().mean()
-    return loss
-
-
-def region_weight(labels: Labels) -> Float[Tensor, "batch 1 height width"]:
-    """Pixel by pixel, the person counts most; inside hair little is asked, because strands cannot be foretold."""
-    weight = torch.full(labels.shape, 1.2, device=labels.device)
-    return weight.masked_fill(labels == BACKGROUND, 0.6).masked_fill(labels == HAIR, 0.3)[:, None]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What to encode (traits and pictures), what to make, the weight of each pixel, and how codes are mixed."""
-
-    traits: Float[Tensor, "encoded traits"]
-    images: Float[Tensor, "encoded 3 height width"]
-    real: Images
-    labels: Labels
-    mixture: Mixture
-
-
 class Networks(nn.Module):
     """Everything that is trained: coder and encoder lead to codes, the generator on to pictures."""
 
     def __init__(self, coder: TraitCoder, encoder: PcaEncoder, generator: Generator) -> None:
         super().__init__()
         self.coder, self.encoder, self.generator = coder, encoder, generator
-
-
-class Optimizers:
-    """Several optimisers that step as one; `peak` of each group times a factor is its rate."""
-
-    def __init__(self, parts: dict[str, torch.optim.Optimizer]) -> None:
-        self.parts = parts
-
-    def set_rate(self, factor: float) -> None:
-        for part in self.parts.values():
-            for group in part.param_groups:
-                group["lr"] = group["peak"] * factor
-
-    def step(self, loss: Tensor) -> None:
-        for part in self.parts.values():
-            part.zero_grad(set_to_none=True)
-        loss.backward()
-        for part in self.parts.values():
-            part.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
 
 
 class GeneratorFit:
@@ -314,7 +176,7 @@ class GeneratorFit:
         if factor > 1:
             real, weight = F.avg_pool2d(real, factor), F.avg_pool2d(weight, factor)
         loss = reconstruction_loss(made, real, weight)
-        figures = {"psnr": _psnr(made, real)}
+        figures = {"psnr": psnr(made.detach(), real).mean().item()}
         if factor > 1:
             return loss, figures
         some = slice(None, recipe.guided)  # in turns a head in another's colour and a head as it is
@@ -457,9 +319,3 @@ def _shared(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
     """Tensors that a smaller generator shares with a larger one."""
     wanted = target.state_dict()
     return {k: v for k, v in source.state_dict().items() if k in wanted and wanted[k].shape == v.shape}
-
-
-def _psnr(made: Images, real: Images) -> float:
-    """Mean over images, dB, for values in [-1, 1]."""
-    error = (made.detach().clamp(-1, 1) - real).square().mean(dim=(1, 2, 3))
-    return (10 * torch.log10(4 / error.clamp(min=1e-10))).mean().item()

@@ -50,3 +50,29 @@ def orthogonalized(matrix: Float[Tensor, "rows columns"], steps: int = 5) -> Flo
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
+
+
+class Optimizers:
+    """Several optimisers that step as one; `peak` of each group times a factor is its rate."""
+
+    def __init__(self, parts: dict[str, torch.optim.Optimizer]) -> None:
+        self.parts = parts
+
+    def set_rate(self, factor: float) -> None:
+        for part in self.parts.values():
+            for group in part.param_groups:
+                group["lr"] = group["peak"] * factor
+
+    def step(self, loss: Tensor) -> None:
+        for part in self.parts.values():
+            part.zero_grad(set_to_none=True)
+        loss.backward()
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
