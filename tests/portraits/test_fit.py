@@ -14,7 +14,6 @@ from hairclip.networks.stylegan2 import MappingNetwork
 from hairclip.portraits.dataset import DatasetSpec, quad_specs
 from hairclip.portraits.fit import clip as clip_recipe
 from hairclip.portraits.fit.data import Quads, augment, load_quads, mirrored
-from hairclip.portraits.fit.discriminator import Discriminator, gradient_penalty
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import energy_distance, fit_mapping
@@ -220,7 +219,6 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         size=32,
         w_dim=8,
         channels={4: 8, 8: 8, 16: 8, 32: 8},
-        critic_channels={8: 8, 16: 8, 32: 8},
         coder_width=8,
         encoder={"components": 8, "component_size": 16, "input_size": 16, "widths": (8, 8), "neck": 4},
         quads_per_batch=2,
@@ -239,16 +237,6 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
     again = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU).fit()  # nothing left to do: read from checkpoints
     for a, b in zip(networks.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-
-
-def test_gradient_penalty_of_a_linear_critic_is_its_squared_slope():
-    class Linear(Discriminator):
-        def forward(self, images):
-            return 3 * images.flatten(1).sum(dim=1)[:, None, None], []
-
-    critic = Linear(8, {4: 4, 8: 4})  # a single patch
-    penalty = gradient_penalty(critic, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
-    assert penalty.item() == pytest.approx(9 * 3 * 8 * 8)
 
 
 def test_mapping_learns_the_distribution(tmp_path):
