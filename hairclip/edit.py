@@ -24,6 +24,7 @@ from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, load_image, resize_area
 from hairclip.invert import invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.mapper import HairMapper
 from hairclip.optimize import optimize_codes
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.sheet import captioned_sheet
@@ -73,9 +74,11 @@ class HairEditor:
     ) -> "HairEditor":
         """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
         device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+        networks = load_bundle(name, device)
         if isinstance(mapper, (str, Path)):
-            mapper = load_mapper(mapper)
-        return cls(load_bundle(name, device), mapper=None if mapper is None else mapper.to(device).eval())
+            path, mapper = mapper, load_mapper(mapper)
+            _check_mapper(mapper, networks, f"the mapper {path}")
+        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval())
 
     @property
     def device(self) -> torch.device:
@@ -84,8 +87,14 @@ class HairEditor:
 
     @property
     def mapper(self) -> nn.Module:
-        """The trained mapper, loaded when first needed."""
-        return self.networks.mapper if self._mapper is None else self._mapper
+        """The trained mapper, loaded when first needed.
+
+        Raises:
+            HairclipError: if it was trained for another generator or CLIP.
+        """
+        mapper = self.networks.mapper if self._mapper is None else self._mapper
+        _check_mapper(mapper, self.networks, "the mapper")
+        return mapper
 
     @property
     def conditions(self) -> ConditionEncoder:
@@ -318,6 +327,20 @@ def as_wish(wish: Wish) -> str | Tensor | None:
         if not looks_like_file and not Path(wish).is_file():
             return wish.strip()
     return load_image(wish)
+
+
+def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:
+    if not isinstance(mapper, HairMapper):
+        return
+    generator = networks.generator
+    fits = (generator.n_latent, generator.w_dim, networks.clip.width)
+    made = (mapper.n_latent, mapper.w_dim, mapper.condition_dim)
+    if made != fits:
+        raise HairclipError(
+            f"{name} does not fit the other networks: it takes {made[0]} layers of width {made[1]} and conditions of "
+            f"width {made[2]}, but the generator has {fits[0]} layers of width {fits[1]} and CLIP a width of {fits[2]}: "
+            "give a mapper trained with these networks."
+        )
 
 
 def _told(wish: str | Tensor | None) -> str | None:

@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 LAYERS = [
     ("errors",),
     ("images",),
-    ("color", "prompts", "nvidia_pickle", "weight_files"),
+    ("color", "prompts", "safe_pickle", "nvidia_pickle", "torch_archives", "weight_files"),
     ("networks", "checkpoint_keys"),
-    ("pretrained",),
+    ("network_files", "latent_files", "open_clip_files"),
+    ("pretrained", "identify"),
     ("condition", "align", "invert", "blend", "sheet", "edit_result", "losses", "portraits"),
     ("config",),
     ("training", "edit", "optimize", "evaluation"),

@@ -161,7 +161,8 @@ def save(run: Path, step: int, config: Config, updates: Updates) -> None:
         sources = network_sources(config)
         for part in ("generator", "clip"):
             source = str(sources[part])
-            companions[part] = source if source in known else str(Path(source).resolve())
+            is_name = source in known or not Path(source).exists()
+            companions[part] = source if is_name else str(Path(source).resolve())
     save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=companions)
 
 
