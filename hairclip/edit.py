@@ -338,8 +338,8 @@ def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:
     if made != fits:
         raise HairclipError(
             f"{name} does not fit the other networks: it takes {made[0]} layers of width {made[1]} and conditions of "
-            f"width {made[2]}, but the generator has {fits[0]} layers of width {fits[1]} and CLIP a width of {fits[2]}: "
-            "give a mapper trained with these networks."
+            f"width {made[2]}, but the generator has {fits[0]} layers of width {fits[1]} and CLIP the width {fits[2]}; "
+            "give a mapper trained with them."
         )
 
 

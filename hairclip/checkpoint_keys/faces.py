@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hairclip.checkpoint_keys.formats import Format, State, Surroundings
+from hairclip.checkpoint_keys.formats import Format, State, Surroundings, series
 
 
 def _without_backbone(ours: str, config: Mapping[str, Any]) -> str:
@@ -28,9 +28,7 @@ def _read_inception(state: State, around: Surroundings) -> tuple[dict[str, Any],
 
 
 def _read_e4e(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
-    n_latent = 0
-    while f"styles.{n_latent}.linear.weight" in state:
-        n_latent += 1
+    n_latent = len(series(state, "styles.{}.linear.weight"))
     halvings = [sum(f"styles.{i}.convs.{2 * j}.weight" in state for j in range(16)) for i in range(n_latent)]
     w_dim, style_width = state["styles.0.linear.weight"].shape
     config = {
@@ -51,9 +49,7 @@ def _read_e4e(state: State, around: Surroundings) -> tuple[dict[str, Any], State
 
 def _residual_stages(state: State) -> dict[str, Any]:
     """Units and widths of an IR-SE body: units of one width in a row are one stage (stages must differ in width)."""
-    each: list[int] = []
-    while (key := f"body.{len(each)}.res_layer.1.weight") in state:
-        each.append(state[key].shape[0])
+    each = [weight.shape[0] for weight in series(state, "body.{}.res_layer.1.weight")]
     stages = [(width, len(list(run))) for width, run in groupby(each)]
     return {"units": [length for _, length in stages], "widths": [width for width, _ in stages]}
 

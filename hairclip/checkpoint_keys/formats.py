@@ -135,7 +135,12 @@ class Candidate:
                 )
         try:
             config, extras = form.read(self.state, self.around)
-        except (ArithmeticError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except KeyError as error:
+            missing = [str(error.args[0])]
+            raise HairclipError(
+                f"it looks most like {form.name}, but lacks {_listed(missing, self.prefix)}: give an unmodified file"
+            ) from None
+        except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
             what = " ".join(str(error).split())
             raise HairclipError(
                 f"it looks most like {form.name}, but its tensors contradict each other ({what}): give an unmodified "
@@ -247,6 +252,17 @@ def fit(
     if problems:
         raise HairclipError(f"{label}, but {', and '.join(problems)}: give an unmodified file")
     return fitted
+
+
+def series(state: Mapping[str, Tensor], name: str, first: int = 0) -> list[Tensor]:
+    """The tensors ``name.format(first)``, ``name.format(first + 1)``, ... up to the last there is.
+
+    Raises:
+        KeyError: if one between is missing.
+    """
+    pattern = re.compile(re.escape(name).replace(r"\{\}", r"(\d{1,4})"))
+    numbers = [int(match[1]) for key in state if (match := pattern.fullmatch(key)) is not None]
+    return [state[name.format(number)] for number in range(first, max(numbers, default=first - 1) + 1)]
 
 
 def _type(tensor: Tensor) -> str:

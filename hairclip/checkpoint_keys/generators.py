@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hairclip.checkpoint_keys.formats import Format, State, Surroundings
+from hairclip.checkpoint_keys.formats import Format, State, Surroundings, series
 from hairclip.errors import HairclipError
 
 _LAYER = {
@@ -104,7 +104,7 @@ def generator_to_rosinality(state: Mapping[str, Tensor]) -> State:
 
 def _rosinality_order(state: Mapping[str, Tensor]) -> list[str]:
     """Our names in the order of rosinality's files."""
-    layers, outputs = (len(_series(state, name)) for name in ("layers.{}.weight", "to_rgb.{}.weight"))
+    layers, outputs = (len(series(state, name)) for name in ("layers.{}.weight", "to_rgb.{}.weight"))
     order = [f"mapping.layers.{i}.{part}" for i in range(len(state)) for part in ("weight", "bias")]
     order += ["constant", *(f"layers.0.{part}" for part in _LAYER)]
     rgb = [[f"to_rgb.{j}.{part}" for part in ("bias", "weight", "style.weight", "style.bias")] for j in range(outputs)]
@@ -125,19 +125,9 @@ def _config(outputs: int, mapping: list[Tensor], rgb: list[Tensor], w_dim: int) 
     }
 
 
-def _series(state: Mapping[str, Tensor], name: str) -> list[Tensor]:
-    """The tensors ``name.format(0)``, ``name.format(1)``, ... as far as they go."""
-    found: list[Tensor] = []
-    while (key := name.format(len(found))) in state:
-        found.append(state[key])
-    return found
-
-
 def _read_rosinality(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
-    mapping: list[Tensor] = []
-    while (key := f"style.{len(mapping) + 1}.weight") in state:
-        mapping.append(state[key])
-    rgb = [state["to_rgb1.conv.weight"], *_series(state, "to_rgbs.{}.conv.weight")]
+    mapping = series(state, "style.{}.weight", first=1)
+    rgb = [state["to_rgb1.conv.weight"], *series(state, "to_rgbs.{}.conv.weight")]
     config = _config(len(rgb), mapping, rgb, state["to_rgb1.conv.modulation.weight"].shape[1])
     return config, _latent_avg(around.content.get("latent_avg"), config["w_dim"])
 
@@ -147,11 +137,10 @@ def _read_nvidia(state: State, around: Surroundings) -> tuple[dict[str, Any], St
         raise HairclipError(
             "it is an NVIDIA generator conditioned on classes: give an unconditional one, such as FFHQ's"
         )
-    rgb: list[Tensor] = []
-    while (key := f"synthesis.b{2 ** (len(rgb) + 2)}.torgb.weight") in state:
-        rgb.append(state[key])
+    outputs = len({key.split(".")[1] for key in state if re.fullmatch(r"synthesis\.b\d+\.torgb\.weight", key)})
+    rgb = [state[f"synthesis.b{2 ** (j + 2)}.torgb.weight"] for j in range(outputs)]
     config = _config(
-        len(rgb), _series(state, "mapping.fc{}.weight"), rgb, state["synthesis.b4.torgb.affine.weight"].shape[1]
+        len(rgb), series(state, "mapping.fc{}.weight"), rgb, state["synthesis.b4.torgb.affine.weight"].shape[1]
     )
     return config, _latent_avg(state.get("mapping.w_avg"), config["w_dim"])
 

@@ -4,14 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hairclip.checkpoint_keys.formats import Format, State, Surroundings
+from hairclip.checkpoint_keys.formats import Format, State, Surroundings, series
 
 
 def _read_unet(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
-    filters: list[int] = []
-    while (key := f"conv{len(filters) + 1}.conv1.0.weight") in state:
-        filters.append(state[key].shape[0])
-    return {"filters": [*filters, state["center.conv1.0.weight"].shape[0]]}, {}
+    blocks = [*series(state, "conv{}.conv1.0.weight", first=1), state["center.conv1.0.weight"]]
+    return {"filters": [weight.shape[0] for weight in blocks]}, {}
 
 
 def _unet_name(ours: str, config: Mapping[str, Any]) -> str:
