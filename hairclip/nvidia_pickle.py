@@ -6,6 +6,7 @@ stays a string, and every name that the pickle asks for is a stand-in (`hairclip
 
 import io
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ class _Dict(dict[Any, Any]):
 
 def _storage(data: bytes) -> Any:
     # Inside, a storage is a file of its own in torch's old format. torch's own safe reader takes it.
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protocols it does not know: then it fails, or the storage is fine
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 _ALLOWED: dict[str, Callable[..., Any]] = {

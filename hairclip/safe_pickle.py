@@ -4,11 +4,12 @@ A pickle is a program: it names functions and classes, which reading it imports 
 in a short table of stand-ins, and any other name is refused before anything happens.
 """
 
+import io
 import math
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class SafeUnpickler(pickle._Unpickler):
     dispatch: ClassVar[Any] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]  # the original's
 
-    def __init__(self, file: BinaryIO, path: object, allowed: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, file: io.BufferedIOBase, path: object, allowed: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__(file)
         self.path = path
         self.allowed = allowed

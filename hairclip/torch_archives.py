@@ -5,6 +5,7 @@ that code: here their tensors are read alone. Files from before the zip format c
 the tensor of a large latent set is.
 """
 
+import io
 import os
 import pickle
 import struct
@@ -12,7 +13,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,8 +70,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """
     with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1)
-        with archive.open(name) as file:
-            root = _ScriptReader(file, path, archive, name.removesuffix(".pkl")).load()
+        file = io.BytesIO(archive.read(name))
+        root = _ScriptReader(file, path, archive, name.removesuffix(".pkl")).load()
     tensors: dict[str, Tensor] = {}
     waiting = [("", root)]
     seen: set[int] = set()
@@ -85,7 +86,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _ScriptReader(SafeUnpickler):
-    def __init__(self, file: Any, path: Path, archive: zipfile.ZipFile, folder: str) -> None:
+    def __init__(self, file: io.BufferedIOBase, path: Path, archive: zipfile.ZipFile, folder: str) -> None:
         plain = {"torch.jit._pickle.restore_type_tag": lambda value, _: value}
         lists = {f"torch.jit._pickle.build_{kind}list": Inert for kind in ("int", "double", "bool", "tensor")}
         super().__init__(file, path, {**_TENSORS, **plain, **lists, "__torch__.*": Stateful})
@@ -135,7 +136,7 @@ def map_legacy(path: Path) -> Any:
 
 
 class _LegacyReader(SafeUnpickler):
-    def __init__(self, file: BinaryIO, path: Path, allowed: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, file: io.BufferedIOBase, path: Path, allowed: dict[str, Callable[..., Any]]) -> None:
         super().__init__(file, path, allowed)
         self.storages: dict[str, RawStorage] = {}
 

@@ -171,7 +171,7 @@ def _torch_load(path: Path, mmap: bool) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> HairclipError:
-    if (asked := re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))) is not None:
+    if (asked := re.search(r"(?i)unsupported (?:class|(?:global:? )+)([\w.]+)", str(error))) is not None:
         return forbidden(path, asked[1])
     reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
     if "Weights only" in reason:  # torch goes on to advise loading it unsafely
