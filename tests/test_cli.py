@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz_loaders
 import pytest
 import torch
 from PIL import Image
@@ -13,6 +14,7 @@ from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 import hairclip
 from hairclip import __main__ as cli
 from hairclip.images import save_image
+from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import save_latents, save_network
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -68,6 +70,18 @@ def test_edit_by_optimisation_with_another_mapper(bundle: Path, tmp_path: Path):
     assert (tmp_path / "a.png").is_file()
 
 
+@pytest.mark.parametrize("method", ["mapper", "optimize"])
+def test_a_mapper_of_other_networks_is_one_sentence(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+):
+    save_network(tmp_path / "m.safetensors", "mapper", HairMapper(18, W_DIM, 512))
+    assert edit(bundle, "--color", "red", "--mapper", str(tmp_path / "m.safetensors"), "--method", method) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    for part in ("m.safetensors does not fit", "18 layers", "512", f"{N_LATENT} layers"):
+        assert part in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -121,7 +135,27 @@ def test_doctor_names_official_files(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     torch.save(fill.official("parsenet"), tmp_path / "p.pth")
     assert cli.main(["doctor", "--file", str(tmp_path / "p.pth")]) == 0
-    assert "parser (UNetParser)" in capsys.readouterr().out
+    assert "parser (UNetParser): 136 tensors" in capsys.readouterr().out
+    state = fill.official("parsenet")
+    torch.save({key: value for key, value in state.items() if key != "final.bias"}, tmp_path / "p.pth")
+    assert cli.main(["doctor", "--file", str(tmp_path / "p.pth")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "looks most like the U-Net of CelebAMask-HQ, but lacks 'final.bias'" in captured.err
+    assert cli.main(["doctor", "--file", str(fill.HERE / "nvidia_32.pkl")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("0.5 MB, NVIDIA pickle")
+    assert second.startswith("generator (Generator): ")
+    assert "NVIDIA's StyleGAN2" in second
+
+
+def test_doctor_names_everything_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("hairclip.pt", "train_faces.pt", "legacy_train_faces.pt"):
+        fuzz_loaders.originals(tmp_path)
+        assert cli.main(["doctor", "--file", str(tmp_path / name)]) == 0
+        lines = capsys.readouterr().out.splitlines()[1:]
+        kinds = ["latents"] if "faces" in name else ["generator", "clip", "mapper"]
+        assert [line.split(":")[0].split(" ")[0] for line in lines] == kinds
 
 
 def test_train_restarts_once_with_the_allocator_settings(monkeypatch: pytest.MonkeyPatch):

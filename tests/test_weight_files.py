@@ -239,7 +239,7 @@ def test_a_torchscript_archive_is_read_without_its_code(tmp_path):
     assert "TorchScript archive" in describe_file(tmp_path / "s.pt")[0]
 
 
-@pytest.mark.parametrize("cases", [150, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [100, pytest.param(4000, marks=pytest.mark.slow)])
 def test_damaged_files_are_refused_and_nothing_else_happens(cases, tmp_path):
     script = Path(__file__).parent / "fuzz_loaders.py"
     command = [sys.executable, "-W", "error", "-X", "faulthandler", script, str(cases), str(cases), tmp_path]
