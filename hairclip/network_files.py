@@ -50,6 +50,10 @@ _KEEP_FLOAT32 = ("running_mean", "running_var", "latent_avg", "logit_scale")
 _AVERAGED = 10_000  # random codes whose mean replaces a missing latent_avg, as e4e does
 
 
+class AnotherKindError(HairclipError):
+    """A file that holds nothing of the wanted kind, as opposed to something damaged."""
+
+
 @dataclass(frozen=True)
 class NetworkFile:
     """What a weight file holds, before a network is built from it: tensors that fit the network.
@@ -157,11 +161,11 @@ def build_network(file: NetworkFile, device: Device) -> Any:
     return network
 
 
-def wrong_kind(path: Path, wanted: str, content: Any) -> HairclipError:
+def wrong_kind(path: Path, wanted: str, content: Any) -> AnotherKindError:
     """What to say of a file of another project that holds nothing of the wanted kind."""
     best = checkpoint_keys.best_candidate(content)
     if best is not None and best.complete:
-        return HairclipError(
+        return AnotherKindError(
             f"{path} holds {best.form.kind} weights ({best.form.name}), but {wanted} weights are needed here: give "
             "another file."
         )
@@ -173,7 +177,7 @@ def wrong_kind(path: Path, wanted: str, content: Any) -> HairclipError:
         what = f"; it looks most like {best.form.name}"
     else:
         what = f", first entry {str(next(iter(content)))[:80]!r}" if content else ", but nothing at all"
-    return HairclipError(f"{path} holds no {wanted} that hairclip knows{what}: give another file.")
+    return AnotherKindError(f"{path} holds no {wanted} that hairclip knows{what}: give another file.")
 
 
 def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: dict[str, Tensor]) -> NetworkFile:

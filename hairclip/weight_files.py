@@ -5,6 +5,7 @@ archives by readers of our own. What a file is, its content says, never its name
 `HairclipError` that names it.
 """
 
+import codecs
 import re
 import warnings
 import zipfile
@@ -133,9 +134,8 @@ def _not_weights(head: bytes) -> str | None:
         return "a web page, not weights: open its link in a browser, download the file itself, and give that"
     if start.startswith(b"version https://git-lfs"):
         return "only a Git LFS pointer to the weights: run `git lfs pull` and give the file again"
-    text = head.rstrip(b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f")  # a cut-off character
     try:
-        text.decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut off
     except UnicodeDecodeError:
         return None
     if not any(byte < 9 or 13 < byte < 32 for byte in head):

@@ -158,6 +158,20 @@ def test_doctor_names_everything_in_one_file(tmp_path: Path, capsys: pytest.Capt
         assert [line.split(":")[0].split(" ")[0] for line in lines] == kinds
 
 
+def test_doctor_refuses_a_file_of_which_one_network_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    fuzz_loaders.originals(tmp_path)
+    content = torch.load(tmp_path / "hairclip.pt")
+    del content["state_dict"]["decoder.convs.3.conv.weight"]
+    torch.save(content, tmp_path / "hairclip.pt")
+    assert cli.main(["doctor", "--file", str(tmp_path / "hairclip.pt")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "lacks 'decoder.convs.3.conv.weight'" in captured.err
+    torch.save({"layer.weight": torch.zeros(1)}, tmp_path / "other.pt")
+    assert cli.main(["doctor", "--file", str(tmp_path / "other.pt")]) == 2
+    assert "holds no network that hairclip knows, first entry 'layer.weight'" in capsys.readouterr().err
+
+
 def test_train_restarts_once_with_the_allocator_settings(monkeypatch: pytest.MonkeyPatch):
     started: list[dict[str, str]] = []
     monkeypatch.setattr(os, "execve", lambda path, arguments, environment: started.append(environment))

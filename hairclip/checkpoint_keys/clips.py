@@ -51,7 +51,7 @@ CLIP_FORMATS = (
         r"|text_projection|logit_scale",
         sizes={"visual.conv1.weight": 4, "text_projection": 2, "token_embedding.weight": 2, "positional_embedding": 2},
         read=_read_clip,
-        unused=r"input_resolution|context_length|vocab_size|attn_mask",
+        unused=r"input_resolution|context_length|vocab_size|(.+\.)?attn_mask",
         holders=("state_dict", ""),
         prefixes=("mapper.clip_model.", "clip_model.", "module.", ""),
     ),
