@@ -5,7 +5,6 @@ A user's mistake is one sentence on stderr and exit code 2.
 
 import argparse
 import errno
-import json
 import os
 import platform
 import sys
@@ -231,29 +230,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from hairclip.pretrained import PARTS, load_latents, read_network, resolve
-    from hairclip.weight_files import is_safetensors, read_metadata
+    from hairclip.identify import describe_file
+    from hairclip.pretrained import resolve
 
-    path = resolve(options.file)
-    print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    own = read_metadata(path).get("hairclip_kind") if is_safetensors(path) else None
-    failures: list[HairclipError] = []
-    for kind in PARTS if own is None else (own,):  # an official file may hold several networks
-        try:
-            if kind == "latents":
-                print(f"latents: {' x '.join(map(str, load_latents(path).shape))} (codes x layers x width)")
-                continue
-            network = read_network(path, kind)
-        except HairclipError as error:
-            failures.append(error)
-            continue
-        numbers = sum(tensor.numel() for tensor in network.state.values())
-        print(f"{kind}{f' ({network.class_name})' if network.class_name else ''}: ", end="")
-        print(f"{len(network.state)} tensors, {numbers:,} numbers, {json.dumps(network.config)}")
-    if own is not None and failures:
-        raise failures[0]
-    if len(failures) == len(PARTS):
-        raise HairclipError(f"{path} holds nothing that hairclip knows (first reason: {failures[0]})")
+    print("\n".join(describe_file(resolve(options.file))))
 
 
 def _editor(bundle: str, mapper: str | None, device: str) -> "HairEditor":

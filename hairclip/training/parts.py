@@ -14,7 +14,7 @@ from hairclip.images import WPlus
 from hairclip.losses.total import HairEditLoss, LossWeights, SourceFeatures
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
-from hairclip.networks.ir_se import IdentityEncoder
+from hairclip.networks.ir_se import FaceEncoder, IdentityEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import BUNDLES, Bundle, Source, load_bundle
@@ -35,7 +35,7 @@ class Networks:
     generator: Generator
     clip: Clip
     parser: FaceParser
-    identity: IdentityEncoder
+    identity: FaceEncoder
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,8 @@ def _companions(config: Config) -> dict[str, str]:
         return {}
     known = {name for parts in BUNDLES.values() for name in parts.values()}
     sources = {part: str(network_sources(config)[part]) for part in ("generator", "clip")}
-    return {part: source if source in known else str(Path(source).resolve()) for part, source in sources.items()}
+    paths = {source for source in sources.values() if source not in known and Path(source).exists()}
+    return {part: str(Path(source).resolve()) if source in paths else source for part, source in sources.items()}
 
 
 def _share(batch_size: int, world: World) -> int:
