@@ -6,6 +6,7 @@ Own files are safetensors whose metadata says what they hold, so a network is re
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
+    notes            JSON (mappers): how it came about, above all the run's configuration as "training"
 
 Every loader also takes official files of other projects, recognised by what they hold (`hairclip.checkpoint_keys`).
 Networks come in eval mode, float32 and frozen; only a mapper comes trainable.
@@ -13,7 +14,7 @@ Networks come in eval mode, float32 and frozen; only a mapper comes trainable.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -23,14 +24,18 @@ from torch import Tensor, nn
 
 from hairclip import checkpoint_keys
 from hairclip.errors import HairclipError
+from hairclip.fetch import obtain
+from hairclip.hub import HubFolder, plain_options
 from hairclip.images import WPlus
+from hairclip.networks import mapper as mapper_network
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
-from hairclip.networks.mapper import HairMapper
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
+from hairclip.official_checkpoint import official_opts, official_state_dict, refuse_unofficial
+from hairclip.registry import FFHQ, WEIGHTS
 from hairclip.weight_files import (
     as_float32,
     is_safetensors,
@@ -38,6 +43,7 @@ from hairclip.weight_files import (
     read_safetensors,
     read_torch,
     write_safetensors,
+    write_torch,
 )
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
@@ -49,7 +55,30 @@ Device: TypeAlias = str | torch.device
 
 PARTS: tuple[str, ...] = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents")
 #: Bundle name -> part -> name that every loader accepts.
-BUNDLES: dict[str, dict[str, str]] = {"portraits": {part: f"portraits/{part}" for part in PARTS}}
+BUNDLES: dict[str, dict[str, str]] = {"portraits": {part: f"portraits/{part}" for part in PARTS}, "ffhq": FFHQ}
+
+
+class HairMapper(mapper_network.HairMapper, HubFolder):
+    """The hair mapper of `hairclip.networks.mapper`, with files: `save_pretrained` and `from_pretrained`.
+
+    Attributes:
+        notes: how it came about: "training" is the configuration of its run, "opts" that of HairCLIP's own code,
+            "companions" the names of its generator and CLIP; each only where its file tells.
+    """
+
+    notes: Mapping[str, Any] = {}
+
+    def write_file(self, path: Path) -> None:
+        """Write the own format, see `save_network`."""
+        notes = {key: value for key, value in self.notes.items() if key != "companions"}
+        save_network(path, "mapper", self, companions=self.notes.get("companions"), notes=notes)
+
+    @classmethod
+    def read_file(cls, path: Path, config: Mapping[str, Any]) -> "HairMapper":
+        """The mapper of a file, with these constructor arguments in place of the file's."""
+        file = read_network(path, "mapper")
+        return _build(replace(file, config={**file.config, **config}), path, "cpu")
+
 
 _CLASSES: dict[str, type[nn.Module]] = {
     "generator": Generator,
@@ -73,6 +102,7 @@ class NetworkFile:
     class_name: str
     config: dict[str, Any]
     state: dict[str, Tensor]
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def save_network(
@@ -83,6 +113,7 @@ def save_network(
     companions: Mapping[str, str] | None = None,
     *,
     quarter_above: int | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network in the own format; the file appears whole or not at all.
 
@@ -93,6 +124,7 @@ def save_network(
         half: store weights as float16 (batch-norm statistics stay float32); they load as float32.
         quarter_above: store tensors of more numbers than this as float8 (e5m2); they load as float32.
         companions: for a mapper, ``{"generator": name, "clip": name}``, so that `load_hairclip` finds them.
+        notes: for a mapper, JSON-able, what `HairMapper.notes` shall be once it is loaded.
     """
     metadata = {
         "hairclip_kind": kind,
@@ -101,6 +133,8 @@ def save_network(
     }
     if companions:
         metadata["companions"] = json.dumps(dict(companions))
+    if notes:
+        metadata["notes"] = json.dumps(dict(notes))
     tensors = {key: _stored(key, tensor, half, quarter_above) for key, tensor in network.state_dict().items()}
     write_safetensors(Path(path), tensors, metadata)
 
@@ -112,9 +146,16 @@ def save_latents(path: Source, w_plus: WPlus, labels: Any = None, half: bool = F
 
 
 def resolve(name_or_path: Source) -> Path:
-    """The file that a name such as ``portraits/generator`` or a path means."""
+    """The file that a name or a path means; weights of the registry are fetched if they are absent.
+
+    Names are those of the embedded weights, such as ``portraits/generator``, and of `hairclip.registry`, such as
+    ``stylegan2-ffhq``; ``ffhq/generator`` means that part of the bundle.
+    """
     name = str(name_or_path)
     bundle, _, part = name.partition("/")
+    name = BUNDLES.get(bundle, {}).get(part, name)
+    if name in WEIGHTS:
+        return obtain(WEIGHTS[name])
     if part in BUNDLES.get(bundle, {}):
         path = data_folder() / bundle / f"{part}.safetensors"
         if not path.is_file():
@@ -127,9 +168,14 @@ def resolve(name_or_path: Source) -> Path:
     if path.is_dir():
         raise HairclipError(f"{path} is a folder: give the weight file inside it.")
     if not path.is_file():
-        known = ", ".join(sorted(known for parts in BUNDLES.values() for known in parts.values()))
+        known = ", ".join(sorted(weight_names()))
         raise HairclipError(f"there is no weight file {path}: check the path, or use one of the names {known}.")
     return path
+
+
+def weight_names() -> set[str]:
+    """The names that every loader accepts: of embedded weights, and of those that can be fetched."""
+    return {*WEIGHTS, *(name for parts in BUNDLES.values() for name in parts.values())}
 
 
 def data_folder() -> Path:
@@ -202,6 +248,19 @@ def load_hairclip(
     return mapper, load_generator(generator_source, device), load_clip(clip_source, device)
 
 
+def save_hairclip(path: Source, mapper: HairMapper, generator: Generator, clip: "hairclip.networks.clip.Clip") -> None:
+    """Write a checkpoint that HairCLIP's own code loads, in the layout of the published ``hairclip.pt``.
+
+    Raises a `HairclipError` for networks that it has no place for: it builds config-f generators and ViT-B/32 only.
+    """
+    from hairclip.networks.clip import VIT_B_32
+
+    refuse_unofficial(mapper.config, generator.config, clip.config, {"model": VIT_B_32})
+    state = official_state_dict(mapper.state_dict(), generator.state_dict(), clip.state_dict())
+    opts = official_opts(mapper.config, generator.size, mapper.notes.get("training"))
+    write_torch(Path(path), {"state_dict": state, "opts": {**mapper.notes.get("opts", {}), **opts}})
+
+
 def load_latents(name_or_path: Source, device: Device = "cpu") -> WPlus:
     """W+ codes ``(N, n_latent, w_dim)`` float32: an own file, or a torch file with one tensor (``train_faces.pt``)."""
     path = resolve(name_or_path)
@@ -240,14 +299,18 @@ def _network_file(path: Path, kind: str, metadata: Mapping[str, str], content: A
             raise _wrong_kind(path, metadata["hairclip_kind"], kind)
         try:
             config = dict(json.loads(metadata["config"]))
+            notes = dict(json.loads(metadata.get("notes", "{}")))
+            if "companions" in metadata:
+                notes["companions"] = json.loads(metadata["companions"])
         except (KeyError, TypeError, ValueError):
             raise HairclipError(f"{path} has no readable config in its metadata: write it again.") from None
-        return NetworkFile(kind, metadata.get("hairclip_class", ""), config, content)
+        return NetworkFile(kind, metadata.get("hairclip_class", ""), config, content, notes)
     try:
         found = checkpoint_keys.recognise(content, kind) if isinstance(content, Mapping) else None
         if found is not None:
             class_name, config, state = found
-            return NetworkFile(kind, class_name, config, {key: as_float32(value) for key, value in state.items()})
+            state = {key: as_float32(value) for key, value in state.items()}
+            return NetworkFile(kind, class_name, config, state, plain_options(content.get("opts")))
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}") from None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -287,6 +350,8 @@ def _build(file: NetworkFile, path: Path, device: Device) -> Any:
             f"{path} does not fit its own {file.kind}: {len(missing)} tensors are missing and {len(unexpected)} are "
             f"too many, first {[*missing, *unexpected][0]}: the file is damaged or of another version."
         )
+    if isinstance(network, HairMapper):
+        network.notes = file.notes
     return network.to(device).eval().requires_grad_(file.kind == "mapper")
 
 

@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 LAYERS = [
     ("errors",),
     ("images",),
-    ("color", "prompts", "nvidia_pickle", "weight_files"),
-    ("networks", "checkpoint_keys"),
+    ("color", "prompts", "nvidia_pickle", "weight_files", "registry", "transfer", "fetch", "hub"),
+    ("networks", "checkpoint_keys", "official_checkpoint"),
     ("pretrained",),
     ("condition", "align", "invert", "blend", "sheet", "edit_result", "losses", "portraits"),
     ("config",),
-    ("training", "edit", "optimize", "evaluation"),
+    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands"),
     ("__main__",),
 ]
 

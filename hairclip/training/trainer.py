@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hairclip import __version__
 from hairclip.config import Config, dump_config
 from hairclip.errors import HairclipError
 from hairclip.losses.total import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained import BUNDLES, save_network
+from hairclip.pretrained import save_network, weight_names
 from hairclip.training import checkpoint, distributed
 from hairclip.training.distributed import World
 from hairclip.training.parts import Parts, Sample, build_parts, network_sources
@@ -157,12 +158,13 @@ def save(run: Path, step: int, config: Config, updates: Updates) -> None:
     checkpoint.save_checkpoint(run, state, keep=config.training.keep_checkpoints)
     companions: dict[str, str] = {}
     if not config.dry_run:
-        known = {name for parts in BUNDLES.values() for name in parts.values()}
+        known = weight_names()
         sources = network_sources(config)
         for part in ("generator", "clip"):
             source = str(sources[part])
             companions[part] = source if source in known else str(Path(source).resolve())
-    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=companions)
+    notes = {"training": config.model_dump(), "step": step, "hairclip": __version__}
+    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=companions, notes=notes)
 
 
 def _share(batch_size: int, world: World) -> int:
