@@ -236,4 +236,4 @@ def _locked(weight: Weight, path: Path) -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    print(f"hairclip: {line}", file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)
