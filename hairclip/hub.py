@@ -137,11 +137,12 @@ def mapper_card(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         networks, data = {}, {key: value for key, value in (opts or {}).items() if key.endswith("_path") and value}
     settings = training or opts
     if settings:
-        how += f"\n\n```yaml\n{yaml.safe_dump(_without_folders(settings), sort_keys=False, allow_unicode=True)}```"
+        how += f"\n\n```yaml\n{yaml.safe_dump(without_folders(settings), sort_keys=False, allow_unicode=True)}```"
     sources = [f"- {key}: {_shown(value)}" for key, value in data.items() if isinstance(value, str)]
-    used = {str(name) for name in (*companions.values(), *networks.values(), *data.values()) if isinstance(name, str)}
+    networks.pop("bundle", None)  # the companions name its parts
+    used = {name for name in (*companions.values(), *networks.values(), *data.values()) if isinstance(name, str)}
     licences = [f"- {name} ({WEIGHTS[name].file}): {WEIGHTS[name].licence}." for name in sorted(used & WEIGHTS.keys())]
-    synthetic = bool(companions) and all(name.startswith("portraits/") for name in companions.values())
+    synthetic = bool(companions) and all(name.startswith("portraits/") for name in used)
     if synthetic:
         licences.append("- The networks and pictures of the portraits world, made from CC0 meshes: MIT.")
     elif not licences:
@@ -172,9 +173,10 @@ def _shown(name: Any) -> str:
     return PureWindowsPath(text).name if Path(text).is_absolute() or PureWindowsPath(text).is_absolute() else text
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
+    """JSON-able `value` in which absolute paths are only their last part."""
     if isinstance(value, Mapping):
-        return {key: _without_folders(inner) for key, inner in value.items()}
+        return {key: without_folders(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_folders(inner) for inner in value]
+        return [without_folders(inner) for inner in value]
     return _shown(value) if isinstance(value, str) else value

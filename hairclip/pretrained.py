@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from hairclip import checkpoint_keys
 from hairclip.errors import HairclipError
 from hairclip.fetch import obtain
-from hairclip.hub import HubFolder, plain_options
+from hairclip.hub import HubFolder, plain_options, without_folders
 from hairclip.images import WPlus
 from hairclip.networks import mapper as mapper_network
 from hairclip.networks.classifier import HairstyleClassifier
@@ -69,9 +69,10 @@ class HairMapper(mapper_network.HairMapper, HubFolder):
     notes: Mapping[str, Any] = {}
 
     def write_file(self, path: Path) -> None:
-        """Write the own format, see `save_network`."""
-        notes = {key: value for key, value in self.notes.items() if key != "companions"}
-        save_network(path, "mapper", self, companions=self.notes.get("companions"), notes=notes)
+        """Write the own format, see `save_network`, without paths that mean nothing elsewhere."""
+        notes = {key: without_folders(value) for key, value in self.notes.items() if key != "companions"}
+        named = {part: name for part, name in self.notes.get("companions", {}).items() if name in weight_names()}
+        save_network(path, "mapper", self, companions=named, notes=notes)
 
     @classmethod
     def read_file(cls, path: Path, config: Mapping[str, Any]) -> "HairMapper":

@@ -66,7 +66,7 @@ def transfer(origin: Origin, partial: Path, *, size: int | None, any_origin: boo
         headers["Range"] = f"bytes={offset}-"
         if same and before.get("validator"):
             headers["If-Range"] = before["validator"]
-    with _open(_address(origin), headers) as response:
+    with _open(origin, headers) as response:
         if response.status == 416:  # the range begins at the end of the file, or behind it
             if _total(response, 0) == offset:
                 return
@@ -145,23 +145,33 @@ def _address(origin: Origin) -> str:
         raise Unavailable(_reason(error)) from None
 
 
-def _open(url: str, headers: dict[str, str]) -> Any:
-    """The answer to a request, after Google Drive's question whether to download without a virus scan, if it asks."""
+def _open(origin: Origin, headers: dict[str, str]) -> Any:
+    """The answer to a request for the file of `origin`, never a web page."""
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    url = _address(origin)
+    if isinstance(origin, Drive):
+        url = _confirmed(opener, url)
     response = _request(opener, url, headers)
+    if _is_page(response):
+        raise _unwanted(_read_page(response))
+    return response
+
+
+def _confirmed(opener: urllib.request.OpenerDirector, url: str) -> str:
+    """Where Google Drive has the file itself: for large ones it first asks whether to go on without a virus scan."""
+    response = _request(opener, url, {})
     if not _is_page(response):
-        return response
-    page = _Page()
-    with response:
-        page.feed(response.read(_CHUNK).decode("utf-8", errors="replace"))
-    if page.action is not None:
-        action = urllib.parse.urljoin(url, page.action)
-        response = _request(opener, f"{action}?{urllib.parse.urlencode(page.fields)}", headers)
-        if not _is_page(response):
-            return response
         response.close()
+        return str(response.url)
+    page = _read_page(response)
+    if page.action is None:
+        raise _unwanted(page)
+    return f"{urllib.parse.urljoin(response.url, page.action)}?{urllib.parse.urlencode(page.fields)}"
+
+
+def _unwanted(page: "_Page") -> Unavailable:
     title = " ".join(page.title.split())
-    raise Unavailable(f"it shows a web page in place of the file{f' ({title})' if title else ''}")
+    return Unavailable(f"it shows a web page in place of the file{f' ({title})' if title else ''}")
 
 
 def _request(opener: urllib.request.OpenerDirector, url: str, headers: dict[str, str]) -> Any:
@@ -176,6 +186,13 @@ def _request(opener: urllib.request.OpenerDirector, url: str, headers: dict[str,
         raise (BrokenOff if busy else Unavailable)(f"HTTP {error.code} {error.reason}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Unavailable(_reason(error)) from None
+
+
+def _read_page(response: Any) -> "_Page":
+    page = _Page()
+    with response:
+        page.feed(next(_chunks(response), b"").decode("utf-8", errors="replace"))
+    return page
 
 
 def _is_page(response: Any) -> bool:

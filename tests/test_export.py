@@ -64,10 +64,12 @@ def test_the_checkpoint_has_the_official_keys_shapes_and_types_in_the_official_o
 def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # tiny networks are not official; at 64 px their layers suffice for the official groups
     monkeypatch.setattr("hairclip.pretrained.refuse_unofficial", lambda *configs: None)
-    generator = Generator(64, W_DIM, W_DIM, 2, {size: 8 for size in (4, 8, 16, 32, 64)})
+    generator = Generator(64, W_DIM, W_DIM, 2, dict.fromkeys((4, 8, 16, 32, 64), 8))
     mapper = tiny_mapper(n_latent=10, groups=(4, 8), medium=False)
     mapper.notes = {"training": TRAINING, "opts": {"id_lambda": 9.0, "learning_rate": 9.0}}
-    clip = tiny_networks().clip.half().float()  # what float16 can hold
+    towers = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}}
+    towers["text_cfg"] = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    clip = Clip({"embed_dim": WIDTH, "quick_gelu": True, **towers}).half().float()  # what float16 can hold
     save_hairclip(tmp_path / "tiny.pt", mapper, generator, clip)
     content = torch.load(tmp_path / "tiny.pt", weights_only=True)
     assert content.keys() == {"state_dict", "opts"}
@@ -142,7 +144,7 @@ def test_the_public_mapper_is_the_one_that_loaders_give(tmp_path: Path):
 
 def test_a_folder_gives_the_same_mapper(tmp_path: Path):
     mapper = tiny_mapper(groups=(2, 5), absent="zero", fine=False)
-    mapper.notes = {"training": TRAINING, "step": 7, "companions": {"generator": "stylegan2-ffhq"}}
+    mapper.notes = {"step": 7, "companions": {"generator": "stylegan2-ffhq"}}
     mapper.save_pretrained(tmp_path / "folder")
     assert {path.name for path in (tmp_path / "folder").iterdir()} == {"README.md", "config.json", "model.safetensors"}
     assert json.loads((tmp_path / "folder" / "config.json").read_text()) == mapper.config
@@ -177,6 +179,10 @@ def test_the_card_tells_training_data_and_licences(tmp_path: Path):
     assert "celeba-hq-train (train_faces.pt): derived from CelebA-HQ" in text
     assert "clip.safetensors" in text
     assert "/home/someone" not in text
+    again = HairMapper.from_pretrained(tmp_path / "trained")
+    assert again.notes["training"]["optimizer"] == TRAINING["optimizer"]
+    assert again.notes["training"]["networks"]["clip"] == "clip.safetensors"
+    assert again.notes["companions"] == {"generator": "stylegan2-ffhq"}
 
 
 def test_cards_of_other_mappers(tmp_path: Path):
@@ -184,6 +190,10 @@ def test_cards_of_other_mappers(tmp_path: Path):
     header, text = card(tmp_path / "portraits")
     assert header["license"] == "mit"
     assert "CC0 meshes: MIT" in text
+    mapper = load_mapper("portraits/mapper")
+    mapper.notes = {**mapper.notes, "training": {"networks": {"bundle": "portraits"}, "data": {"latents": "my.pt"}}}
+    mapper.save_pretrained(tmp_path / "mixed")
+    assert card(tmp_path / "mixed")[0]["license"] == "other"
     tiny_mapper().save_pretrained(tmp_path / "unknown")
     header, text = card(tmp_path / "unknown")
     assert header["license"] == "other"

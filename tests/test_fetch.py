@@ -91,6 +91,15 @@ def test_a_partial_file_is_continued(server: Server):
     assert [headers.get("Range") for headers in server.gets("/thing")] == ["bytes=1000-"]
 
 
+def test_ranges_follow_redirects(server: Server):
+    server.replies["/release"] = Reply(status=302, headers={"Location": "/assets/thing"})
+    server.replies["/assets/thing"] = Reply(BODY)
+    thing = weight(server, "/release")
+    put_partial(thing, BODY[:1000])
+    assert obtain(thing).read_bytes() == BODY
+    assert server.gets("/assets/thing")[0]["Range"] == "bytes=1000-"
+
+
 def test_a_connection_that_breaks_is_taken_up_again(server: Server):
     server.replies["/thing"] = Reply(BODY, cuts=[100_000, 200_000], headers={"ETag": '"a"'})
     assert obtain(weight(server, "/thing")).read_bytes() == BODY
@@ -204,8 +213,11 @@ def test_drives_confirmation_is_given(server: Server):
 
 
 def test_small_files_of_drive_need_no_confirmation(server: Server):
-    server.replies["/uc"] = Reply(BODY)
+    server.replies["/uc"] = Reply(status=303, headers={"Location": "/content?id=x1"})
+    server.replies["/content"] = Reply(BODY)
+    put_partial(drive(server), BODY[:1000])
     assert obtain(drive(server)).read_bytes() == BODY
+    assert server.gets("/content")[-1]["Range"] == "bytes=1000-"
 
 
 def test_drives_quota_page_is_no_weight(server: Server):

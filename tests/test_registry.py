@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hairclip import pretrained, registry
+from hairclip import __main__ as cli
+from hairclip import fetch, pretrained, registry
 from hairclip.config import TRAINED_WITH, load_config
 from hairclip.errors import HairclipError
 from hairclip.pretrained import BUNDLES, resolve
@@ -59,3 +60,58 @@ def test_bundle_and_configuration_name_what_their_parts_load():
     named += [("latents", config.data.latents), ("latents", config.data.validation_latents), *BUNDLES["ffhq"].items()]
     for part, name in named:
         assert f"load_{part}" in WEIGHTS[name].loads, (part, name)
+
+
+def test_a_grid_of_the_ffhq_bundle_fetches_no_labels(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pretrained, "obtain", lambda weight: pytest.fail(f"fetched {weight.name}"))
+    assert len(cli._listed(None, "ffhq", "hairstyle")) == 45
+
+
+def test_download_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["download"]) == 0
+    assert capsys.readouterr().out == f"{registry.table()}\n"
+
+
+def test_download_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def obtain(weight: registry.Weight) -> Path:
+        if weight.name in ("hairclip", "bisenet"):
+            raise HairclipError(f"no {weight.name}.")
+        return Path(weight.file)
+
+    monkeypatch.setattr(fetch, "obtain", obtain)
+    assert cli.main(["download", "hairclip", "parsenet"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "parsenet: parsenet.pth\n"
+    assert captured.err == "hairclip: error: no hairclip.\n"
+    assert cli.main(["download", "--all"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == len(WEIGHTS) - 2
+    assert f"2 of {len(WEIGHTS)} could not be fetched; the first: no hairclip." in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["parsnet"], "did you mean parsenet"),
+        (["--from-file", "FILE"], "give the one NAME"),
+        (["parsenet", "bisenet", "--from-file", "FILE"], "give the one NAME"),
+        (["parsenet", "--from-file", "FILE"], "5 bytes in place of 7,813,380"),
+        (["parsenet"], "offline"),
+    ],
+)
+def test_mistakes_in_downloads_are_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+):
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HAIRCLIP_OFFLINE", "1")
+    (tmp_path / "FILE").write_bytes(b"wrong")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["download", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("hairclip: error: ")
+    assert error.count("\n") == 1
+    assert words in error
