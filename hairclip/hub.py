@@ -145,6 +145,8 @@ def mapper_card(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     synthetic = bool(companions) and all(name.startswith("portraits/") for name in used)
     if synthetic:
         licences.append("- The networks and pictures of the portraits world, made from CC0 meshes: MIT.")
+    elif opts and training is None:
+        licences.append(f"- If it is the mapper of the published hairclip.pt: {WEIGHTS['hairclip'].licence}.")
     elif not licences:
         licences.append("- Of the weights it was trained with: not known to this file; ask who trained it.")
     licences.append(f"- This mapper: {'MIT' if synthetic else 'bound by the licences of the weights and data above'}.")

@@ -57,7 +57,10 @@ def official_state_dict(
 
 
 def official_opts(
-    mapper_config: Mapping[str, Any], size: int, training: Mapping[str, Any] | None = None
+    mapper_config: Mapping[str, Any],
+    size: int,
+    training: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options from which HairCLIP's code builds the networks, and those that tell how the mapper was trained.
 
@@ -65,14 +68,18 @@ def official_opts(
         mapper_config: `HairMapper.config`.
         size: of the generator's pictures.
         training: the configuration of the run, where it is known.
+        given: the options of the official checkpoint that the mapper comes from, where it does.
     """
-    opts: dict[str, Any] = {f"no_{part}_mapper": not mapper_config[part] for part in ("coarse", "medium", "fine")}
-    opts |= {"stylegan_size": size, "checkpoint_path": None, "device": "cuda:0"}
-    # read by its inference script from the checkpoint, not from the command line
-    opts |= {
+    opts: dict[str, Any] = {
+        "checkpoint_path": None,
+        "device": "cuda:0",
+        # its inference script takes these from the checkpoint, not from the command line
         "parsenet_weights": "../pretrained_models/parsenet.pth",
         "stylegan_weights": "../pretrained_models/stylegan2-ffhq-config-f.pt",
         "ir_se50_weights": "../pretrained_models/model_ir_se50.pth",
+        **(given or {}),
+        "stylegan_size": size,
+        **{f"no_{part}_mapper": not mapper_config[part] for part in ("coarse", "medium", "fine")},
     }
     for option, key in _OPTIONS.items():
         section, name = key.split(".")

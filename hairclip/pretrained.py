@@ -258,8 +258,8 @@ def save_hairclip(path: Source, mapper: HairMapper, generator: Generator, clip: 
 
     refuse_unofficial(mapper.config, generator.config, clip.config, {"model": VIT_B_32})
     state = official_state_dict(mapper.state_dict(), generator.state_dict(), clip.state_dict())
-    opts = official_opts(mapper.config, generator.size, mapper.notes.get("training"))
-    write_torch(Path(path), {"state_dict": state, "opts": {**mapper.notes.get("opts", {}), **opts}})
+    opts = official_opts(mapper.config, generator.size, mapper.notes.get("training"), mapper.notes.get("opts"))
+    write_torch(Path(path), {"state_dict": state, "opts": opts})
 
 
 def load_latents(name_or_path: Source, device: Device = "cpu") -> WPlus:

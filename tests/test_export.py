@@ -25,6 +25,7 @@ from hairclip.pretrained import (
     save_hairclip,
     save_network,
 )
+from hairclip.registry import WEIGHTS
 
 TRAINING = {
     "networks": {"generator": "stylegan2-ffhq", "clip": "/home/someone/clips/clip.safetensors"},
@@ -66,7 +67,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("hairclip.pretrained.refuse_unofficial", lambda *configs: None)
     generator = Generator(64, W_DIM, W_DIM, 2, dict.fromkeys((4, 8, 16, 32, 64), 8))
     mapper = tiny_mapper(n_latent=10, groups=(4, 8), medium=False)
-    mapper.notes = {"training": TRAINING, "opts": {"id_lambda": 9.0, "learning_rate": 9.0}}
+    mapper.notes = {"training": TRAINING, "opts": {"id_lambda": 9.0, "learning_rate": 9.0, "stylegan_size": 1}}
     towers = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}}
     towers["text_cfg"] = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
     clip = Clip({"embed_dim": WIDTH, "quick_gelu": True, **towers}).half().float()  # what float16 can hold
@@ -194,6 +195,12 @@ def test_cards_of_other_mappers(tmp_path: Path):
     mapper.notes = {**mapper.notes, "training": {"networks": {"bundle": "portraits"}, "data": {"latents": "my.pt"}}}
     mapper.save_pretrained(tmp_path / "mixed")
     assert card(tmp_path / "mixed")[0]["license"] == "other"
+    mapper.notes = {"opts": {"learning_rate": 5e-4, "latents_train_path": "train_faces.pt"}}
+    mapper.save_pretrained(tmp_path / "official")
+    header, text = card(tmp_path / "official")
+    assert header["license"] == "other"
+    assert "- latents_train_path: train_faces.pt" in text
+    assert WEIGHTS["hairclip"].licence in text
     tiny_mapper().save_pretrained(tmp_path / "unknown")
     header, text = card(tmp_path / "unknown")
     assert header["license"] == "other"
