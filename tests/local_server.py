@@ -84,7 +84,7 @@ def serving() -> Iterator[Server]:
             half = len(body) // 2 if reply.gate else 0
             self.wfile.write(body[:half])
             if reply.gate:
-                reply.gate.wait(20)
+                reply.gate.wait(60)
             self.wfile.write(body[half:])
 
         def log_message(self, format: str, *args: Any) -> None:

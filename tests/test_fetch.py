@@ -332,30 +332,26 @@ def test_offline_mode_asks_nobody(server: Server, monkeypatch: pytest.MonkeyPatc
 
 
 def test_two_processes_fetch_once(server: Server, tmp_path: Path):
-    server.replies["/thing"] = Reply(BODY, gate=threading.Event())
+    gate = threading.Event()
+    server.replies["/thing"] = Reply(BODY, gate=gate)
     program = (
         "from hairclip.fetch import obtain; from hairclip.registry import Url, Weight; "
         f"print(obtain(Weight('thing', 'thing.pt', '', (), '', (Url('{server.url}/thing'),), {len(BODY)}, '{DIGEST}')))"
     )
-    first, second = (
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    )
-    waiting = {}
-    readers = [
-        threading.Thread(target=lambda p=p: waiting.update({p.pid: p.communicate(timeout=60)})) for p in (first, second)
-    ]
-    for reader in readers:
-        reader.start()
-    deadline = time.monotonic() + 30
-    while len(server.gets("/thing")) < 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.5)  # time for the other to begin as well, were there no lock
-    server.replies["/thing"].gate.set()
-    for reader in readers:
-        reader.join()
-    for process in (first, second):
-        out, errors = waiting[process.pid]
-        assert process.returncode == 0, errors
+    said = [tmp_path / f"{number}.txt" for number in range(2)]
+    processes = []
+    for path in said:
+        with path.open("w") as errors:
+            command = [sys.executable, "-c", program]
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True))
+    deadline = time.monotonic() + 60
+    while not any("waiting" in path.read_text() for path in said) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not weight_path(weight(server)).exists()
+    gate.set()
+    for process, path in zip(processes, said):
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, path.read_text()
         assert Path(out.strip()).read_bytes() == BODY
+    assert sum("waiting" in path.read_text() for path in said) == 1
     assert len(server.gets("/thing")) == 1
