@@ -1,4 +1,4 @@
-"""The command line: ``python -m hairclip train|edit|evaluate|doctor``; what scripts/ call.
+"""The command line: ``python -m hairclip train|edit|evaluate|download|export|doctor``; what scripts/ call.
 
 A user's mistake is one sentence on stderr and exit code 2.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip import __version__
+from hairclip import __version__, weight_commands
 from hairclip.errors import HairclipError
 
 if TYPE_CHECKING:
@@ -58,12 +58,16 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     parser = argparse.ArgumentParser(prog="hairclip", description="Edit hair by text and by reference pictures.")
     parser.add_argument("--version", action="version", version=f"hairclip {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="train|edit|evaluate|doctor")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="train|edit|evaluate|download|export|doctor"
+    )
     _add_train(commands)
     _add_edit(commands)
     _add_evaluate(commands)
-    doctor = commands.add_parser("doctor", help="say what a weight file is")
-    doctor.add_argument("--file", required=True, help="a weight file, or a name such as portraits/generator")
+    weight_commands.add_commands(commands)
+    doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
+    doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it is")
+    doctor.add_argument("--config", action="append", default=[], help="look at this YAML instead of the shipped ones")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -230,6 +234,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
+    if options.file is None:
+        from hairclip.doctor import examine
+
+        examine(options.config)
+        return
     from hairclip.identify import describe_file
     from hairclip.pretrained import resolve
 
@@ -255,7 +264,7 @@ def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
         if not named:
             raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
         return [None, *named]
-    if bundle in BUNDLES:
+    if BUNDLES.get(bundle, {}).get("latents", "").startswith(f"{bundle}/"):  # embedded: others have no labels
         labels = load_latent_labels(BUNDLES[bundle]["latents"])
         present = set((labels or {}).get(label) or everything)
         everything = [name for name in everything if name in present] + sorted(present - set(everything))

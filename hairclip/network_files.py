@@ -6,6 +6,7 @@ Own files are safetensors whose metadata says what they hold, so a network is re
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
+    notes            JSON (mappers): how it came about, above all the run's configuration as "training"
 
 Official files of other projects are recognised by what they hold (`hairclip.checkpoint_keys`). Before a network is
 built, its tensors are compared with the file's, so that a wrong file costs neither time nor memory.
@@ -13,7 +14,7 @@ built, its tensors are compared with the file's, so that a wrong file costs neit
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +24,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hairclip import checkpoint_keys
 from hairclip.errors import HairclipError
+from hairclip.hub import plain_options
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import BiSeNet, UNetParser
@@ -64,6 +66,7 @@ class NetworkFile:
         config: the class's arguments.
         state: its tensors, under our names, in the file's precision.
         form: whose format the file is in, in words.
+        notes: of a mapper, how it came about, see `hairclip.pretrained.HairMapper`.
     """
 
     kind: str
@@ -71,6 +74,7 @@ class NetworkFile:
     config: dict[str, Any]
     state: dict[str, Tensor]
     form: str
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def save_network(
@@ -81,6 +85,7 @@ def save_network(
     companions: Mapping[str, str] | None = None,
     *,
     quarter_above: int | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network in the own format; the file appears whole or not at all.
 
@@ -91,6 +96,7 @@ def save_network(
         half: store weights as float16 (batch-norm statistics stay float32); they load as float32.
         quarter_above: store tensors of more numbers than this as float8 (e5m2); they load as float32.
         companions: for a mapper, ``{"generator": name, "clip": name}``, so that `load_hairclip` finds them.
+        notes: for a mapper, JSON-able, what `hairclip.pretrained.HairMapper.notes` shall be once it is loaded.
     """
     metadata = {
         "hairclip_kind": kind,
@@ -99,6 +105,8 @@ def save_network(
     }
     if companions:
         metadata["companions"] = json.dumps(dict(companions))
+    if notes:
+        metadata["notes"] = json.dumps(dict(notes))
     tensors = {key: stored(key, tensor, half, quarter_above) for key, tensor in network.state_dict().items()}
     write_safetensors(Path(path), tensors, metadata)
 
@@ -140,19 +148,31 @@ def recognise_network(path: Path, kind: str, metadata: Mapping[str, str], conten
         found = checkpoint_keys.recognise(content, kind)
         if found is not None:
             expected = _expected(kind, found.class_name, found.config, len(found.state))
-            return NetworkFile(kind, found.class_name, found.config, found.fit(expected), found.form.name)
+            state, notes = found.fit(expected), plain_options(content.get("opts"))
+            return NetworkFile(kind, found.class_name, found.config, state, found.form.name, notes)
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
     raise wrong_kind(path, kind, content)
 
 
-def build_network(file: NetworkFile, device: Device) -> Any:
-    """The network: float32, in eval mode, frozen unless it is a mapper.
+def with_config(file: NetworkFile, path: Path, config: Mapping[str, Any]) -> NetworkFile:
+    """The file with some arguments of its network replaced; a `HairclipError` if its tensors do not fit them."""
+    merged = {**file.config, **config}
+    try:
+        expected = _expected(file.kind, file.class_name, merged, len(file.state))
+        state = checkpoint_keys.fit(file.state, expected, label=f"it should be a {file.kind} with other arguments")
+    except HairclipError as error:
+        raise HairclipError(f"{path}: {error}.") from None
+    return replace(file, config=merged, state=state)
+
+
+def build_network(file: NetworkFile, device: Device, cls: type[nn.Module] | None = None) -> Any:
+    """The network, of the file's class or a subclass `cls`: float32, in eval mode, frozen unless it is a mapper.
 
     A generator without a `latent_avg` gets the mean of 10,000 latents.
     """
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, then replaced: leave no trace
-        network = _class_of(file.kind, file.class_name)(**file.config)
+        network = (cls or _class_of(file.kind, file.class_name))(**file.config)
     # counters of batch-norm steps may be missing; `fit` has seen to everything else
     network.load_state_dict({key: as_float32(value) for key, value in file.state.items()}, strict=False)
     network.to(device).eval().requires_grad_(file.kind == "mapper")
@@ -187,6 +207,9 @@ def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: di
         )
     try:
         config = dict(json.loads(metadata["config"]))
+        notes = dict(json.loads(metadata.get("notes", "{}")))
+        if "companions" in metadata:
+            notes["companions"] = dict(json.loads(metadata["companions"]))
     except (KeyError, RecursionError, TypeError, ValueError):
         raise HairclipError(f"{path} has no readable config in its metadata: write it again.") from None
     class_name = metadata.get("hairclip_class", "")
@@ -197,7 +220,7 @@ def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: di
         state = checkpoint_keys.fit(content, expected, label=f"it says it is a {kind}")
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
-    return NetworkFile(kind, class_name, config, state, "hairclip's own")
+    return NetworkFile(kind, class_name, config, state, "hairclip's own", notes)
 
 
 def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) -> dict[str, Tensor]:

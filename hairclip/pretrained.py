@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hairclip.errors import HairclipError
+from hairclip.fetch import obtain
+from hairclip.hub import HubFolder, without_folders
 from hairclip.images import WPlus
 from hairclip.latent_files import map_latents, read_labels, save_latents
 from hairclip.network_files import (
@@ -27,14 +29,18 @@ from hairclip.network_files import (
     read_network,
     recognise_network,
     save_network,
+    with_config,
 )
+from hairclip.networks import mapper as mapper_network
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
-from hairclip.networks.mapper import HairMapper
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
+from hairclip.official_checkpoint import official_opts, official_state_dict, refuse_unofficial
+from hairclip.registry import FFHQ, WEIGHTS
+from hairclip.weight_files import write_torch
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
@@ -44,6 +50,7 @@ __all__ = [
     "PARTS",
     "Bundle",
     "Device",
+    "HairMapper",
     "Kind",
     "NetworkFile",
     "Source",
@@ -62,25 +69,57 @@ __all__ = [
     "open_latents",
     "read_network",
     "resolve",
+    "save_hairclip",
     "save_latents",
     "save_network",
+    "weight_names",
 ]
 
 PARTS: tuple[str, ...] = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents")
 #: Bundle name -> part -> name that every loader accepts.
-BUNDLES: dict[str, dict[str, str]] = {"portraits": {part: f"portraits/{part}" for part in PARTS}}
+BUNDLES: dict[str, dict[str, str]] = {"portraits": {part: f"portraits/{part}" for part in PARTS}, "ffhq": FFHQ}
+
+
+class HairMapper(mapper_network.HairMapper, HubFolder):
+    """The hair mapper of `hairclip.networks.mapper`, with files: `save_pretrained` and `from_pretrained`.
+
+    Attributes:
+        notes: how it came about: "training" is the configuration of its run, "opts" that of HairCLIP's own code,
+            "companions" the names of its generator and CLIP; each only where its file tells.
+    """
+
+    notes: Mapping[str, Any] = {}
+
+    def write_file(self, path: Path) -> None:
+        """Write the own format, see `save_network`, without paths that mean nothing elsewhere."""
+        notes = {key: without_folders(value) for key, value in self.notes.items() if key != "companions"}
+        named = {part: name for part, name in self.notes.get("companions", {}).items() if name in weight_names()}
+        save_network(path, "mapper", self, companions=named, notes=notes)
+
+    @classmethod
+    def read_file(cls, path: Path, config: Mapping[str, Any]) -> "HairMapper":
+        """The mapper of a file, with these constructor arguments in place of the file's."""
+        mapper: HairMapper = _build(with_config(read_network(path, "mapper"), path, config), "cpu")
+        return mapper
 
 
 def _is_registered(name: str) -> bool:
     bundle, _, part = name.partition("/")
-    return part in BUNDLES.get(bundle, {})
+    return name in WEIGHTS or part in BUNDLES.get(bundle, {})
 
 
 def resolve(name_or_path: Source) -> Path:
-    """The file that a name such as ``portraits/generator`` or a path means."""
+    """The file that a name or a path means; weights of the registry are fetched if they are absent.
+
+    Names are those of the embedded weights, such as ``portraits/generator``, and of `hairclip.registry`, such as
+    ``stylegan2-ffhq``; ``ffhq/generator`` means that part of the bundle.
+    """
     name = str(name_or_path)
+    bundle, _, part = name.partition("/")
+    name = BUNDLES.get(bundle, {}).get(part, name)
+    if name in WEIGHTS:
+        return obtain(WEIGHTS[name])
     if _is_registered(name):
-        bundle, _, part = name.partition("/")
         path = data_folder() / bundle / f"{part}.safetensors"
         if not path.is_file():
             raise HairclipError(
@@ -92,9 +131,14 @@ def resolve(name_or_path: Source) -> Path:
     if path.is_dir():
         raise HairclipError(f"{path} is a folder: give the weight file inside it.")
     if not path.is_file():
-        known = ", ".join(sorted(known for parts in BUNDLES.values() for known in parts.values()))
+        known = ", ".join(sorted(weight_names()))
         raise HairclipError(f"there is no weight file {path}: check the path, or use one of the names {known}.")
     return path
+
+
+def weight_names() -> set[str]:
+    """The names that every loader accepts: of embedded weights, and of those that can be fetched."""
+    return {*WEIGHTS, *(name for parts in BUNDLES.values() for name in parts.values())}
 
 
 def data_folder() -> Path:
@@ -168,7 +212,7 @@ def load_hairclip(
         )
     path = resolve(name_or_path)
     metadata, content = read_content(path)
-    mapper = build_network(recognise_network(path, "mapper", metadata, content), device)
+    mapper = _build(recognise_network(path, "mapper", metadata, content), device)
     if "hairclip_kind" not in metadata:
         generator, clip = (recognise_network(path, part, metadata, content) for part in ("generator", "clip"))
         return mapper, build_network(generator, device), build_network(clip, device)
@@ -177,6 +221,19 @@ def load_hairclip(
         companions.get(part, path.with_name(f"{part}.safetensors")) for part in ("generator", "clip")
     )
     return mapper, load_generator(generator_source, device), load_clip(clip_source, device)
+
+
+def save_hairclip(path: Source, mapper: HairMapper, generator: Generator, clip: "hairclip.networks.clip.Clip") -> None:
+    """Write a checkpoint that HairCLIP's own code loads, in the layout of the published ``hairclip.pt``.
+
+    Raises a `HairclipError` for networks that it has no place for: it builds config-f generators and ViT-B/32 only.
+    """
+    from hairclip.networks.clip import VIT_B_32
+
+    refuse_unofficial(mapper.config, generator.config, clip.config, {"model": VIT_B_32})
+    state = official_state_dict(mapper.state_dict(), generator.state_dict(), clip.state_dict())
+    opts = official_opts(mapper.config, generator.size, mapper.notes.get("training"), mapper.notes.get("opts"))
+    write_torch(Path(path), {"state_dict": state, "opts": opts})
 
 
 def load_latents(name_or_path: Source, device: Device = "cpu") -> WPlus:
@@ -198,7 +255,15 @@ def load_latent_labels(name_or_path: Source) -> Any:
 
 
 def _load(name_or_path: Source, kind: str, device: Device) -> Any:
-    return build_network(read_network(resolve(name_or_path), kind), device)
+    return _build(read_network(resolve(name_or_path), kind), device)
+
+
+def _build(file: NetworkFile, device: Device) -> Any:
+    if file.kind != "mapper":
+        return build_network(file, device)
+    mapper = build_network(file, device, HairMapper)
+    mapper.notes = file.notes
+    return mapper
 
 
 @dataclass(frozen=True)

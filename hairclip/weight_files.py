@@ -9,7 +9,7 @@ import codecs
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,27 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a file that appears whole or not at all; missing folders are made."""
+    _write_whole(path, lambda partial: safetensors.torch.save_file(dict(tensors), partial, dict(metadata)))
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Write a torch file, for code that reads no other; it appears whole or not at all."""
+
+    def save(partial: Path) -> None:
+        try:
+            torch.save(content, partial)
+        except RuntimeError as error:  # how torch tells of a full disk
+            raise OSError(str(error).split("\n")[0]) from None
+
+    _write_whole(path, save)
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            safetensors.torch.save_file(dict(tensors), partial, dict(metadata))
+            write(partial)
             partial.chmod(0o644)  # safetensors makes files that only their owner reads
             partial.replace(path)
         finally:

@@ -12,13 +12,24 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 LAYERS = [
     ("errors",),
     ("images",),
-    ("color", "prompts", "safe_pickle", "nvidia_pickle", "torch_archives", "weight_files"),
-    ("networks", "checkpoint_keys"),
+    (
+        "color",
+        "prompts",
+        "safe_pickle",
+        "nvidia_pickle",
+        "torch_archives",
+        "weight_files",
+        "registry",
+        "transfer",
+        "fetch",
+        "hub",
+    ),
+    ("networks", "checkpoint_keys", "official_checkpoint"),
     ("network_files", "latent_files", "open_clip_files"),
     ("pretrained", "identify"),
     ("condition", "align", "invert", "blend", "sheet", "edit_result", "wishes", "losses", "portraits"),
     ("config",),
-    ("training", "edit", "optimize", "evaluation"),
+    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands"),
     ("__main__",),
 ]
 
