@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hairclip.errors import HairclipError
+from hairclip.home import home_folder
 from hairclip.registry import Origin, Weight, megabytes
 from hairclip.transfer import BrokenOff, Unavailable, discard, transfer
 
@@ -32,12 +33,8 @@ PAUSE = 1.0
 
 
 def weights_folder() -> Path:
-    """Where fetched weights are kept: ``weights`` in HAIRCLIP_HOME, or in the user's cache folder."""
-    home = os.environ.get("HAIRCLIP_HOME")
-    if home:
-        return Path(home).expanduser() / "weights"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "hairclip" / "weights"
+    """Where fetched weights are kept."""
+    return home_folder() / "weights"
 
 
 def weight_path(weight: Weight) -> Path:
