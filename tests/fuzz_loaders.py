@@ -58,7 +58,7 @@ def originals(folder: Path) -> dict[str, list[str]]:
             ["encoder"],
         ),
         "parsenet.pth": (official_unet(UNetParser(filters=(4, 6, 8), input_size=16)), ["parser"]),
-        "ir_se.pth": (IRSE(units=(1, 1), widths=(4, 8), input_size=16, embedding=8).state_dict(), ["identity"]),
+        "ir_se.pth": (IRSE((1, 1), (4, 8), 16, 8, dropout=0.0).state_dict(), ["identity"]),
         "train_faces.pt": (codes, ["latents"]),
     }
     kinds: dict[str, list[str]] = {}
