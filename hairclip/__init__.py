@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from hairclip.config import Config, load_config
     from hairclip.edit import EditResult, HairEditor
     from hairclip.errors import HairclipError
-    from hairclip.networks.mapper import HairCondition, HairMapper
+    from hairclip.networks.mapper import HairCondition
     from hairclip.networks.stylegan2 import Generator
+    from hairclip.pretrained import HairMapper
     from hairclip.prompts import split_prompt
 
 __version__ = "0.1.0"
@@ -22,7 +23,7 @@ _HOMES = {
     "Generator": "networks.stylegan2",
     "HairCondition": "networks.mapper",
     "HairEditor": "edit",
-    "HairMapper": "networks.mapper",
+    "HairMapper": "pretrained",
     "HairclipError": "errors",
     "load_config": "config",
     "split_prompt": "prompts",

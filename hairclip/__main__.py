@@ -1,11 +1,10 @@
-"""The command line: ``python -m hairclip train|edit|evaluate|doctor``; what scripts/ call.
+"""The command line: ``python -m hairclip train|edit|evaluate|download|export|doctor``; what scripts/ call.
 
 A user's mistake is one sentence on stderr and exit code 2.
 """
 
 import argparse
 import errno
-import json
 import os
 import platform
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip import __version__
+from hairclip import __version__, weight_commands
 from hairclip.errors import HairclipError
 
 if TYPE_CHECKING:
@@ -59,12 +58,16 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     parser = argparse.ArgumentParser(prog="hairclip", description="Edit hair by text and by reference pictures.")
     parser.add_argument("--version", action="version", version=f"hairclip {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="train|edit|evaluate|doctor")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="train|edit|evaluate|download|export|doctor"
+    )
     _add_train(commands)
     _add_edit(commands)
     _add_evaluate(commands)
-    doctor = commands.add_parser("doctor", help="say what a weight file is")
-    doctor.add_argument("--file", required=True, help="a weight file, or a name such as portraits/generator")
+    weight_commands.add_commands(commands)
+    doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
+    doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it is")
+    doctor.add_argument("--config", action="append", default=[], help="look at this YAML instead of the shipped ones")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -231,29 +234,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from hairclip.pretrained import PARTS, load_latents, read_network, resolve
-    from hairclip.weight_files import is_safetensors, read_metadata
+    if options.file is None:
+        from hairclip.doctor import examine
 
-    path = resolve(options.file)
-    print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    own = read_metadata(path).get("hairclip_kind") if is_safetensors(path) else None
-    failures: list[HairclipError] = []
-    for kind in PARTS if own is None else (own,):  # an official file may hold several networks
-        try:
-            if kind == "latents":
-                print(f"latents: {' x '.join(map(str, load_latents(path).shape))} (codes x layers x width)")
-                continue
-            network = read_network(path, kind)
-        except HairclipError as error:
-            failures.append(error)
-            continue
-        numbers = sum(tensor.numel() for tensor in network.state.values())
-        print(f"{kind}{f' ({network.class_name})' if network.class_name else ''}: ", end="")
-        print(f"{len(network.state)} tensors, {numbers:,} numbers, {json.dumps(network.config)}")
-    if own is not None and failures:
-        raise failures[0]
-    if len(failures) == len(PARTS):
-        raise HairclipError(f"{path} holds nothing that hairclip knows (first reason: {failures[0]})")
+        examine(options.config)
+        return
+    from hairclip.identify import describe_file
+    from hairclip.pretrained import resolve
+
+    print("\n".join(describe_file(resolve(options.file))))
 
 
 def _editor(bundle: str, mapper: str | None, device: str) -> "HairEditor":
@@ -275,7 +264,7 @@ def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
         if not named:
             raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
         return [None, *named]
-    if bundle in BUNDLES:
+    if BUNDLES.get(bundle, {}).get("latents", "").startswith(f"{bundle}/"):  # embedded: others have no labels
         labels = load_latent_labels(BUNDLES[bundle]["latents"])
         present = set((labels or {}).get(label) or everything)
         everything = [name for name in everything if name in present] + sorted(present - set(everything))

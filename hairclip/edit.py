@@ -8,7 +8,6 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 ```
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,19 +21,18 @@ from hairclip.blend import alpha_from_masks, composite, harmonize
 from hairclip.condition import ConditionEncoder, EditBatch
 from hairclip.edit_result import EditResult, Prepared, compare
 from hairclip.errors import HairclipError
-from hairclip.images import ImageSource, load_image, resize_area
+from hairclip.images import ImageSource, resize_area
 from hairclip.invert import invert
 from hairclip.losses.total import HairEditLoss
-from hairclip.networks.mapper import HairCondition, HairMapper
+from hairclip.networks.mapper import HairMapper
 from hairclip.optimize import optimize_codes
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.sheet import captioned_sheet
+from hairclip.wishes import Wish, as_wish, load_picture, told
 
 __all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "compare"]
 
 Method: TypeAlias = Literal["mapper", "optimize"]
-Wish: TypeAlias = ImageSource | None
-
 
 # A `hairclip.pretrained.Bundle`, or any object with attributes of its names: generator, clip, parser, encoder; identity
 # for `method="optimize"`; mapper for `method="mapper"`. Each is read when first needed: a bundle loads no more.
@@ -75,9 +73,11 @@ class HairEditor:
     ) -> "HairEditor":
         """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
         device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+        networks = load_bundle(name, device)
         if isinstance(mapper, (str, Path)):
-            mapper = load_mapper(mapper)
-        return cls(load_bundle(name, device), mapper=None if mapper is None else mapper.to(device).eval())
+            path, mapper = mapper, load_mapper(mapper)
+            _check_mapper(mapper, networks, f"the mapper {path}")
+        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval())
 
     @property
     def device(self) -> torch.device:
@@ -86,8 +86,14 @@ class HairEditor:
 
     @property
     def mapper(self) -> nn.Module:
-        """The trained mapper, loaded when first needed."""
-        return self.networks.mapper if self._mapper is None else self._mapper
+        """The trained mapper, loaded when first needed.
+
+        Raises:
+            HairclipError: if it was trained for another generator or CLIP.
+        """
+        mapper = self.networks.mapper if self._mapper is None else self._mapper
+        _check_mapper(mapper, self.networks, "the mapper")
+        return mapper
 
     @property
     def conditions(self) -> ConditionEncoder:
@@ -112,7 +118,7 @@ class HairEditor:
         """Load, align, invert and parse pictures of any size; `refine` steps of descent follow the encoder's pass."""
         networks = self.networks
         size = networks.generator.size
-        aligned = torch.cat([resize_area(_load_picture(image), size) for image in images]).to(self.device)
+        aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
         inversion = invert(aligned, networks.encoder, networks.generator, steps=refine, progress=progress)
         return Prepared(aligned, inversion, networks.parser.hair_mask(aligned))
 
@@ -132,9 +138,7 @@ class HairEditor:
         """W+ codes after the edit, (B, n_latent, w_dim). A sample that asks for nothing keeps its codes."""
         w_plus, condition = prepared.inversion.w_plus, batch.condition
         if method == "mapper":
-            mapper = self.mapper
-            _check_fit(mapper, w_plus, condition)
-            moved = w_plus + mapper(w_plus, condition)
+            moved = w_plus + self.mapper(w_plus, condition)
         elif method == "optimize":
             moved = optimize_codes(
                 w_plus,
@@ -279,7 +283,7 @@ class HairEditor:
         batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
         results = self.render(prepared, self.edited_codes(prepared, batch, **options), blend=blend, feather=feather)
         return [
-            replace(result, hairstyle=_told(style), color=_told(color))
+            replace(result, hairstyle=told(style), color=told(color))
             for result, (style, color) in zip(results, wishes, strict=True)
         ]
 
@@ -303,50 +307,22 @@ class HairEditor:
             sheet.append([r.image if r.hairstyle or r.color else r.aligned for r in results])
         return captioned_sheet(
             sheet,
-            columns=[_told(column) or "own colour" for column in columns],
-            rows=[_told(row) or "own style" for row in rows],
+            columns=[told(column) or "own colour" for column in columns],
+            rows=[told(row) or "own style" for row in rows],
             tile=tile,
         )
 
 
-def as_wish(wish: Wish) -> str | Tensor | None:
-    """What a person gives for a hairstyle or a colour, as a text, an image tensor (1, 3, H, W) or None.
-
-    A string that names an existing file, or that looks like a path to one, is a picture; any other string is a text.
-    """
-    if wish is None:
-        return None
-    if isinstance(wish, str):
-        if not wish.strip():
-            raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
-        looks_like_file = os.sep in wish or Path(wish).suffix.lower() in Image.registered_extensions()
-        if not looks_like_file and not os.path.isfile(wish):  # Path.is_file raises for a text too long for a name
-            return wish.strip()
-    return _load_picture(wish)
-
-
-def _load_picture(source: ImageSource) -> Tensor:
-    """A picture (1, 3, H, W) in which a face could be seen at all."""
-    image = load_image(source)
-    height, width = image.shape[-2:]
-    if min(height, width) < 8 or max(height, width) > 3 * min(height, width):
-        name = str(source) if isinstance(source, (str, Path)) else "a picture"
-        raise HairclipError(f"{name} is {width} x {height} pixels: give a picture that is cropped to the face.")
-    return image
-
-
-def _check_fit(mapper: nn.Module, w_plus: Tensor, condition: HairCondition) -> None:
+def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:
     """Refuse a mapper that was trained with networks of other sizes."""
     if not isinstance(mapper, HairMapper):
         return
-    takes = (mapper.n_latent, mapper.w_dim, mapper.condition_dim)
-    given = (*w_plus.shape[1:], condition.hairstyle.shape[1])
-    if takes != given:
+    generator = networks.generator
+    fits = (generator.n_latent, generator.w_dim, networks.clip.width)
+    made = (mapper.n_latent, mapper.w_dim, mapper.condition_dim)
+    if made != fits:
         raise HairclipError(
-            "the mapper takes codes of {} x {} and conditions of {}, but these networks give {} x {} and {}: use a "
-            "mapper that was trained with them.".format(*takes, *given)
+            f"{name} does not fit the other networks: it takes {made[0]} layers of width {made[1]} and conditions of "
+            f"width {made[2]}, but the generator has {fits[0]} layers of width {fits[1]} and CLIP the width {fits[2]}; "
+            "give a mapper trained with them."
         )
-
-
-def _told(wish: str | Tensor | None) -> str | None:
-    return "reference" if isinstance(wish, Tensor) else wish

@@ -1,22 +1,23 @@
 """Reads the pickles of NVIDIA's StyleGAN2 (stylegan2-ada-pytorch, stylegan3) as tensors, and runs nothing in them.
 
-Such a file carries the source text of its network classes, which the official loader executes. Here every name the
-pickle asks for is looked up in a short table of harmless stand-ins; any other name is refused, and the source text
-stays a string.
+Such a file carries the source text of its network classes, which the official loader executes. Here the source text
+stays a string, and every name that the pickle asks for is a stand-in (`hairclip.safe_pickle`).
 """
 
 import io
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hairclip.errors import HairclipError
+from hairclip.safe_pickle import Inert, SafeUnpickler, rebuild_parameter, rebuild_tensor
 
 __all__ = ["NvidiaNetwork", "is_pickle", "read_nvidia_pickle"]
 
@@ -28,7 +29,7 @@ class NvidiaNetwork:
     class_name: str
     """What it was called when saved, for example "Generator"."""
     tensors: dict[str, Tensor]
-    """Parameters and buffers under their dotted names, float32 where floating point."""
+    """Parameters and buffers under their dotted names."""
 
 
 def is_pickle(path: str | Path) -> bool:
@@ -46,7 +47,10 @@ def read_nvidia_pickle(path: str | Path) -> dict[str, NvidiaNetwork]:
     """
     try:
         with Path(path).open("rb") as file:
-            content = _Reader(file, str(path)).load()
+            content = _Reader(file, path, _ALLOWED).load()
+        networks = {}
+        if isinstance(content, Mapping):
+            networks = {str(name): _network(value) for name, value in content.items() if isinstance(value, _Persistent)}
     except HairclipError:
         raise
     except FileNotFoundError:
@@ -54,9 +58,6 @@ def read_nvidia_pickle(path: str | Path) -> dict[str, NvidiaNetwork]:
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise HairclipError(f"{path} cannot be read as an NVIDIA pickle ({reason}): copy or fetch it again.") from None
-    networks = {}
-    if isinstance(content, Mapping):
-        networks = {str(name): _network(value) for name, value in content.items() if isinstance(value, _Persistent)}
     if not networks:
         raise HairclipError(f"{path} holds no NVIDIA network: give a stylegan2-ada-pytorch pickle, such as ffhq.pkl.")
     return networks
@@ -72,13 +73,10 @@ class _Persistent:
         state = meta.get("state")
         self.state: Mapping[str, Any] = state if isinstance(state, Mapping) else {}
 
-
-class _Inert:
-    """Stand-in for values no weight depends on, such as NumPy scalars: takes whatever it is given and forgets it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
+    def table(self, name: str) -> Mapping[str, Any]:
+        """One of torch's tables of a module: its parameters, buffers or modules."""
+        found = self.state.get(name)
+        return found if isinstance(found, Mapping) else {}
 
 
 class _Dict(dict[Any, Any]):
@@ -87,19 +85,9 @@ class _Dict(dict[Any, Any]):
 
 def _storage(data: bytes) -> Any:
     # Inside, a storage is a file of its own in torch's old format. torch's own safe reader takes it.
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-
-
-def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride))
-    held = storage._untyped_storage.nbytes() // storage.dtype.itemsize
-    if min(offset, *size, *stride, 0) < 0 or (0 not in size and last >= held):
-        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
-    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
-
-
-def _parameter(data: Tensor, *_: Any) -> Tensor:
-    return data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protocols it does not know: then it fails, or the storage is fine
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 _ALLOWED: dict[str, Callable[..., Any]] = {
@@ -107,48 +95,35 @@ _ALLOWED: dict[str, Callable[..., Any]] = {
     "dnnlib.util.EasyDict": _Dict,
     "collections.OrderedDict": OrderedDict,
     "builtins.set": set,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": rebuild_parameter,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "torch.storage._load_from_bytes": _storage,
-    "numpy.core.multiarray.scalar": _Inert,
-    "numpy._core.multiarray.scalar": _Inert,
-    "numpy.dtype": _Inert,
+    "numpy.core.multiarray.scalar": Inert,
+    "numpy._core.multiarray.scalar": Inert,
+    "numpy.dtype": Inert,
 }
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, path: str) -> None:
-        super().__init__(file)
-        self.path = path
-
+class _Reader(SafeUnpickler):
     def find_class(self, module: str, name: str) -> Any:
-        module = {"__builtin__": "builtins"}.get(module, module)
-        found = _ALLOWED.get(f"{module}.{name}")
-        if found is not None:
-            return found
         if module.startswith("dnnlib.tflib"):
             raise HairclipError(
                 f"{self.path} is a TensorFlow pickle of NVIDIA: give the PyTorch one (stylegan2-ada-pytorch)."
             )
-        raise HairclipError(
-            f"{self.path} asks to run {module}.{name}, which a weight file must not: do not trust this file."
-        )
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to another file")
+        return super().find_class(module, name)
 
 
 def _network(network: _Persistent) -> NvidiaNetwork:
     tensors: dict[str, Tensor] = {}
-
-    def collect(module: _Persistent, prefix: str) -> None:
+    waiting: list[tuple[str, _Persistent]] = [("", network)]
+    seen = {id(network)}
+    while waiting:
+        prefix, module = waiting.pop()
         for table in ("_parameters", "_buffers"):
-            for name, tensor in module.state.get(table, {}).items():
-                if isinstance(tensor, Tensor):
-                    tensors[f"{prefix}{name}"] = tensor.float() if tensor.is_floating_point() else tensor
-        for name, child in module.state.get("_modules", {}).items():
-            if isinstance(child, _Persistent):
-                collect(child, f"{prefix}{name}.")
-
-    collect(network, "")
+            own = module.table(table).items()
+            tensors |= {f"{prefix}{name}": tensor for name, tensor in own if isinstance(tensor, Tensor)}
+        for name, child in module.table("_modules").items():
+            if isinstance(child, _Persistent) and id(child) not in seen:
+                seen.add(id(child))
+                waiting.append((f"{prefix}{name}.", child))
     return NvidiaNetwork(network.class_name, tensors)

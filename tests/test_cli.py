@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fuzz_loaders
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from hairclip import __main__ as cli
 from hairclip.edit import HairEditor
 from hairclip.images import save_image
 from hairclip.losses.total import LossWeights
+from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import save_latents, save_network
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -71,6 +73,18 @@ def test_edit_by_optimisation_with_another_mapper(bundle: Path, tmp_path: Path):
     options = ["--method", "optimize", "--steps", "2", "--mapper", str(bundle / "mapper.safetensors")]
     assert edit(bundle, "--color", "red", *options, "--out", str(tmp_path / "a.png")) == 0
     assert (tmp_path / "a.png").is_file()
+
+
+@pytest.mark.parametrize("method", ["mapper", "optimize"])
+def test_a_mapper_of_other_networks_is_one_sentence(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+):
+    save_network(tmp_path / "m.safetensors", "mapper", HairMapper(18, W_DIM, 512))
+    assert edit(bundle, "--color", "red", "--mapper", str(tmp_path / "m.safetensors"), "--method", method) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    for part in ("m.safetensors does not fit", "18 layers", "512", f"{N_LATENT} layers"):
+        assert part in message
 
 
 @pytest.mark.parametrize(
@@ -253,7 +267,41 @@ def test_doctor_names_official_files(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     torch.save(fill.official("parsenet"), tmp_path / "p.pth")
     assert cli.main(["doctor", "--file", str(tmp_path / "p.pth")]) == 0
-    assert "parser (UNetParser)" in capsys.readouterr().out
+    assert "parser (UNetParser): 136 tensors" in capsys.readouterr().out
+    state = fill.official("parsenet")
+    torch.save({key: value for key, value in state.items() if key != "final.bias"}, tmp_path / "p.pth")
+    assert cli.main(["doctor", "--file", str(tmp_path / "p.pth")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "looks most like the U-Net of CelebAMask-HQ, but lacks 'final.bias'" in captured.err
+    assert cli.main(["doctor", "--file", str(fill.HERE / "nvidia_32.pkl")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("0.5 MB, NVIDIA pickle")
+    assert second.startswith("generator (Generator): ")
+    assert "NVIDIA's StyleGAN2" in second
+
+
+def test_doctor_names_everything_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("hairclip.pt", "train_faces.pt", "legacy_train_faces.pt"):
+        fuzz_loaders.originals(tmp_path)
+        assert cli.main(["doctor", "--file", str(tmp_path / name)]) == 0
+        lines = capsys.readouterr().out.splitlines()[1:]
+        kinds = ["latents"] if "faces" in name else ["generator", "clip", "mapper"]
+        assert [line.split(":")[0].split(" ")[0] for line in lines] == kinds
+
+
+def test_doctor_refuses_a_file_of_which_one_network_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    fuzz_loaders.originals(tmp_path)
+    content = torch.load(tmp_path / "hairclip.pt")
+    del content["state_dict"]["decoder.convs.3.conv.weight"]
+    torch.save(content, tmp_path / "hairclip.pt")
+    assert cli.main(["doctor", "--file", str(tmp_path / "hairclip.pt")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "lacks 'decoder.convs.3.conv.weight'" in captured.err
+    torch.save({"layer.weight": torch.zeros(1)}, tmp_path / "other.pt")
+    assert cli.main(["doctor", "--file", str(tmp_path / "other.pt")]) == 2
+    assert "holds no network that hairclip knows, first entry 'layer.weight'" in capsys.readouterr().err
 
 
 def test_train_restarts_once_with_the_allocator_settings(monkeypatch: pytest.MonkeyPatch):

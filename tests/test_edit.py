@@ -128,7 +128,9 @@ def test_pictures_without_room_for_a_face_are_refused(editor: HairEditor, portra
 
 def test_a_mapper_of_other_networks_is_refused(networks: SimpleNamespace, portrait: torch.Tensor):
     other = HairMapper(N_LATENT + 2, W_DIM, 24, groups=(3, 5)).eval()
-    with pytest.raises(HairclipError, match="10 x 16 and conditions of 24, but these networks give 8 x 16 and 24"):
+    with pytest.raises(
+        HairclipError, match="10 layers of width 16 and conditions of width 24, but the generator has 8 layers"
+    ):
         HairEditor(networks, mapper=other).edit(portrait, color="red")
 
 

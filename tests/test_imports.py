@@ -10,14 +10,26 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 
 # Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
 LAYERS = [
-    ("errors",),
+    ("errors", "home"),
     ("images",),
-    ("color", "prompts", "nvidia_pickle", "weight_files"),
-    ("networks", "checkpoint_keys"),
-    ("pretrained",),
-    ("condition", "align", "invert", "blend", "sheet", "edit_result", "losses", "portraits"),
+    (
+        "color",
+        "prompts",
+        "safe_pickle",
+        "nvidia_pickle",
+        "torch_archives",
+        "weight_files",
+        "registry",
+        "transfer",
+        "fetch",
+        "hub",
+    ),
+    ("networks", "checkpoint_keys", "official_checkpoint"),
+    ("network_files", "latent_files", "open_clip_files"),
+    ("pretrained", "identify"),
+    ("condition", "align", "invert", "blend", "sheet", "edit_result", "wishes", "losses", "portraits"),
     ("config",),
-    ("training", "edit", "optimize", "evaluation"),
+    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands"),
     ("__main__",),
 ]
 

@@ -16,8 +16,9 @@ from hairclip.networks.clip import Clip
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import BiSeNet, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
-from hairclip.networks.mapper import HairCondition, HairMapper
+from hairclip.networks.mapper import HairCondition
 from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained import HairMapper
 
 CLIP = {
     "embed_dim": 32,

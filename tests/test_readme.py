@@ -108,7 +108,7 @@ def test_batches_can_be_shared_among_the_processes(command: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_scripts_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HAIRCLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "cache"))
     words = shortened(command, tmp_path)
     result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=900)
     if "train_portrait_networks" in command:  # takes hours: as far as the pictures it wants

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hairclip.color import NamedColors, mean_lab
+from hairclip.home import home_folder
 from hairclip.images import from_uint8
 from hairclip.portraits import spec as portrait_spec
 from hairclip.portraits.spec import HairColor, HairSpec, PortraitSpec
@@ -133,9 +134,8 @@ def _wearing(
 
 
 def cache_folder() -> Path:
-    """Where renders are kept: in $HAIRCLIP_CACHE or ~/.cache/hairclip, one folder per state of the renderer."""
-    root = Path(os.environ.get("HAIRCLIP_CACHE") or Path.home() / ".cache" / "hairclip")
-    return root / "renders" / _renderer_fingerprint()
+    """Where renders are kept: one folder per state of the renderer."""
+    return home_folder() / "renders" / _renderer_fingerprint()
 
 
 @lru_cache(maxsize=1)

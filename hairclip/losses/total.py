@@ -15,7 +15,7 @@ from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
 from hairclip.losses.text_manipulation import text_loss
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import FaceParser
-from hairclip.networks.ir_se import IdentityEncoder
+from hairclip.networks.ir_se import FaceEncoder
 
 TextPixels: TypeAlias = Literal["official", "normalized"]
 
@@ -104,7 +104,7 @@ class HairEditLoss:
         self,
         clip: Clip,
         parser: FaceParser,
-        identity: IdentityEncoder,
+        identity: FaceEncoder,
         weights: LossWeights | None = None,
         *,
         text_pixels: TextPixels = "official",

@@ -1,9 +1,11 @@
 """CLIP through open_clip, with the two ways in which HairCLIP shows images to it.
 
 Radford et al. 2021. Sizes come from an open_clip model config, so the OpenAI networks and small ones trained elsewhere
-are the same class; module names equal those of open_clip and of OpenAI's files.
+are the same class; module names equal those of open_clip and of OpenAI's files. Subclasses are open_clip's models whose
+text tower is a module of its own (SigLIP and others), and its CoCa models.
 """
 
+import json
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -12,10 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from open_clip.tokenizer import SimpleTokenizer
-from torch import Tensor
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from torch import Tensor, nn
 
+from hairclip.errors import HairclipError
 from hairclip.images import Images, resize_area
 
 #: open_clip's config of OpenAI's ViT-B/32. Its activation is QuickGELU: plain GELU gives other numbers.
@@ -39,35 +43,45 @@ class Clip(CLIP):
 
     Args:
         model: an open_clip model config: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``.
+        pixel_mean, pixel_std: per channel, of the pixels in [0, 1] that it was trained with; OpenAI's if not given.
     """
 
-    def __init__(self, model: dict[str, Any]) -> None:
-        super().__init__(
-            embed_dim=model["embed_dim"],
-            vision_cfg=CLIPVisionCfg(**model["vision_cfg"]),
-            text_cfg=CLIPTextCfg(**model["text_cfg"]),
-            quick_gelu=model.get("quick_gelu", False),
-        )
+    def __init__(
+        self,
+        model: dict[str, Any],
+        pixel_mean: Sequence[float] = PIXEL_MEAN,
+        pixel_std: Sequence[float] = PIXEL_STD,
+    ) -> None:
+        self._build(**_sizes(model))
         self.model_config = deepcopy(model)
+        self.pixel_scale = tuple(pixel_mean), tuple(pixel_std)
         self.width: int = model["embed_dim"]
         self.image_size: int = self.model_config["vision_cfg"].get("image_size", 224)
         # not persistent: the state dict stays the one of open_clip
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+
+    def _build(self, **sizes: Any) -> None:
+        CLIP.__init__(self, **sizes)
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"model": deepcopy(self.model_config)}
+        config: dict[str, Any] = {"model": deepcopy(self.model_config)}
+        if self.pixel_scale != (PIXEL_MEAN, PIXEL_STD):
+            config |= dict(zip(("pixel_mean", "pixel_std"), map(list, self.pixel_scale)))
+        return config
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Byte-pair tokens ``(B, context_length)`` int64; longer texts are cut off."""
-        tokens = _tokenizer()(list(texts), context_length=self.context_length)
-        return tokens.to(self.positional_embedding.device)
+        text = self.model_config["text_cfg"]
+        name, options = text.get("hf_tokenizer_name") or "", text.get("tokenizer_kwargs") or {}
+        tokenizer = _tokenizer(name, self.context_length, text.get("tokenizer_mode"), json.dumps(options))
+        return tokenizer(list(texts), context_length=self.context_length).to(self.logit_scale.device)
 
     def encode_text(self, texts: Sequence[str] | Tokens) -> Embeddings:
         """Texts, or their tokens, to ``(B, width)`` float32, not normalised."""
-        return super().encode_text(texts if isinstance(texts, Tensor) else self.tokenize(texts)).float()
+        return self._embed_text(texts if isinstance(texts, Tensor) else self.tokenize(texts)).float()
 
     def encode_image(self, images: Images, *, normalize_pixels: bool = True) -> Embeddings:
         """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to ``(B, width)`` float32, not normalised.
@@ -76,7 +90,13 @@ class Clip(CLIP):
             normalize_pixels: True prepares pixels as CLIP was trained and as HairCLIP prepares references. False is
                 what HairCLIP's text loss does: exact area resampling, values left in [-1, 1] (as in StyleCLIP).
         """
-        return super().encode_image(self.pixels(images) if normalize_pixels else self.raw_pixels(images)).float()
+        return self._embed_pixels(self.pixels(images) if normalize_pixels else self.raw_pixels(images)).float()
+
+    def _embed_text(self, tokens: Tokens) -> Embeddings:
+        return super().encode_text(tokens)
+
+    def _embed_pixels(self, pixels: Pixels) -> Embeddings:
+        return self.visual(pixels)
 
     def pixels(self, images: Images) -> Pixels:
         """What the image tower sees of a reference: resized, rescaled to [0, 1], standardised per channel."""
@@ -95,9 +115,68 @@ class Clip(CLIP):
         return image_embeddings, text_embeddings, self.logit_scale.exp()
 
 
-@lru_cache(maxsize=1)
-def _tokenizer() -> SimpleTokenizer:
-    return SimpleTokenizer()
+class TowersClip(Clip, CustomTextCLIP):
+    """A `Clip` of which both towers are modules of their own: SigLIP, and models with a timm or Hugging Face tower."""
+
+    def _build(self, **sizes: Any) -> None:
+        CustomTextCLIP.__init__(self, **sizes)
+
+    def _embed_text(self, tokens: Tokens) -> Embeddings:
+        return self.text(tokens)
+
+
+class CocaClip(Clip, CoCa):
+    """The two contrastive towers of a CoCa model (Yu et al. 2022); its caption decoder is kept and not used."""
+
+    def _build(self, **sizes: Any) -> None:
+        CoCa.__init__(self, **sizes)
+
+    def _embed_text(self, tokens: Tokens) -> Embeddings:
+        # open_clip's text tower appends its own class token: the last place is left for it
+        return self.text(tokens)[0]
+
+    def _embed_pixels(self, pixels: Pixels) -> Embeddings:
+        return self.visual(pixels)[0]
+
+
+CLASSES: dict[str, type[nn.Module]] = {"Clip": Clip, "TowersClip": TowersClip, "CocaClip": CocaClip}
+
+
+def class_of(model: dict[str, Any]) -> str:
+    """The name of the class for an open_clip model config."""
+    if "multimodal_cfg" in model:
+        return "CocaClip"
+    return "TowersClip" if model.get("custom_text") or model["text_cfg"].get("hf_model_name") else "Clip"
+
+
+def _sizes(model: dict[str, Any]) -> dict[str, Any]:
+    """open_clip's constructor arguments. A tower's name must not make it fetch anything but its sizes."""
+    vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
+    if ":" in str(vision.get("timm_model_name")):
+        raise ValueError(f"the vision tower {vision['timm_model_name']!r} would have to be fetched")
+    vision["timm_model_pretrained"], text["hf_model_pretrained"] = False, False
+    others = ("quick_gelu", "init_logit_bias", "init_logit_scale", "nonscalar_logit_scale", "multimodal_cfg")
+    return {
+        "embed_dim": model["embed_dim"],
+        "vision_cfg": CLIPVisionCfg(**vision),
+        "text_cfg": CLIPTextCfg(**text),
+        **{name: model[name] for name in others if name in model},
+    }
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(name: str, context_length: int, mode: str | None, options: str) -> Any:
+    """OpenAI's tokenizer, or the one of that name on the Hugging Face hub; `options` is JSON."""
+    if not name:
+        return SimpleTokenizer(context_length=context_length, **json.loads(options))
+    try:
+        return HFTokenizer(name, context_length=context_length, tokenizer_mode=mode, **json.loads(options))
+    except Exception as error:  # whatever the hub, its client and the tokenizer's own package raise
+        reason = " ".join(str(error).split())[:200]
+        raise HairclipError(
+            f"this CLIP's tokenizer {name} cannot be loaded ({reason}): it needs the package transformers and, the "
+            "first time, the network."
+        ) from None
 
 
 def area_resample(images: Images, size: int) -> Pixels:

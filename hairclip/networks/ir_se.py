@@ -132,15 +132,41 @@ class IRSE(nn.Module):
         return F.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
 
 
-class IdentityEncoder(nn.Module):
+class FaceEncoder(nn.Module):
+    """What every identity network offers; subclasses give `embed`.
+
+    Args:
+        input_size: pixels of the square crops that the network sees.
+        frame: pixels to which the aligned face is resized before the crop.
+        crop: (top, bottom, left, right) of the crop as fractions of the frame.
+    """
+
+    def __init__(self, *, input_size: int, frame: int, crop: Sequence[float]) -> None:
+        super().__init__()
+        self.input_size, self.frame, self.crop = input_size, frame, tuple(crop)
+
+    def faces(self, images: Images) -> Faces:
+        """The part of aligned faces that the network sees, ``(B, 3, input_size, input_size)``."""
+        top, bottom, left, right = (round(edge * self.frame) for edge in self.crop)
+        return resize_area(resize_area(images, self.frame)[:, :, top:bottom, left:right], self.input_size)
+
+    def embed(self, faces: Faces) -> Embeddings:
+        """Cropped faces, RGB, [-1, 1], to L2-normalised embeddings."""
+        raise NotImplementedError
+
+    def forward(self, images: Images) -> Embeddings:
+        """Aligned faces ``(B, 3, H, W)``, RGB, [-1, 1], any size, to L2-normalised embeddings ``(B, embedding)``."""
+        return self.embed(self.faces(images))
+
+
+class IdentityEncoder(FaceEncoder):
     """Aligned faces of any size to identity embeddings, with the crop that HairCLIP's identity loss uses.
 
     The defaults are IR-SE50.
 
     Args:
         units, widths, input_size, embedding, dropout: of the backbone, see `IRSE`.
-        frame: pixels to which the aligned face is resized before the crop.
-        crop: (top, bottom, left, right) of the crop as fractions of the frame.
+        frame, crop: see `FaceEncoder`.
     """
 
     def __init__(
@@ -154,8 +180,7 @@ class IdentityEncoder(nn.Module):
         frame: int = 256,
         crop: Sequence[float] = FACE_CROP,
     ) -> None:
-        super().__init__()
-        self.frame, self.crop = frame, tuple(crop)
+        super().__init__(input_size=input_size, frame=frame, crop=crop)
         self.backbone = IRSE(units=units, widths=widths, input_size=input_size, embedding=embedding, dropout=dropout)
 
     @property
@@ -163,11 +188,6 @@ class IdentityEncoder(nn.Module):
         """The constructor's arguments."""
         return {**self.backbone.config, "frame": self.frame, "crop": list(self.crop)}
 
-    def faces(self, images: Images) -> Faces:
-        """The part of aligned faces that the backbone sees, ``(B, 3, input_size, input_size)``."""
-        top, bottom, left, right = (round(edge * self.frame) for edge in self.crop)
-        return resize_area(resize_area(images, self.frame)[:, :, top:bottom, left:right], self.backbone.input_size)
-
-    def forward(self, images: Images) -> Embeddings:
-        """Aligned faces ``(B, 3, H, W)``, RGB, [-1, 1], any size, to L2-normalised embeddings ``(B, embedding)``."""
-        return self.backbone(self.faces(images))
+    def embed(self, faces: Faces) -> Embeddings:
+        """See `FaceEncoder.embed`."""
+        return self.backbone(faces)

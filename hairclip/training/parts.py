@@ -14,10 +14,9 @@ from hairclip.images import WPlus
 from hairclip.losses.total import HairEditLoss, LossWeights, SourceFeatures
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
-from hairclip.networks.ir_se import IdentityEncoder
-from hairclip.networks.mapper import HairMapper
+from hairclip.networks.ir_se import FaceEncoder, IdentityEncoder
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained import BUNDLES, Bundle, Source, load_bundle
+from hairclip.pretrained import BUNDLES, Bundle, HairMapper, Source, load_bundle
 from hairclip.prompts import COLORS, HAIRSTYLES
 from hairclip.training.latents import LatentSet, training_and_validation
 from hairclip.training.references import ReferencePool, folder_references, synthesized_references
@@ -35,7 +34,7 @@ class Networks:
     generator: Generator
     clip: Clip
     parser: FaceParser
-    identity: IdentityEncoder
+    identity: FaceEncoder
 
 
 @dataclass(frozen=True)

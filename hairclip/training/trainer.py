@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hairclip import __version__
 from hairclip.config import Config, dump_config
 from hairclip.errors import HairclipError
 from hairclip.losses.total import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained import BUNDLES, save_network
+from hairclip.pretrained import save_network, weight_names
 from hairclip.training import checkpoint, distributed
 from hairclip.training.best import Best
 from hairclip.training.distributed import World
@@ -167,7 +168,8 @@ def save(run: Path, step: int, config: Config, updates: Updates, best: Best) -> 
     """A checkpoint, and beside it the mapper so far, ready for editing."""
     state = {"step": step, "config": config.model_dump(), **updates.state_dict(), "best": best.state_dict()}
     checkpoint.save_checkpoint(run, state, keep=config.training.keep_checkpoints)
-    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=_companions(config))
+    notes = _notes(config, step)
+    save_network(run / MAPPER_FILE, "mapper", updates.result(), companions=_companions(config), notes=notes)
 
 
 def write_best(run: Path, best: Best, config: Config, like: HairMapper) -> None:
@@ -176,7 +178,8 @@ def write_best(run: Path, best: Best, config: Config, like: HairMapper) -> None:
     if mapper is None:
         (run / BEST_FILE).unlink(missing_ok=True)
     else:
-        save_network(run / BEST_FILE, "mapper", mapper, companions=_companions(config))
+        notes = _notes(config, best.step)
+        save_network(run / BEST_FILE, "mapper", mapper, companions=_companions(config), notes=notes)
 
 
 def restore_best(
@@ -191,13 +194,19 @@ def restore_best(
         best.loss = validate(mapper, parts, config.validation.batch_size, autocast)["total"]
 
 
+def _notes(config: Config, step: int) -> dict[str, Any]:
+    """How a mapper came about, for its file and its model card."""
+    return {"training": config.model_dump(), "step": step, "hairclip": __version__}
+
+
 def _companions(config: Config) -> dict[str, str]:
     """Names or whole paths of the generator and CLIP that a mapper belongs to."""
     if config.dry_run:
         return {}
-    known = {name for parts in BUNDLES.values() for name in parts.values()}
+    known = weight_names()
     sources = {part: str(network_sources(config)[part]) for part in ("generator", "clip")}
-    return {part: source if source in known else str(Path(source).resolve()) for part, source in sources.items()}
+    paths = {source for source in sources.values() if source not in known and Path(source).exists()}
+    return {part: str(Path(source).resolve()) if source in paths else source for part, source in sources.items()}
 
 
 def _share(batch_size: int, world: World) -> int:

@@ -34,7 +34,7 @@ def paint(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(testset, "_render_cached", paint)
-    monkeypatch.setenv("HAIRCLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 

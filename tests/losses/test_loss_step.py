@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from foreign import build
 from reference import golden, official, relative_error, tensor
 
 from hairclip import checkpoint_keys
 from hairclip.condition import ConditionEncoder
-from hairclip.networks.mapper import HairMapper
-from hairclip.networks.stylegan2 import Generator
 
 TERMS = {
     "id": "identity",
@@ -28,13 +27,8 @@ MODES = ["text_none", "img_none", "none_text", "none_img", "text_text", "img_img
 @pytest.fixture(scope="module")
 def step_networks(official_loss):
     checkpoint = {"state_dict": official("hairclip_pt")}
-    _, config, state = checkpoint_keys.mapper(checkpoint)
-    mapper = HairMapper(**config)
-    mapper.load_state_dict(state)
-    _, config, state = checkpoint_keys.generator(checkpoint)
-    generator = Generator(**config)
-    generator.load_state_dict(state, strict=False)  # the file has no latent_avg
-    return mapper, generator.requires_grad_(False).eval(), official_loss
+    mapper = build(checkpoint, "mapper").requires_grad_(True)
+    return mapper, build(checkpoint, "generator"), official_loss
 
 
 @pytest.mark.slow

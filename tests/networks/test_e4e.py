@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from foreign import build
 from reference.fill import agrees, official, tensor
 
-from hairclip import checkpoint_keys
 from hairclip.networks.e4e import E4EEncoder
 
 OFFICIAL = {
@@ -23,10 +23,8 @@ OFFICIAL = {
 def test_e4e_agrees_with_the_official_one():
     state = {f"encoder.{key}": value for key, value in official("e4e_encoder").items()}
     average = tensor("latent_avg", (18, 512), 0, 0.3)
-    name, config, state = checkpoint_keys.encoder({"state_dict": state, "latent_avg": average})
-    assert (name, config) == ("E4EEncoder", OFFICIAL)
-    encoder = E4EEncoder(**config).eval()
-    encoder.load_state_dict(state)
+    encoder = build({"state_dict": state, "latent_avg": average}, "encoder")
+    assert encoder.config == OFFICIAL
     with torch.no_grad():
         codes = encoder(tensor("face_256", (1, 3, 256, 256), 0, 0.5).clamp(-1, 1))
     agrees(codes - average, "e4e.codes")
@@ -67,8 +65,6 @@ def test_styles_read_their_own_level():
 def test_sizes_are_read_from_the_tensors():
     encoder = E4EEncoder(n_latent=10, w_dim=24, input_size=64, units=(1, 2, 1, 1), widths=(4, 8, 12, 16), fpn_width=16)
     state = {f"encoder.{k}": v for k, v in encoder.state_dict().items() if k != "latent_avg"}
-    _, config, found = checkpoint_keys.encoder({"state_dict": state, "latent_avg": torch.full((24,), 2.0)})
-    assert config == encoder.config
-    again = E4EEncoder(**config)
-    again.load_state_dict(found)
+    again = build({"state_dict": state, "latent_avg": torch.full((24,), 2.0)}, "encoder")
+    assert again.config == encoder.config
     assert torch.equal(again.latent_avg, torch.full((10, 24), 2.0))

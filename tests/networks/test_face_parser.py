@@ -1,28 +1,26 @@
 """Parsers against the official networks' numbers, and what they promise whatever the image's size."""
 
+import re
+
 import pytest
 import torch
+from foreign import build
 from reference.fill import agrees, official, tensor
 
-from hairclip import checkpoint_keys
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, BiSeNet, UNetParser
 
 
 def test_u_net_agrees_with_the_official_one():
-    name, config, state = checkpoint_keys.unet_parser(official("parsenet"))
-    assert (name, config) == ("UNetParser", {"filters": [16, 32, 64, 128, 256]})
-    parser = UNetParser(**config, input_size=64).eval()
-    parser.load_state_dict(state)
+    parser = build(official("parsenet"), "parser", input_size=64)
+    assert parser.config == {"filters": [16, 32, 64, 128, 256], "input_size": 64}
     with torch.no_grad():
         logits = parser.logits(tensor("parser_input", (1, 3, 64, 64), 0, 0.5).clamp(-1, 1))
     agrees(logits, "parsenet.logits")
 
 
 def test_bisenet_agrees_with_the_official_one_and_speaks_the_common_order():
-    name, config, state = checkpoint_keys.bisenet_parser(official("bisenet"))
-    assert name == "BiSeNet"
-    parser = BiSeNet(**config, input_size=128).eval()
-    parser.load_state_dict(state)
+    parser = build(official("bisenet"), "parser", input_size=128)
+    assert isinstance(parser, BiSeNet)
     pixels = tensor("bisenet_input", (1, 3, 128, 128))
     images = (pixels * parser.pixel_std + parser.pixel_mean) * 2 - 1
     with torch.no_grad():
@@ -47,8 +45,8 @@ def test_renamed_bisenet_files_are_the_same_network():
             key = f"{head}.{rest}"
         renamed[key.replace(".bn.", ".norm.").replace("cp.", "fpn.")] = value
     renamed["fpn.backbone.fc.weight"] = torch.zeros(1000, 512)
-    _, _, expected = checkpoint_keys.bisenet_parser(state)
-    _, _, found = checkpoint_keys.bisenet_parser(renamed)
+    assert not any(re.search(r"(cp|bn|bn_atten|convblk)\.", key) for key in renamed)
+    expected, found = build(state, "parser").state_dict(), build(renamed, "parser").state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 

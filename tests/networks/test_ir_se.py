@@ -2,20 +2,17 @@
 
 import pytest
 import torch
+from foreign import build
 from reference.fill import agrees, official, tensor
 
-from hairclip import checkpoint_keys
 from hairclip.networks.ir_se import IRSE, IdentityEncoder
 
 
 def test_ir_se50_agrees_with_the_official_one():
-    name, config, state = checkpoint_keys.identity(official("ir_se50"))
-    assert name == "IdentityEncoder"
-    assert config == {"units": [3, 4, 14, 3], "widths": [64, 128, 256, 512], "input_size": 112, "embedding": 512}
-    network = IdentityEncoder(**config).eval()
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    assert not unexpected
-    assert all(key.endswith("num_batches_tracked") for key in missing)
+    state = official("ir_se50")
+    assert len(state) == 343
+    network = build(state, "identity")
+    assert network.config == IdentityEncoder().config
     with torch.no_grad():
         embedding = network.backbone(tensor("face_112", (2, 3, 112, 112), 0, 0.5).clamp(-1, 1))
     agrees(embedding, "ir_se50.embedding")

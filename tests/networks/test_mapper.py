@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from foreign import build
 from reference import agrees, official, tensor
 from torch import Tensor
 
-from hairclip import checkpoint_keys
 from hairclip.networks.mapper import HairCondition, HairMapper, SubMapper
 
 
@@ -31,11 +31,8 @@ def small(**options) -> HairMapper:
 
 @pytest.mark.parametrize(("name", "ours", "layers"), [("course_mapping", "coarse", 4), ("fine_mapping", "fine", 10)])
 def test_sub_mappers_agree_with_the_official_ones(name, ours, layers):
-    state = checkpoint_keys.mapper_from_hairclip(
-        {f"{name}.{key}": value for key, value in official("hair_mapper", f"{name}.").items()}
-    )
-    mapper = SubMapper(512, 512)
-    mapper.load_state_dict(checkpoint_keys.strip_prefix(state, f"{ours}."))
+    state = {f"{name}.{key}": value for key, value in official("hair_mapper", f"{name}.").items()}
+    mapper = getattr(build(state, "mapper"), ours)
     w = tensor(f"{name}:w", (2, layers, 512), 0, 0.7)
     embedding = tensor(f"{name}:e", (2, 1, 512), 0, 0.4)[:, 0]
     agrees(mapper(w, embedding, torch.tensor([True, True])), f"{name}.modulated")
@@ -48,11 +45,7 @@ def hairclip_pt() -> HairMapper:
     for group in ("course", "medium", "fine"):
         prefix = f"mapper.{group}_mapping."
         checkpoint |= {prefix + key: value for key, value in official("hairclip_pt", prefix).items()}
-    name, config, state = checkpoint_keys.mapper({"state_dict": checkpoint})
-    assert name == "HairMapper"
-    mapper = HairMapper(**config)
-    mapper.load_state_dict(state)
-    return mapper.eval().requires_grad_(False)
+    return build({"state_dict": checkpoint}, "mapper")
 
 
 def test_no_condition_still_moves_as_the_official_mapper_does(hairclip_pt):

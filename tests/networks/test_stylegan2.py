@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from foreign import build
 from reference import agrees, golden, official, tensor
 from torch import Tensor
 
-from hairclip import checkpoint_keys
 from hairclip.errors import HairclipError
 from hairclip.networks.stylegan2 import Generator, ModulatedConv, ToRGB, upsample_image
 
@@ -103,13 +103,8 @@ def test_second_derivatives_exist_and_agree():
 
 @pytest.fixture(scope="module")
 def stylegan2_64() -> Generator:
-    found = checkpoint_keys.generator(
-        {"g_ema": official("stylegan2_64"), "latent_avg": tensor("latent_avg", (512,), 0, 0.3)}
-    )
-    name, config, state = found
-    assert name == "Generator"
-    generator = Generator(**config)
-    generator.load_state_dict(state)
+    average = tensor("latent_avg", (512,), 0, 0.3)
+    generator = build({"g_ema": official("stylegan2_64"), "latent_avg": average}, "generator")
     return generator.eval().requires_grad_(False)
 
 
@@ -126,9 +121,7 @@ def test_agrees_with_the_official_generator(stylegan2_64):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["text_text", "none_none"])
 def test_agrees_with_the_decoder_of_hairclip_pt(mode):
-    _, config, state = checkpoint_keys.generator({"state_dict": official("hairclip_pt", "decoder.")})
-    generator = Generator(**config)
-    generator.load_state_dict(state)
+    generator = build({"state_dict": official("hairclip_pt", "decoder.")}, "generator")
     with torch.no_grad():
         image = generator(torch.from_numpy(golden(f"hairclip_pt.{mode}.w_hat")))
     agrees(F.adaptive_avg_pool2d(image, 64), f"hairclip_pt.{mode}.image_64")

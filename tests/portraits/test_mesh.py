@@ -72,6 +72,6 @@ def test_subdivision_keeps_a_plane_and_quarters_its_quads() -> None:
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setenv("HAIRCLIP_CACHE", str(tmp_path))
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path))
     with pytest.raises(HairclipError, match=r"pip install hairclip\[portraits\]"):
         mesh.load_head_model.__wrapped__()

@@ -43,6 +43,18 @@ def test_torch_file_without_labels(tmp_path: Path):
     assert (len(training), len(held_out)) == (4, 1)
 
 
+def test_subsets_share_the_file_and_give_float32(tmp_path: Path):
+    save_latents(tmp_path / "half.safetensors", CODES, LABELS, half=True)
+    latents = load_latent_set(tmp_path / "half.safetensors")
+    train = latents.split("train")
+    assert latents.codes.dtype == torch.float16
+    assert train.codes is latents.codes
+    again = train.subset([1, 0]).subset([1])
+    assert again.colors == ("red",)
+    assert torch.equal(again[[0]], CODES[[0]])
+    assert again[[0]].dtype == torch.float32
+
+
 def test_missing_splits_and_labels_are_told(tmp_path: Path):
     with pytest.raises(HairclipError, match="data.validation_latents"):
         training_and_validation(write(tmp_path), None)

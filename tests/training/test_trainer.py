@@ -125,12 +125,15 @@ def test_another_validation_judges_the_best_mapper_anew(tiny_world: Path, tmp_pa
 
 def test_a_run_leaves_what_it_says(tiny_world: Path, tmp_path: Path):
     run = tmp_path / "run"
-    path = train(load_config(tiny_world, ["optimizer.ema=0.9"]), run)
+    config = load_config(tiny_world, ["optimizer.ema=0.9"])
+    path = train(config, run)
     assert [line["step"] for line in figures(run, "train")] == [1, 2, 3, 4]
     assert [line["step"] for line in figures(run, "validation")] == [2, 4]
     assert load_config(run / "config.yaml") == load_config(tiny_world, ["optimizer.ema=0.9"])
     assert sorted(path.name for path in (run / "images").iterdir()) == ["00000002.jpg", "00000004.jpg"]
     mapper, generator, clip = load_hairclip(path)  # names its generator and CLIP
+    assert mapper.notes["training"] == config.model_dump()
+    assert mapper.notes["step"] == 4
     assert (mapper.n_latent, mapper.w_dim, mapper.condition_dim) == (generator.n_latent, generator.w_dim, clip.width)
     assert mapper.absent == "zero"
 
