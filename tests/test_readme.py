@@ -11,6 +11,7 @@ import pytest
 
 from hairclip.__main__ import build_parser
 from hairclip.config import load_config
+from hairclip.registry import WEIGHTS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +59,8 @@ def shortened(command: str, out: Path) -> list[str]:
 
 
 COMMANDS = readme_commands()
-SCRIPTS = [command for command in COMMANDS if command.startswith("python ")]
+SCRIPTS = [command for command in COMMANDS if command.startswith("python scripts/")]
+MODULE = "python -m hairclip "
 
 
 def test_every_command_is_covered(tmp_path: Path):
@@ -66,6 +68,8 @@ def test_every_command_is_covered(tmp_path: Path):
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for command in COMMANDS:
         words = shlex.split(command)
+        if command.startswith(MODULE):
+            continue  # see the next test
         if words[0] == "python":
             script = shortened(command, tmp_path)[0]
             assert (ROOT / script).is_file(), command
@@ -80,6 +84,12 @@ def test_every_command_is_covered(tmp_path: Path):
     assert {Path(shlex.split(command)[1]).stem for command in SCRIPTS} == {
         path.stem for path in (ROOT / "scripts").glob("*.py")
     }
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(MODULE)])
+def test_module_commands_exist_and_name_known_weights(command: str):
+    options = build_parser().parse_args(shlex.split(command.removeprefix(MODULE)))
+    assert set(getattr(options, "names", [])) <= set(WEIGHTS)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if re.search(r"scripts/(train|edit|evaluate)\.py", c)])
