@@ -46,6 +46,7 @@ def originals(folder: Path) -> dict[str, list[str]]:
     hairclip |= {f"mapper.{k}": v for k, v in checkpoint_keys.mapper_to_hairclip(mapper.state_dict()).items()}
     hairclip |= {f"decoder.{key}": value for key, value in rosinality.items()}
     encoder = E4EEncoder(n_latent=6, w_dim=6, input_size=32, units=(1, 1, 1, 1), widths=(4, 6, 8, 10), fpn_width=8)
+    backbone = IRSE(units=(1, 1), widths=(4, 8), input_size=16, embedding=8, dropout=0.0)
     codes = torch.randn(9, 6, 6)
     contents: dict[str, tuple[object, list[str]]] = {
         "stylegan2.pt": ({"g_ema": rosinality, "latent_avg": torch.zeros(6)}, ["generator"]),
@@ -58,7 +59,7 @@ def originals(folder: Path) -> dict[str, list[str]]:
             ["encoder"],
         ),
         "parsenet.pth": (official_unet(UNetParser(filters=(4, 6, 8), input_size=16)), ["parser"]),
-        "ir_se.pth": (IRSE((1, 1), (4, 8), 16, 8, dropout=0.0).state_dict(), ["identity"]),
+        "ir_se.pth": (backbone.state_dict(), ["identity"]),
         "train_faces.pt": (codes, ["latents"]),
     }
     kinds: dict[str, list[str]] = {}
