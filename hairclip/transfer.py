@@ -137,12 +137,15 @@ def _address(origin: Origin) -> str:
     if not isinstance(origin, HuggingFace):
         return origin.page
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         url = hf_hub_url(origin.repo, origin.file, endpoint=HUGGING_FACE)
         return get_hf_file_metadata(url, timeout=TIMEOUT).location
-    except Exception as error:  # which HTTP client raises depends on the version of huggingface_hub
+    except HfHubHTTPError as error:
         raise Unavailable(_reason(error)) from None
+    except Exception as error:  # which HTTP client raises depends on the version; it may reuse a closed connection
+        raise BrokenOff(_reason(error)) from None
 
 
 def _open(origin: Origin, headers: dict[str, str]) -> Any:

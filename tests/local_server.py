@@ -74,7 +74,12 @@ def serving() -> Iterator[Server]:
                 if not body:
                     status, more["Content-Range"] = 416, f"bytes */{len(reply.body)}"
             self.send_response(status)
-            for name, value in {"Content-Type": reply.kind, "Content-Length": str(len(body)), **more}.items():
+            for name, value in {
+                "Content-Type": reply.kind,
+                "Content-Length": str(len(body)),
+                "Connection": "close",
+                **more,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
             if not with_body:
