@@ -9,8 +9,8 @@ grows from 32 px to full size (Karras et al. 2018, "Progressive Growing of GANs"
 Then an encoder learns to read those codes from pictures, and at last encoder and generator finish together. Face and
 scene are asked for pixel by pixel; single strands are not, because no code says where each one lies: their energy is
 (`hairclip.portraits.fit.texture`). The frozen recognisers (parser, CLIP, identity) must see in a made picture what they
-see in the rendered one, for they are what edits will be steered by. A discriminator was tried as well and made hair
-hardly sharper and everything else worse in the time there was.
+see in the rendered one, for they are what edits will be steered by. A discriminator was tried in the
+last stage and given up half-way, before its learning rate had fallen: hair was hardly sharper by then, the rest worse.
 """
 
 import copy

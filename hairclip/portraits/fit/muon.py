@@ -1,7 +1,7 @@
 """Muon: gradient descent whose updates of a weight matrix are orthogonalised (Jordan et al. 2024).
 
-Every direction of a layer learns at one rate, where Adam follows the few strong ones first. At equal cost the
-generator's recipe learns about one and a half times as fast with it.
+Every direction of a layer learns at one rate, where Adam follows the few strong ones first. In one run each at 32 px,
+250 steps with it reached 20.2 dB, with fewer channels, where Adam reached 19.5 dB; no further seeds were tried.
 """
 
 from collections.abc import Iterable
