@@ -10,13 +10,10 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hairclip import __version__, weight_commands
-from hairclip.errors import HairclipError
-
-if TYPE_CHECKING:
-    from hairclip.edit import HairEditor
+from hairclip import __version__, edit_command, weight_commands
+from hairclip.errors import HairclipError, within
 
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", "MALLOC_TOP_PAD_": "268435456"}
 """glibc's settings that keep freed memory: on a CPU, page faults otherwise cost a third of a training step."""
@@ -62,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="train|edit|evaluate|download|export|doctor"
     )
     _add_train(commands)
-    _add_edit(commands)
+    edit_command.add_command(commands)
     _add_evaluate(commands)
     weight_commands.add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
@@ -89,36 +86,6 @@ def _add_train(commands: Any) -> None:
     )
     train.add_argument("overrides", nargs="*", metavar="key=value", help="for example training.steps=100")
     train.set_defaults(run=_train)
-
-
-def _add_edit(commands: Any) -> None:
-    edit = commands.add_parser("edit", help="edit one portrait")
-    edit.add_argument("--image", required=True, help="the portrait, cropped to the face")
-    edit.add_argument("--text", help="hairstyle and colour in words, such as 'red bob cut'")
-    edit.add_argument("--hairstyle", help="a hairstyle in words, or a picture that shows it")
-    edit.add_argument("--color", help="a colour in words, or a picture that shows it")
-    edit.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 2, default 1")
-    edit.add_argument("--seed", type=int, default=0)
-    edit.add_argument("--out", default="edited.png", help="the picture to write (default edited.png)")
-    edit.add_argument(
-        "--compare",
-        nargs="?",
-        const=True,
-        metavar="PATH",
-        help="write source, inversion and edit as one picture: to PATH beside --out, or without PATH to --out itself",
-    )
-    edit.add_argument(
-        "--grid",
-        action="store_true",
-        help="write a contact sheet, hairstyles times colours, to --out; --hairstyle and --color may list words, comma "
-        "between them (default: all that the bundle knows)",
-    )
-    edit.add_argument("--method", choices=("mapper", "optimize"), default="mapper")
-    edit.add_argument("--steps", type=int, default=100, help="steps of --method optimize, default 100")
-    edit.add_argument("--bundle", default="portraits", help="name or folder of the networks")
-    edit.add_argument("--mapper", help="a mapper's file, such as runs/portraits/mapper.safetensors")
-    edit.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    edit.set_defaults(run=_edit)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -150,44 +117,6 @@ def _train(options: argparse.Namespace) -> None:
         print(f"mapper: {mapper}")
 
 
-def _edit(options: argparse.Namespace) -> None:
-    from hairclip.edit import compare
-    from hairclip.images import check_image_path, save_image
-    from hairclip.pretrained import BUNDLES
-    from hairclip.prompts import split_prompt
-
-    _within("--steps", options.steps, 1)
-    _within("--seed", options.seed, 0)
-    for path in (options.out, options.compare):  # before the work, not after it
-        if isinstance(path, str):
-            check_image_path(path)
-    hairstyle, color = options.hairstyle, options.color
-    _tell_unknown(hairstyle, color, several=options.grid)
-    if options.text is not None:
-        styles = _listed(None, options.bundle, "hairstyle") if options.bundle in BUNDLES else []
-        parsed = split_prompt(options.text, known=[style for style in styles if style is not None] or None)
-        print(parsed.message)
-        hairstyle, color = hairstyle or parsed.hairstyle, color or parsed.color
-    settings = {
-        "strength": options.strength,
-        "seed": options.seed,
-        "method": options.method,
-        "steps": options.steps,
-        "progress": options.method == "optimize",
-    }
-    editor = _editor(options.bundle, options.mapper, options.device)
-    if options.grid:
-        styles, colors = _listed(hairstyle, options.bundle, "hairstyle"), _listed(color, options.bundle, "color")
-        save_image(editor.grid(options.image, styles, colors, **settings), options.out)
-    else:
-        result = editor.edit(options.image, hairstyle=hairstyle, color=color, **settings)
-        save_image(compare(result) if options.compare is True else result.image, options.out)
-        if isinstance(options.compare, str):
-            save_image(compare(result), options.compare)
-            print(f"wrote {options.compare}")
-    print(f"wrote {options.out}")
-
-
 def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.config import load_config
     from hairclip.edit import HairEditor
@@ -196,9 +125,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.training.distributed import pick_device
     from hairclip.training.parts import build_loss, network_sources
 
-    _within("--count", options.count, 1)
-    _within("--workers", options.workers, 0)
-    _within("--seed", options.seed, 0)
+    within("--count", options.count, 1)
+    within("--workers", options.workers, 0)
+    within("--seed", options.seed, 0)
     config = load_config(options.config, options.overrides)
     device, sources = pick_device(config.device), network_sources(config)
     if config.dry_run:
@@ -243,50 +172,6 @@ def _doctor(options: argparse.Namespace) -> None:
     from hairclip.pretrained import resolve
 
     print("\n".join(describe_file(resolve(options.file))))
-
-
-def _editor(bundle: str, mapper: str | None, device: str) -> "HairEditor":
-    """An editor whose parts fit each other."""
-    from hairclip.edit import HairEditor
-    from hairclip.training.distributed import pick_device
-
-    return HairEditor.from_bundle(bundle, device=pick_device(device), mapper=mapper)
-
-
-def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
-    """The rows or columns of a grid: what stays, then the words given, or all that label the bundle's latents."""
-    from hairclip.pretrained import BUNDLES, load_latent_labels
-    from hairclip.prompts import COLORS, HAIRSTYLES
-
-    everything = list(HAIRSTYLES if label == "hairstyle" else COLORS)
-    if words is not None:
-        named = [word.strip() for word in words.split(",") if word.strip()]
-        if not named:
-            raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
-        return [None, *named]
-    if BUNDLES.get(bundle, {}).get("latents", "").startswith(f"{bundle}/"):  # embedded: others have no labels
-        labels = load_latent_labels(BUNDLES[bundle]["latents"])
-        present = set((labels or {}).get(label) or everything)
-        everything = [name for name in everything if name in present] + sorted(present - set(everything))
-    return [None, *everything]
-
-
-def _within(option: str, value: int, least: int) -> None:
-    if not least <= value < 2**63:
-        raise HairclipError(f"{option} {value}: give {f'{least} or more' if value < least else 'a smaller number'}.")
-
-
-def _tell_unknown(hairstyle: str | None, color: str | None, *, several: bool) -> None:
-    """Print which words of --hairstyle and --color no network was trained on: they may be mistyped."""
-    from hairclip.edit import as_wish
-    from hairclip.prompts import unknown_word
-
-    for words, is_color in ((hairstyle, False), (color, True)):
-        for word in (words.split(",") if several else [words]) if words else []:
-            wish = as_wish(word) if word.strip() else None
-            note = unknown_word(wish, "color" if is_color else "hairstyle") if isinstance(wish, str) else None
-            if note is not None:
-                print(note)
 
 
 def _restart_with_allocator() -> None:

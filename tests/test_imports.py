@@ -29,7 +29,7 @@ LAYERS = [
     ("pretrained", "identify"),
     ("condition", "align", "invert", "blend", "sheet", "edit_result", "wishes", "losses", "portraits"),
     ("config",),
-    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands"),
+    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
     ("__main__",),
 ]
 
