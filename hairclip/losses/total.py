@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hairclip.color import Gamma, LabColors, mean_lab
-from hairclip.condition import EditBatch
+from hairclip.condition import EditBatch, shown_hair
 from hairclip.images import Embeddings, Images, Masks, Scores, WPlus
 from hairclip.losses.attribute_preservation import background_loss, identity_loss, latent_loss, maintain_color_loss
 from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
@@ -16,6 +16,7 @@ from hairclip.losses.text_manipulation import text_loss
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
+from hairclip.networks.mapper import References
 
 TextPixels: TypeAlias = Literal["official", "normalized"]
 
@@ -99,6 +100,8 @@ class HairEditLoss:
         text_pixels: what CLIP sees in the text terms. ``"official"``: pixels in [-1, 1] as they are, as HairCLIP does;
             ``"normalized"``: pixels as CLIP was trained with.
         gamma: how colours become Lab, see :func:`hairclip.color.rgb_to_lab`; ``"none"`` as HairCLIP does.
+        references: what CLIP sees of hair where it judges a hairstyle by a reference, see
+            :class:`hairclip.networks.mapper.HairMapper`; as the conditions were encoded.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class HairEditLoss:
         *,
         text_pixels: TextPixels = "official",
         gamma: Gamma = "none",
+        references: References = "whole",
     ) -> None:
         if text_pixels not in ("official", "normalized"):
             raise ValueError(f"text_pixels is 'official' or 'normalized', not {text_pixels!r}")
@@ -119,6 +123,7 @@ class HairEditLoss:
         self.weights = weights or LossWeights()
         self.normalize_text_pixels = text_pixels == "normalized"
         self.gamma: Gamma = gamma
+        self.references: References = references
 
     @torch.no_grad()
     def source_features(self, images: Images) -> SourceFeatures:
@@ -173,7 +178,8 @@ class HairEditLoss:
         by_text = (batch.hairstyle_is_text | batch.color_is_text).nonzero()[:, 0]
         by_image = batch.hairstyle_is_image.nonzero()[:, 0]
         prepare = self.clip.pixels if self.normalize_text_pixels else self.clip.raw_pixels
-        pixels = [prepare(edited[by_text]), self.clip.pixels(edited[by_image] * hair_mask[by_image])]
+        hair = shown_hair(edited[by_image], hair_mask[by_image], self.references)
+        pixels = [prepare(edited[by_text]), self.clip.pixels(hair)]
         rows = torch.cat((by_text, by_image + len(edited)))
         embeddings = edited.new_zeros(2 * len(edited), self.clip.width)
         if len(rows):
