@@ -184,7 +184,8 @@ def test_captions_are_positive_for_every_portrait_they_are_true_of():
 
 
 def test_views_hide_what_captions_must_not_speak_of(quads):
-    chosen, views = np.arange(8), np.array(["whole", "hair", "grey", "flat"] * 2)
+    views = np.array(["whole", "hair", "grey", "flat"] * 2)
+    chosen = np.flatnonzero(quads.styles.reshape(-1) != quads.style_names.index("bald"))[:8]
     captions = clip_recipe.draw_captions(quads, chosen, views, np.random.default_rng(0))
     for i, view in enumerate(views):
         assert view != "grey" or captions.colors[i] == clip_recipe.ANYTHING
