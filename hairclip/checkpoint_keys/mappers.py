@@ -38,7 +38,6 @@ def _read_hairclip(state: State, around: Surroundings) -> tuple[dict[str, Any], 
         "scale": 0.1,
         "pixel_norm": "layer",
         "references": "whole",
-        "whiten": False,
         **{group: group in present for group in _GROUPS},
     }, {}
 
