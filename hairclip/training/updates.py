@@ -85,10 +85,22 @@ class Updates:
 
     def step(self, loss: Tensor, step: int) -> None:
         """Optimiser step number `step`, counted from 0, down the gradient of a scalar loss."""
+        self.clear()
+        self.backward(loss)
+        self.update(step)
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a scalar loss to what `update` will follow."""
+        self.scaler.scale(loss).backward()
+
+    def update(self, step: int) -> None:
+        """Optimiser step number `step`, counted from 0, down the gradients that are there; they stay."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step, self.steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
         if self.config.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.mapper.parameters(), self.config.grad_clip)
