@@ -2,7 +2,7 @@
 
 - the source picture, its features and every embedding are computed anew in every step;
 - the parser runs wherever a mask is asked for: 4 times for a hairstyle in words, up to 8 for two reference pictures;
-- CLIP encodes the edited picture once for each term that needs it, and a text once for the mapper and once for its loss;
+- CLIP encodes the edited picture once for each term that needs it, and a text for the mapper and again for its term;
 - the weights of generator, CLIP and identity network require gradients, as the official code leaves them, so backward
   computes theirs too; here they are dropped afterwards, where the official code goes on adding them up;
 - float32 and one sample, with the optimiser stepping after each.
@@ -10,7 +10,7 @@
 On a GPU the official CLIP is float16; here it is float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -45,13 +45,20 @@ class ReferenceStep:
     generator: Generator
     loss: HairEditLoss
 
-    def __call__(self, w_plus: WPlus, hairstyle: Asked, color: Asked) -> tuple[Tensor, dict[str, Tensor]]:
-        """Forward and backward of one sample; the gradients are added to those of the mapper's parameters.
+    def __call__(
+        self,
+        w_plus: WPlus,
+        hairstyle: Asked,
+        color: Asked,
+        descend: Callable[[Tensor], None] = lambda total: total.backward(),
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward and backward of one sample; by itself, it adds gradients to those of the mapper's parameters.
 
         Args:
             w_plus: source code, ``(1, n_latent, w_dim)``.
             hairstyle: what the hair's shape is to become.
             color: what its colour is to become.
+            descend: what to do with the loss, while all weights require gradients.
 
         Returns:
             The weighted sum of the terms, scalar, and the terms that apply, each a scalar before its weight.
@@ -60,7 +67,7 @@ class ReferenceStep:
             terms = self._terms(w_plus, hairstyle, color)
             weights = self.loss.weights.of_terms()
             total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-            total.backward()
+            descend(total)
         return total.detach(), {name: term.detach() for name, term in terms.items()}
 
     def _terms(self, w_plus: WPlus, hairstyle: Asked, color: Asked) -> dict[str, Tensor]:

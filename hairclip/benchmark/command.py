@@ -1,0 +1,156 @@
+"""The command ``python -m hairclip benchmark``: its options, and the order in which things are measured."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from hairclip.errors import HairclipError, within
+
+if TYPE_CHECKING:
+    from hairclip.benchmark.world import World
+
+_MEASURES = ("step", "parts", "edit", "startup")
+_KINDS = ("text", "reference", "both", "mix")
+
+
+def add_command(commands: Any) -> None:
+    """Add ``benchmark`` to the subcommands of a parser."""
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="measure training and editing, against a plain formulation of the official step",
+        description="Measure a training step, its parts, edits and start-up; with --speedup, the step against a plain "
+        "formulation of the official code's. Networks have random weights where the configuration describes their "
+        "architectures. Like train, it restarts itself once with glibc's allocator settings.",
+    )
+    benchmark.add_argument("--config", required=True, help="a YAML file, such as configs/hairclip.yaml")
+    benchmark.add_argument("--resolution", type=int, help="pixels, a power of two (default: the configuration's)")
+    benchmark.add_argument("--batch", type=int, help="samples in a step (default: the configuration's)")
+    benchmark.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the configuration's)")
+    benchmark.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    benchmark.add_argument("--repeats", type=int, help="rounds that count (default: 5, on a GPU 20)")
+    benchmark.add_argument("--warmup", type=int, help="rounds before them (default: 1, on a GPU 3)")
+    benchmark.add_argument(
+        "--measure", default=",".join(_MEASURES), help=f"which of {','.join(_MEASURES)}, comma between them"
+    )
+    benchmark.add_argument(
+        "--speedup",
+        action="store_true",
+        help="instead of these: reference, float32 and a half precision, in turns, in one table",
+    )
+    benchmark.add_argument(
+        "--tasks",
+        default="text,reference,both",
+        help="of --speedup and --check: text (a hairstyle in words), reference (by a picture), both (a hairstyle in "
+        "words and a colour by a picture), mix (as training draws them), comma between them",
+    )
+    benchmark.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compare loss and gradients with the reference first; exit code 1 where float32 is off by more than 1e-3",
+    )
+    benchmark.add_argument("--edit-batch", type=int, default=32, help="pictures of the batched edit, 0 for none")
+    benchmark.add_argument("--json", metavar="PATH", help="write the figures there, too")
+    benchmark.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.cache_sources=true")
+    benchmark.set_defaults(run=_benchmark)
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    import torch
+
+    measures, kinds = _listed("--measure", options.measure, _MEASURES), _listed("--tasks", options.tasks, _KINDS)
+    for option, value, least in (
+        ("--batch", options.batch, 1),
+        ("--repeats", options.repeats, 1),
+        ("--warmup", options.warmup, 0),
+        ("--edit-batch", options.edit_batch, 0),
+    ):
+        if value is not None:
+            within(option, value, least)
+    try:
+        return _run(options, measures, kinds)
+    except torch.OutOfMemoryError:
+        raise HairclipError("the device ran out of memory: give a smaller --batch or --edit-batch.") from None
+
+
+def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> int:
+    from hairclip.benchmark import run
+    from hairclip.benchmark.report import machine
+    from hairclip.benchmark.world import build_world
+    from hairclip.evaluation.tables import write_json
+
+    world = build_world(
+        options.config,
+        options.overrides,
+        resolution=options.resolution,
+        batch=options.batch,
+        dtype=options.dtype,
+        device=options.device,
+    )
+    on_gpu = world.device.type == "cuda"
+    repeats = options.repeats or (20 if on_gpu else 5)
+    warmup = (3 if on_gpu else 1) if options.warmup is None else options.warmup
+    report: dict[str, Any] = {"machine": machine(world.device), "setting": _setting(world, options)}
+    print(_title(world, report["machine"]), end="\n\n")
+
+    precisions = _precisions(world, both=options.speedup)
+    agreed = True
+    if options.check:
+        found, report["agreement"] = run.check(world, kinds, list(dict.fromkeys(["float32", *precisions])))
+        agreed = all(one.passes for one in found)
+    rounds = {"repeats": repeats, "warmup": warmup}
+    peaks = run.Peaks(world.device)
+    if options.speedup:
+        report["speedup"] = run.measure_speedup(world, kinds, precisions, **rounds)
+        measures = []
+    if "step" in measures:
+        report["step"] = run.measure_step(world, peaks, **rounds)
+    if "parts" in measures:
+        report["parts"] = run.measure_parts(world, peaks, **rounds)
+    if "edit" in measures:
+        report["edit"] = run.measure_edit(world, options.edit_batch, **rounds)
+    if "startup" in measures:
+        report["startup"] = run.measure_startup(repeats=repeats)
+    report["peak_flops"] = peaks.known
+    if options.json:
+        from pathlib import Path
+
+        write_json(report, Path(options.json))
+        print(f"wrote {options.json}")
+    if not agreed:
+        print("the float32 step and the reference do not agree within the tolerance")
+    return 0 if agreed else 1
+
+
+def _listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
+    chosen = [word.strip() for word in words.split(",") if word.strip()]
+    for word in chosen or [words]:
+        if word not in known:
+            raise HairclipError(f"{option} {words!r}: choose of {', '.join(known)}, comma between them.")
+    return list(dict.fromkeys(chosen))
+
+
+def _precisions(world: "World", *, both: bool) -> list[str]:
+    """The one that is measured; to compare, float32 and a half precision."""
+    precision = world.config.training.precision
+    if not both:
+        return [precision]
+    return ["float32", precision if precision != "float32" else "bfloat16"]
+
+
+def _setting(world: "World", options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "config": options.config,
+        "overrides": options.overrides,
+        "resolution": world.parts.networks.generator.size,
+        "batch": world.config.training.batch_size,
+        "precision": world.config.training.precision,
+        "random_weights": world.is_random,
+        "sources_cached": world.config.data.cache_sources,
+    }
+
+
+def _title(world: "World", machine: dict[str, Any]) -> str:
+    size = world.parts.networks.generator.size
+    weights = "random weights" if world.is_random else "weights as configured"
+    threads = "" if world.device.type == "cuda" else f", {machine['threads']} threads"
+    return f"{world.config.name}, {size} px, {weights}; {machine['device']}{threads}, torch {machine['torch']}"

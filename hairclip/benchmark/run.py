@@ -1,0 +1,185 @@
+"""The measurements of ``python -m hairclip benchmark``: each prints its table and returns its figures for JSON."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+
+from hairclip.benchmark.agreement import Agreement, compare
+from hairclip.benchmark.latency import IMPORTS, edit_works, time_commands, time_first_edit
+from hairclip.benchmark.measure import Timing, Work, count_flops, interleave, peak_flops, peak_memory, ratio
+from hairclip.benchmark.parts import REST, part_works
+from hairclip.benchmark.report import agreement_table, hours, show_seconds, summary, table
+from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
+from hairclip.benchmark.world import DTYPES, Kind, World
+
+__all__ = ["Figures", "check", "measure_edit", "measure_parts", "measure_speedup", "measure_startup", "measure_step"]
+
+Figures: TypeAlias = dict[str, Any]
+
+
+class Peaks:
+    """Operations per second of the device, measured when first asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.known: dict[str, float] = {}
+
+    def share(self, flops: float, seconds: float, precision: str) -> float:
+        """Which part of the peak in `precision` these operations reach."""
+        if precision not in self.known:
+            self.known[precision] = peak_flops(DTYPES[precision], self.device)
+        return flops / seconds / self.known[precision]
+
+
+def check(world: World, kinds: Sequence[Kind], precisions: Sequence[str]) -> tuple[list[Agreement], Figures]:
+    """One task of each kind, through the library's step and through the reference."""
+    tasks = [world.tasks(kind, number + 1)[-1] for number, kind in enumerate(kinds)]
+    found = compare(world, tasks, precisions)
+    print(agreement_table(found), end="\n\n")
+    return found, {one.precision: {**vars(one), "passes": one.passes} for one in found}
+
+
+def measure_step(world: World, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
+    """The whole training step on tasks as training draws them."""
+    batch, precision = world.config.training.batch_size, world.config.training.precision
+    training = LibraryTraining(world, world.tasks("mix", batch), precision)
+    timing = interleave({"step": training}, world.device, repeats=repeats, warmup=warmup, title="step")["step"]["step"]
+    flops = count_flops(training, world.device)["step"]
+    memory = peak_memory(training, world.device)
+    share = peaks.share(flops, timing.median, precision)
+    sample = timing.median / batch
+    rows = [
+        ["ms per step", f"{show_seconds(timing.median)} ± {timing.spread:.0%}"],
+        ["ms per sample", show_seconds(sample)],
+        ["samples per second", f"{1 / sample:.3g}"],
+        ["hours for 500,000 samples", f"{hours(sample):.3g}"],
+        ["GFLOP per sample", f"{flops / batch / 1e9:.1f}"],
+        [f"share of the {precision} peak ({peaks.known[precision] / 1e9:.0f} GFLOP/s)", f"{share:.1%}"],
+        [f"peak memory ({memory.meaning})", f"{memory.bytes / 2**20:.0f} MiB"],
+    ]
+    print(table([f"training step, batch {batch}, {precision}", ""], rows), end="\n\n")
+    return {
+        "seconds": summary(timing),
+        "samples_per_second": 1 / sample,
+        "hours_for_500000_samples": hours(sample),
+        "flops": flops,
+        "share_of_peak": share,
+        "peak_memory": vars(memory),
+    }
+
+
+def measure_parts(world: World, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
+    """Each part of the step by itself."""
+    batch, precision = world.config.training.batch_size, world.config.training.precision
+    training = LibraryTraining(world, world.tasks("mix", batch), precision)
+    works: dict[str, Work] = {**part_works(world, training), "step": training}
+    timings = interleave(works, world.device, repeats=repeats, warmup=warmup, title="parts")
+    flops = {name: count_flops(work, world.device) for name, work in works.items()}
+    step = timings["step"]["step"].median
+
+    seconds = {part: timing.median for parts in timings.values() for part, timing in parts.items()}
+    operations = {part: count for counts in flops.values() for part, count in counts.items()}
+    for direction in ("forward", "backward"):
+        judged = seconds.pop(f"losses {direction}")
+        networks = ("CLIP", "identity", "parser")
+        counted = operations.pop(f"losses {direction}")
+        for name in networks:
+            part = name if name == "parser" else f"{name} {direction}"
+            if name != "parser" or direction == "forward":
+                judged -= seconds[part]
+                counted -= operations[part]
+        seconds[f"{REST} {direction}"] = max(0.0, judged)
+        operations[f"{REST} {direction}"] = max(0, counted)
+    del seconds["step"]
+
+    figures: Figures = {}
+    for part, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        share = peaks.share(operations[part], spent, precision) if spent else 0.0
+        figures[part] = {"seconds": spent, "of_step": spent / step, "flops": operations[part], "share_of_peak": share}
+    rows = [
+        [
+            part,
+            show_seconds(one["seconds"]),
+            f"{one['of_step']:.1%}",
+            f"{one['flops'] / 1e9:.1f}",
+            f"{one['share_of_peak']:.1%}",
+        ]
+        for part, one in figures.items()
+    ]
+    total = sum(seconds.values())
+    rows.append(["all parts", show_seconds(total), f"{total / step:.1%}", "", ""])
+    rows.append(["the step itself", show_seconds(step), "100.0%", f"{flops['step']['step'] / 1e9:.1f}", ""])
+    head = [f"part, batch {batch}, {precision}", "ms", "of the step", "GFLOP", "share of peak"]
+    print(table(head, rows), end="\n\n")
+    return {"parts": figures, "step_seconds": step}
+
+
+def measure_speedup(
+    world: World, kinds: Sequence[Kind], precisions: Sequence[str], *, repeats: int, warmup: int
+) -> Figures:
+    """The reference and the library's step in turns, per sample, for each kind of task."""
+    batch, cached = world.config.training.batch_size, world.config.data.cache_sources
+    figures: Figures = {}
+    rows = []
+    for kind in kinds:
+        tasks = world.tasks(kind, batch)
+        # Samples of one kind cost the reference the same, so one stands for all.
+        alone = tasks if kind == "mix" else tasks[:1]
+        works: dict[str, Work] = {"reference": ReferenceTraining(world, alone)}
+        for keeps in (True,) if cached else (False, True):
+            for precision in precisions:
+                name = f"{precision}, sources cached" if keeps else precision
+                works[name] = LibraryTraining(world, tasks, precision, cache=keeps)
+        timings = interleave(works, world.device, repeats=repeats, warmup=warmup, title=kind)
+        per_sample = {
+            name: Timing([s / (len(alone) if name == "reference" else batch) for s in parts["step"].seconds])
+            for name, parts in timings.items()
+        }
+        figures[kind] = {}
+        for name, timing in per_sample.items():
+            faster = ratio(per_sample["reference"], timing)
+            memory = peak_memory(works[name], world.device)
+            figures[kind][name] = {
+                "seconds_per_sample": summary(timing),
+                "times_faster": summary(faster),
+                "peak_memory": vars(memory),
+            }
+            rows.append(
+                [
+                    f"{kind}: {name}",
+                    f"{show_seconds(timing.median)} ± {timing.spread:.0%}",
+                    f"{faster.median:.2f}x",
+                    f"{min(faster.seconds):.2f}-{max(faster.seconds):.2f}",
+                    f"{hours(timing.median):.3g}",
+                    f"{memory.bytes / 2**20:.0f}",
+                ]
+            )
+    head = [f"task: step, batch {batch}", "ms per sample", "faster", "range", "hours for 500,000", "peak MiB"]
+    print(table(head, rows), end="\n\n")
+    return figures
+
+
+def measure_edit(world: World, count: int, *, repeats: int, warmup: int) -> Figures:
+    """Edits of pictures with loaded networks."""
+    works = edit_works(world, count)
+    timings = interleave(works, world.device, repeats=repeats, warmup=warmup, title="edit")
+    figures: Figures = {}
+    rows = []
+    for name, parts in timings.items():
+        pictures = int(name.split()[1])
+        timing = parts["edit"]
+        figures[name] = {"seconds": summary(timing), "pictures": pictures}
+        each = show_seconds(timing.median / pictures)
+        rows.append([name, f"{show_seconds(timing.median)} ± {timing.spread:.0%}", each])
+    print(table(["with loaded networks, float32", "ms", "ms per picture"], rows), end="\n\n")
+    return figures
+
+
+def measure_startup(*, repeats: int) -> Figures:
+    """Imports and the first edit, each in a new process."""
+    imports, first = time_commands(IMPORTS, repeats=repeats), time_first_edit(repeats=repeats)
+    named = {**imports, **{f"edit of the portraits bundle, {name}": timing for name, timing in first.items()}}
+    rows = [[name, f"{show_seconds(timing.median)} ± {timing.spread:.0%}"] for name, timing in named.items()]
+    print(table(["a new process", "ms"], rows), end="\n\n")
+    return {name: summary(timing) for name, timing in named.items()}
