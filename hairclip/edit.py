@@ -24,7 +24,7 @@ from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
 from hairclip.invert import invert
 from hairclip.losses.total import HairEditLoss
-from hairclip.networks.mapper import HairMapper
+from hairclip.networks.mapper import HairMapper, References
 from hairclip.optimize import optimize_codes
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.sheet import captioned_sheet
@@ -60,7 +60,7 @@ class HairEditor:
         self.networks = networks
         self.groups = groups
         self._mapper = mapper
-        self._conditions: ConditionEncoder | None = None
+        self._conditions: dict[References, ConditionEncoder] = {}
         self._loss = loss
 
     @classmethod
@@ -95,13 +95,16 @@ class HairEditor:
         _check_mapper(mapper, self.networks, "the mapper")
         return mapper
 
-    @property
-    def conditions(self) -> ConditionEncoder:
-        """Texts and reference pictures to conditions."""
-        if self._conditions is None:
+    def conditions(self, method: Method = "mapper") -> ConditionEncoder:
+        """What turns texts and reference pictures into conditions, as the mapper was trained or the loss is made."""
+        judged = self.mapper if method == "mapper" else self.loss
+        seen: References = getattr(judged, "references", "whole")
+        if seen not in self._conditions:
             gamma = "none" if self._loss is None else self._loss.gamma
-            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser, gamma=gamma)
-        return self._conditions
+            self._conditions[seen] = ConditionEncoder(
+                self.networks.clip, self.networks.parser, gamma=gamma, references=seen
+            )
+        return self._conditions[seen]
 
     @property
     def loss(self) -> HairEditLoss:
@@ -276,12 +279,14 @@ class HairEditor:
         *,
         blend: bool = True,
         feather: int | None = None,
+        method: Method = "mapper",
         **options: Any,
     ) -> list[EditResult]:
         """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
         styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
-        batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
-        results = self.render(prepared, self.edited_codes(prepared, batch, **options), blend=blend, feather=feather)
+        batch = self.conditions(method).encode(styles, colors, minimum_hair=0.005).to(self.device)
+        codes = self.edited_codes(prepared, batch, method=method, **options)
+        results = self.render(prepared, codes, blend=blend, feather=feather)
         return [
             replace(result, hairstyle=told(style), color=told(color))
             for result, (style, color) in zip(results, wishes, strict=True)
