@@ -26,7 +26,7 @@ class Agreement:
         loss: of the mean loss.
         gradient: norm of the difference of all gradients of the mapper, over the reference's norm.
         cosine: of the angle between the two gradients.
-        terms: each term that applies, as the norm over the samples.
+        terms: each term that applies: mean absolute difference times its weight, as a share of the loss.
     """
 
     precision: str
@@ -44,6 +44,7 @@ class Agreement:
 def compare(world: World, tasks: Sequence[Task], precisions: Sequence[str]) -> list[Agreement]:
     """The library's step in each precision against the reference on the same tasks, weights and mapper."""
     size = world.config.training.batch_size
+    weights = world.parts.loss.weights.of_terms()
     with exact_float32(world.device):
         loss, terms, gradients = ReferenceTraining(world, tasks).gradients()
         expected = _flat(gradients)
@@ -57,7 +58,11 @@ def compare(world: World, tasks: Sequence[Task], precisions: Sequence[str]) -> l
                     loss=_relative(output.total, loss),
                     gradient=_relative(flat, expected),
                     cosine=float(torch.nn.functional.cosine_similarity(flat, expected, dim=0)),
-                    terms={name: _relative(output.terms[name], row) for name, row in terms.items() if row.any()},
+                    terms={
+                        name: float((output.terms[name] - row).abs().mean() * weights[name] / loss)
+                        for name, row in terms.items()
+                        if row.any()
+                    },
                 )
             )
     return found

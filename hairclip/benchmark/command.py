@@ -48,6 +48,11 @@ def add_command(commands: Any) -> None:
         default=True,
         help="compare loss and gradients with the reference first; exit code 1 where float32 is off by more than 1e-3",
     )
+    benchmark.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="take processor time instead of wall time, with one thread: steadier where other programs run",
+    )
     benchmark.add_argument("--edit-batch", type=int, default=32, help="pictures of the batched edit, 0 for none")
     benchmark.add_argument("--json", metavar="PATH", help="write the figures there, too")
     benchmark.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.cache_sources=true")
@@ -66,6 +71,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     ):
         if value is not None:
             within(option, value, least)
+    if options.cpu_time:
+        torch.set_num_threads(1)
     try:
         return _run(options, measures, kinds)
     except torch.OutOfMemoryError:
@@ -74,6 +81,7 @@ def _benchmark(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> int:
     from hairclip.benchmark import run
+    from hairclip.benchmark.measure import Stopwatch
     from hairclip.benchmark.report import machine
     from hairclip.benchmark.world import build_world
     from hairclip.evaluation.tables import write_json
@@ -86,6 +94,9 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
         dtype=options.dtype,
         device=options.device,
     )
+    if options.cpu_time and world.device.type != "cpu":
+        raise HairclipError(f"--cpu-time is for a CPU, and the device is {world.device}: leave it out.")
+    watch = Stopwatch(world.device, cpu_time=options.cpu_time)
     on_gpu = world.device.type == "cuda"
     repeats = options.repeats or (20 if on_gpu else 5)
     warmup = (3 if on_gpu else 1) if options.warmup is None else options.warmup
@@ -98,16 +109,16 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
         found, report["agreement"] = run.check(world, kinds, list(dict.fromkeys(["float32", *precisions])))
         agreed = all(one.passes for one in found)
     rounds = {"repeats": repeats, "warmup": warmup}
-    peaks = run.Peaks(world.device)
+    peaks = run.Peaks(watch)
     if options.speedup:
-        report["speedup"] = run.measure_speedup(world, kinds, precisions, **rounds)
+        report["speedup"] = run.measure_speedup(world, watch, kinds, precisions, **rounds)
         measures = []
     if "step" in measures:
-        report["step"] = run.measure_step(world, peaks, **rounds)
+        report["step"] = run.measure_step(world, watch, peaks, **rounds)
     if "parts" in measures:
-        report["parts"] = run.measure_parts(world, peaks, **rounds)
+        report["parts"] = run.measure_parts(world, watch, peaks, **rounds)
     if "edit" in measures:
-        report["edit"] = run.measure_edit(world, options.edit_batch, **rounds)
+        report["edit"] = run.measure_edit(world, watch, options.edit_batch, **rounds)
     if "startup" in measures:
         report["startup"] = run.measure_startup(repeats=repeats)
     report["peak_flops"] = peaks.known
@@ -152,5 +163,6 @@ def _setting(world: "World", options: argparse.Namespace) -> dict[str, Any]:
 def _title(world: "World", machine: dict[str, Any]) -> str:
     size = world.parts.networks.generator.size
     weights = "random weights" if world.is_random else "weights as configured"
-    threads = "" if world.device.type == "cuda" else f", {machine['threads']} threads"
+    count = machine["threads"]
+    threads = "" if world.device.type == "cuda" else f", {count} thread{'' if count == 1 else 's'}"
     return f"{world.config.name}, {size} px, {weights}; {machine['device']}{threads}, torch {machine['torch']}"

@@ -85,7 +85,7 @@ def _edit_networks(world: World) -> Any:
 def time_commands(programs: Mapping[str, str], *, repeats: int) -> dict[str, Timing]:
     """Wall seconds of new interpreters that run these programs, in turns; a first round does not count."""
     timings = {name: Timing() for name in programs}
-    for number in tqdm(range(repeats + 1), desc="imports", leave=False, file=sys.stderr):
+    for number in tqdm(range(repeats + 1), desc="imports", leave=False, disable=None):
         for name, program in programs.items():
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", program], check=True, env=_environment())
@@ -100,7 +100,7 @@ def time_first_edit(*, repeats: int) -> dict[str, Timing]:
     picture = data_folder() / "portraits" / "anna.png"
     with tempfile.TemporaryDirectory() as folder:
         words = ["edit", "--image", str(picture), "--text", "red bob cut", "--out", str(Path(folder) / "edited.png")]
-        for number in tqdm(range(repeats + 1), desc="first edit", leave=False, file=sys.stderr):
+        for number in tqdm(range(repeats + 1), desc="first edit", leave=False, disable=None):
             began = time.perf_counter()
             process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "hairclip", *words],

@@ -20,10 +20,17 @@ __all__ = ["Memory", "Stopwatch", "Timing", "Work", "count_flops", "interleave",
 
 
 class Stopwatch:
-    """Seconds between marks: wall time on a CPU, CUDA events on a GPU, so that nothing is waited for in between."""
+    """Seconds between marks: CUDA events on a GPU, so that nothing is waited for in between; else wall time.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: whose work is timed.
+        cpu_time: take processor time of this process instead, on a CPU: steadier beside other work, and the same as
+            wall time where one thread does everything.
+    """
+
+    def __init__(self, device: torch.device, *, cpu_time: bool = False) -> None:
         self.device = device
+        self._clock = time.process_time if cpu_time else time.perf_counter
         self._marks: list[tuple[str, float | torch.cuda.Event]] = []
 
     def start(self) -> None:
@@ -40,7 +47,7 @@ class Stopwatch:
             self._marks.append((name, event))
         else:
             synchronize(self.device)
-            self._marks.append((name, time.perf_counter()))
+            self._marks.append((name, self._clock()))
 
     def seconds(self) -> dict[str, float]:
         """Each part's seconds, in the order in which they first ended."""
@@ -88,13 +95,13 @@ class Timing:
 
 
 def interleave(
-    works: Mapping[str, Work], device: torch.device, *, repeats: int, warmup: int, title: str
+    works: Mapping[str, Work], watch: Stopwatch, *, repeats: int, warmup: int, title: str
 ) -> dict[str, dict[str, Timing]]:
     """Time several things in turns, so that what else the machine does meets them alike.
 
     Args:
         works: name -> what to time. Every other round goes through them backwards.
-        device: whose clock is read.
+        watch: reads the clock.
         repeats: rounds that count.
         warmup: rounds before them that do not.
         title: of the progress bar.
@@ -103,8 +110,7 @@ def interleave(
         Name of the work -> name of its part -> the seconds of each round.
     """
     timings: dict[str, dict[str, Timing]] = {name: {} for name in works}
-    watch = Stopwatch(device)
-    with tqdm(total=(warmup + repeats) * len(works), desc=title, leave=False, file=sys.stderr) as bar:
+    with tqdm(total=(warmup + repeats) * len(works), desc=title, leave=False, disable=None) as bar:
         for number in range(warmup + repeats):
             names = list(works) if number % 2 == 0 else list(works)[::-1]
             for name in names:
@@ -148,11 +154,11 @@ def count_flops(work: Work, device: torch.device) -> dict[str, int]:
     return counter.counted
 
 
-def peak_flops(dtype: torch.dtype, device: torch.device, *, size: int | None = None, repeats: int = 7) -> float:
+def peak_flops(dtype: torch.dtype, watch: Stopwatch, *, size: int | None = None, repeats: int = 7) -> float:
     """Operations per second of a large square matrix product in `dtype`, the fastest of some tries."""
-    side = size or (8192 if device.type == "cuda" else 1536)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    watch, best = Stopwatch(device), float("inf")
+    side = size or (8192 if watch.device.type == "cuda" else 1536)
+    a, b = (torch.randn(side, side, device=watch.device).to(dtype) for _ in range(2))
+    best = float("inf")
     for _ in range(repeats):
         watch.start()
         torch.mm(a, b)

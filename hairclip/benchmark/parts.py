@@ -91,4 +91,5 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
 
 
 def _backward(output: Tensor, pictures: Tensor) -> None:
-    torch.autograd.grad(output, pictures, torch.ones_like(output))
+    output.backward(torch.ones_like(output))
+    pictures.grad = None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hairclip.benchmark.reference_networks import generate, hair_mask, mapper_output, text_pixels
-from hairclip.color import Gamma, LabColors, rgb_to_lab
+from hairclip.color import Gamma, LabColors, flat_hair_color, grey_hair, rgb_to_lab
 from hairclip.images import Embeddings, Images, Masks, WPlus
 from hairclip.losses.total import HairEditLoss
 from hairclip.networks.mapper import HairMapper
@@ -29,6 +29,8 @@ __all__ = ["Asked", "ReferenceStep"]
 
 Asked = str | Images | None
 """A complete prompt, a reference picture ``(1, 3, H, W)``, or nothing."""
+
+Separated = Callable[[Images, Masks], Images]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class ReferenceStep:
         loss = self.loss
         with torch.no_grad():
             source = generate(self.generator, w_plus)
-        move = mapper_output(self.mapper, w_plus, self._condition(hairstyle), self._condition(color))
+        conditions = self._condition(hairstyle, grey_hair), self._condition(color, flat_hair_color)
+        move = mapper_output(self.mapper, w_plus, *conditions)
         w_hat = w_plus + move
         edited = generate(self.generator, w_hat)
 
@@ -83,8 +86,8 @@ class ReferenceStep:
             if isinstance(text, str):
                 terms[name] = 1 - F.cosine_similarity(self._embedding(edited), loss.clip.encode_text([text])).mean()
         if isinstance(hairstyle, Tensor):
-            wanted = self._hair_embedding(hairstyle)
-            terms["image_hairstyle"] = 1 - F.cosine_similarity(self._hair_embedding(edited), wanted).mean()
+            wanted, has = self._hair_embedding(hairstyle, grey_hair), self._hair_embedding(edited, grey_hair)
+            terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()
         if isinstance(color, Tensor):
             terms["image_color"] = self._color_distance(color, edited)
         if hairstyle is not None and color is None:
@@ -94,16 +97,19 @@ class ReferenceStep:
         terms["latent"] = F.mse_loss(w_hat, w_plus)
         return terms
 
-    def _condition(self, asked: Asked) -> Embeddings | None:
+    def _condition(self, asked: Asked, separated: Separated) -> Embeddings | None:
         """What the mapper is told, without a way for gradients back to CLIP."""
         if asked is None:
             return None
         if isinstance(asked, str):
             return self.loss.clip.encode_text([asked]).detach()
-        return self._hair_embedding(asked).detach()
+        return self._hair_embedding(asked, separated).detach()
 
-    def _hair_embedding(self, images: Images) -> Embeddings:
-        return self.loss.clip.encode_image(images * hair_mask(self.loss.parser, images))
+    def _hair_embedding(self, images: Images, separated: Separated) -> Embeddings:
+        """Of a picture's hair, shown as it is, as in the official code, or where set so, its shape or colour alone."""
+        mask = hair_mask(self.loss.parser, images)
+        shown = separated(images, mask) if self.loss.references == "separated" else images * mask
+        return self.loss.clip.encode_image(shown)
 
     def _embedding(self, images: Images) -> Embeddings:
         """Of the whole picture, as the text terms take it."""
@@ -113,8 +119,8 @@ class ReferenceStep:
         return clip.encode_image(text_pixels(clip, images), normalize_pixels=False)
 
     def _color_distance(self, images: Images, others: Images) -> Tensor:
-        colors = [_mean_lab(x, hair_mask(self.loss.parser, x), self.loss.gamma) for x in (images, others)]
-        return F.l1_loss(*colors)
+        first, second = (_mean_lab(x, hair_mask(self.loss.parser, x), self.loss.gamma) for x in (images, others))
+        return F.l1_loss(first, second)
 
 
 def _mean_lab(images: Images, mask: Masks, gamma: Gamma) -> LabColors:

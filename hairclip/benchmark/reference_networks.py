@@ -8,13 +8,13 @@ parameters.
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hairclip.images import Embeddings, Images, Masks, WPlus
 from hairclip.networks.clip import Clip, Pixels
 from hairclip.networks.face_parser import HAIR, FaceParser
-from hairclip.networks.mapper import HairMapper, SubMapper
+from hairclip.networks.mapper import HairMapper, ModulationModule, SubMapper
 from hairclip.networks.stylegan2 import EqualLinear, Generator, ModulatedConv, ToRGB
 
 __all__ = ["generate", "hair_mask", "mapper_output", "text_pixels"]
@@ -44,14 +44,16 @@ def generate(generator: Generator, w_plus: WPlus) -> Images:
     return image
 
 
-def _styled(layer: ModulatedConv, x: Tensor, w: Tensor, blur: Tensor) -> Tensor:
+def _styled(layer: nn.Module, x: Tensor, w: Tensor, blur: Tensor) -> Tensor:
     """Modulated convolution, noise, bias and leaky ReLU, one operator after the other."""
+    assert isinstance(layer, ModulatedConv)
     x = _modulated(x, _affine(layer.style, w), layer.weight, demodulate=True, blur=blur if layer.upsample else None)
     x = x + layer.noise_strength * layer.noise[None, None]
     return F.leaky_relu(x + layer.bias[None, :, None, None], _SLOPE) * math.sqrt(2.0)
 
 
-def _colours(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
+def _colours(layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+    assert isinstance(layer, ToRGB)
     weight = layer.weight[:, :, None, None]
     return _modulated(x, _affine(layer.style, w), weight, demodulate=False) + layer.bias[None, :, None, None]
 
@@ -99,8 +101,10 @@ def mapper_output(mapper: HairMapper, w_plus: WPlus, hairstyle: Embeddings | Non
     )
     moves = []
     for network, codes, embedding in groups:
-        stays = network is None or (embedding is None and mapper.absent == "zero")
-        moves.append(torch.zeros_like(codes) if stays else _sub_mapper(network, codes, embedding))
+        if network is None or (embedding is None and mapper.absent == "zero"):
+            moves.append(torch.zeros_like(codes))
+        else:
+            moves.append(_sub_mapper(network, codes, embedding))
     return torch.cat(moves, dim=1) * mapper.scale
 
 
@@ -108,6 +112,7 @@ def _sub_mapper(network: SubMapper, w: Tensor, embedding: Embeddings | None) -> 
     x = w * torch.rsqrt(w.square().mean(dim=network.norm_dim, keepdim=True) + 1e-8)
     repeated = None if embedding is None else embedding[:, None].repeat(1, w.shape[1], 1)
     for block in network.blocks:
+        assert isinstance(block, ModulationModule)
         x = F.layer_norm(block.fc(x), x.shape[1:])
         if repeated is not None:
             x = F.leaky_relu(x * (1 + block.gamma(repeated)) + block.beta(repeated), 0.01)

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import torch
-
 from hairclip.benchmark.agreement import Agreement, compare
 from hairclip.benchmark.latency import IMPORTS, edit_works, time_commands, time_first_edit
-from hairclip.benchmark.measure import Timing, Work, count_flops, interleave, peak_flops, peak_memory, ratio
+from hairclip.benchmark.measure import Stopwatch, Timing, Work, count_flops, interleave, peak_flops, peak_memory, ratio
 from hairclip.benchmark.parts import REST, part_works
 from hairclip.benchmark.report import agreement_table, hours, show_seconds, summary, table
 from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
@@ -21,14 +19,14 @@ Figures: TypeAlias = dict[str, Any]
 class Peaks:
     """Operations per second of the device, measured when first asked for."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, watch: Stopwatch) -> None:
+        self.watch = watch
         self.known: dict[str, float] = {}
 
     def share(self, flops: float, seconds: float, precision: str) -> float:
         """Which part of the peak in `precision` these operations reach."""
         if precision not in self.known:
-            self.known[precision] = peak_flops(DTYPES[precision], self.device)
+            self.known[precision] = peak_flops(DTYPES[precision], self.watch)
         return flops / seconds / self.known[precision]
 
 
@@ -40,11 +38,11 @@ def check(world: World, kinds: Sequence[Kind], precisions: Sequence[str]) -> tup
     return found, {one.precision: {**vars(one), "passes": one.passes} for one in found}
 
 
-def measure_step(world: World, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
+def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
     """The whole training step on tasks as training draws them."""
     batch, precision = world.config.training.batch_size, world.config.training.precision
     training = LibraryTraining(world, world.tasks("mix", batch), precision)
-    timing = interleave({"step": training}, world.device, repeats=repeats, warmup=warmup, title="step")["step"]["step"]
+    timing = interleave({"step": training}, watch, repeats=repeats, warmup=warmup, title="step")["step"]["step"]
     flops = count_flops(training, world.device)["step"]
     memory = peak_memory(training, world.device)
     share = peaks.share(flops, timing.median, precision)
@@ -69,12 +67,12 @@ def measure_step(world: World, peaks: Peaks, *, repeats: int, warmup: int) -> Fi
     }
 
 
-def measure_parts(world: World, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
+def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
     """Each part of the step by itself."""
     batch, precision = world.config.training.batch_size, world.config.training.precision
     training = LibraryTraining(world, world.tasks("mix", batch), precision)
     works: dict[str, Work] = {**part_works(world, training), "step": training}
-    timings = interleave(works, world.device, repeats=repeats, warmup=warmup, title="parts")
+    timings = interleave(works, watch, repeats=repeats, warmup=warmup, title="parts")
     flops = {name: count_flops(work, world.device) for name, work in works.items()}
     step = timings["step"]["step"].median
 
@@ -116,7 +114,7 @@ def measure_parts(world: World, peaks: Peaks, *, repeats: int, warmup: int) -> F
 
 
 def measure_speedup(
-    world: World, kinds: Sequence[Kind], precisions: Sequence[str], *, repeats: int, warmup: int
+    world: World, watch: Stopwatch, kinds: Sequence[Kind], precisions: Sequence[str], *, repeats: int, warmup: int
 ) -> Figures:
     """The reference and the library's step in turns, per sample, for each kind of task."""
     batch, cached = world.config.training.batch_size, world.config.data.cache_sources
@@ -131,7 +129,7 @@ def measure_speedup(
             for precision in precisions:
                 name = f"{precision}, sources cached" if keeps else precision
                 works[name] = LibraryTraining(world, tasks, precision, cache=keeps)
-        timings = interleave(works, world.device, repeats=repeats, warmup=warmup, title=kind)
+        timings = interleave(works, watch, repeats=repeats, warmup=warmup, title=kind)
         per_sample = {
             name: Timing([s / (len(alone) if name == "reference" else batch) for s in parts["step"].seconds])
             for name, parts in timings.items()
@@ -160,10 +158,10 @@ def measure_speedup(
     return figures
 
 
-def measure_edit(world: World, count: int, *, repeats: int, warmup: int) -> Figures:
+def measure_edit(world: World, watch: Stopwatch, count: int, *, repeats: int, warmup: int) -> Figures:
     """Edits of pictures with loaded networks."""
     works = edit_works(world, count)
-    timings = interleave(works, world.device, repeats=repeats, warmup=warmup, title="edit")
+    timings = interleave(works, watch, repeats=repeats, warmup=warmup, title="edit")
     figures: Figures = {}
     rows = []
     for name, parts in timings.items():

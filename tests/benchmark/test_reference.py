@@ -55,12 +55,17 @@ def test_generator_equals_the_librarys_in_float64():
     assert difference(*gradients) < 1e-10
 
 
-@pytest.mark.parametrize(("absent", "normalization"), [("passthrough", "official"), ("zero", "normalized")])
+@pytest.mark.parametrize(
+    ("absent", "normalization", "references"),
+    [("passthrough", "official", "whole"), ("zero", "normalized", "separated")],
+)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_step_equals_the_librarys(mode, absent, normalization):
+def test_a_step_equals_the_librarys(mode, absent, normalization, references):
     networks = tiny_networks(absent=absent)
     mapper = networks.mapper.requires_grad_(True)
-    loss = HairEditLoss(networks.clip, networks.parser, networks.identity, text_pixels=normalization)
+    loss = HairEditLoss(
+        networks.clip, networks.parser, networks.identity, text_pixels=normalization, references=references
+    )
     w_plus = torch.randn(1, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(1))
     hairstyle, color = asked(mode)
 
@@ -69,7 +74,8 @@ def test_a_step_equals_the_librarys(mode, absent, normalization):
     mapper.zero_grad()
 
     words = [wish.rsplit(" ", 1)[0] if isinstance(wish, str) else wish for wish in (hairstyle, color)]
-    batch = ConditionEncoder(networks.clip, networks.parser).encode(words[:1], words[1:])
+    encoder = ConditionEncoder(networks.clip, networks.parser, references=references)
+    batch = encoder.encode(words[:1], words[1:])
     source = loss.source_features(networks.generator(w_plus))
     w_hat = w_plus + mapper(w_plus, batch.condition)
     output = loss(source, networks.generator(w_hat), w_plus, w_hat, batch)
