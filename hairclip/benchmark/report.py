@@ -56,9 +56,9 @@ def hours(seconds: float) -> float:
 
 
 def show_seconds(seconds: float) -> str:
-    """Seconds in milliseconds, with three digits or more."""
+    """Seconds in milliseconds, with about three digits."""
     value = seconds * 1000
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def agreement_table(found: Sequence[Agreement]) -> str:
