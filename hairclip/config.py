@@ -69,7 +69,14 @@ class DataConfig(Section):
         default=None, description="folder holding '<colour> hair/' of in-domain references"
     )
     reference_pool: Count = Field(default=512, description="how many references are drawn from (each encoded once)")
-    cache_sources: bool = Field(default=False, description="keep the source image and its features in memory")
+    cache_sources: bool = Field(default=False, description="keep the source image and its features")
+    cache_budget_gb: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="largest size of that cache; what does not fit is computed anew each time"
+    )
+    cache_folder: str | None = Field(
+        default=None, description="where it lies, for later runs too; null: in memory, for this run"
+    )
+    prefetch: bool = Field(default=False, description="make the next batch while the step runs")
 
 
 class TasksConfig(Section):
@@ -118,6 +125,12 @@ class LossConfig(Section):
     latent: Weight = 0.8
     text_pixels: Literal["official", "normalized"] = "official"
     gamma: Literal["none", "srgb"] = Field(default="none", description="how colours become Lab; HairCLIP: none")
+    resolution: Annotated[int, Field(ge=32)] | None = Field(
+        default=None, description="pixels to which pictures are reduced once for all losses; null: the generator's own"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="autocast of CLIP, parser and identity network while they judge"
+    )
 
 
 class OptimizerConfig(Section):
@@ -139,6 +152,14 @@ class TrainingConfig(Section):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="autocast; on the CPU only bfloat16, and only in the generator"
     )
+    accumulate: Count = Field(default=1, description="parts a batch is taken in, for memory; the gradient is the same")
+    checkpoint_activations: bool = Field(
+        default=False, description="compute the generator's activations twice, for memory; the gradient is the same"
+    )
+    compile: bool = Field(default=False, description="torch.compile of the generator; takes a minute or two at first")
+    cuda_graphs: bool = Field(default=False, description="with compile on a CUDA device: fewer launches, more memory")
+    channels_last: bool = Field(default=False, description="weights of the frozen networks in that layout, for CUDA")
+    tf32: bool = Field(default=False, description="float32 matrix products in TF32 on CUDA; convolutions always are")
     checkpoint_every: Count = 200
     keep_checkpoints: Count = 2
 

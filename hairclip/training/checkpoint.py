@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from hairclip.config import Config
 from hairclip.errors import HairclipError
 from hairclip.weight_files import why_unreadable
 
@@ -18,6 +19,14 @@ FREE_TO_CHANGE = (
     "validation",
     "logging",
     "data.cache_sources",
+    "data.cache_budget_gb",
+    "data.cache_folder",
+    "data.prefetch",
+    "training.accumulate",
+    "training.checkpoint_activations",
+    "training.compile",
+    "training.cuda_graphs",
+    "training.channels_last",
 )
 """What may differ between a run and its continuation; everything else would make it another experiment."""
 
@@ -77,7 +86,8 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
     if not isinstance(state, dict) or not {"step", "config", "mapper", "optimizer"} <= state.keys():
         raise HairclipError(f"{path} is no checkpoint of a training run: give a file named checkpoint-*.pt.")
-    before, now = _flat(state["config"]), _flat(config)
+    # a setting that did not exist yet had the effect of its default
+    before, now = _flat(Config().model_dump()) | _flat(state["config"]), _flat(config)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key)]
     if changed:
         key = changed[0]

@@ -1,13 +1,18 @@
 """Several processes, one run: what ``torchrun --nproc-per-node N scripts/train.py`` starts. Alone, all this is idle."""
 
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from hairclip.errors import HairclipError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,17 @@ class World:
         devices = [self.device] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(module, device_ids=devices)
 
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's part of what all of them do together; their number must be a multiple of `size`."""
+        count = len(items) // self.size
+        return items[self.rank * count : (self.rank + 1) * count]
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over the processes; every process must ask."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
     def anywhere(self, flag: bool) -> bool:
         """Whether the flag is set in any process; every process must ask."""
         if self.size == 1:
@@ -48,6 +64,13 @@ class World:
         """Until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+
+def alone(module: nn.Module) -> AbstractContextManager[None]:
+    """While gradients add up over several backward passes: the processes exchange them with the last one only."""
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        return module.no_sync()
+    return nullcontext()
 
 
 def join(device: str = "auto") -> World:

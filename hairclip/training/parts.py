@@ -1,115 +1,32 @@
 """From a configuration to the parts that a training run is made of: networks, mapper, data, loss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import nn
 
-from hairclip.condition import ConditionEncoder, EditBatch, Wish
+from hairclip.condition import ConditionEncoder
 from hairclip.config import TRAINED_WITH, Config
 from hairclip.errors import HairclipError
-from hairclip.images import WPlus
-from hairclip.losses.total import HairEditLoss, LossWeights, SourceFeatures
+from hairclip.losses.total import HairEditLoss, LossWeights
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
-from hairclip.networks.ir_se import FaceEncoder, IdentityEncoder
+from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import BUNDLES, Bundle, HairMapper, Source, load_bundle
 from hairclip.prompts import COLORS, HAIRSTYLES
+from hairclip.training.edit_data import EditData, Networks, Sources
 from hairclip.training.latents import LatentSet, training_and_validation
 from hairclip.training.references import ReferencePool, folder_references, synthesized_references
+from hairclip.training.source_store import SourceFolder, SourceMemory, features_key
 from hairclip.training.tasks import Task, TaskSampler
 
-_MINIMUM_HAIR = 0.005
-"""Smallest share of hair in a colour reference: with less, its colour cannot be read and the colour stays as it is."""
 _DRY_RUN_CODES = 64
 
-
-@dataclass(frozen=True)
-class Networks:
-    """The frozen networks, each built once and shared by everything."""
-
-    generator: Generator
-    clip: Clip
-    parser: FaceParser
-    identity: FaceEncoder
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One batch, ready for the mapper and its losses.
-
-    Attributes:
-        w_plus: source codes, ``(B, n_latent, w_dim)``.
-        source: what the losses compare with.
-        batch: what is asked of each.
-    """
-
-    w_plus: WPlus
-    source: SourceFeatures
-    batch: EditBatch
-
-
-@dataclass
-class EditData:
-    """Turns tasks into batches.
-
-    Attributes:
-        latents: source codes.
-        networks: the frozen networks.
-        loss: knows what the losses need of a source picture.
-        encoder: encodes texts and references.
-        hairstyle_references: numbered pictures for hairstyles.
-        color_references: numbered pictures for colours.
-        cache: keep what was computed of every source in memory; each is then computed alone, so that nothing depends on
-            the batch it first came in.
-    """
-
-    latents: LatentSet
-    networks: Networks
-    loss: HairEditLoss
-    encoder: ConditionEncoder
-    hairstyle_references: ReferencePool
-    color_references: ReferencePool
-    cache: bool = False
-    _sources: dict[int, SourceFeatures] = field(default_factory=dict, repr=False)
-
-    @torch.no_grad()
-    def collate(self, tasks: Sequence[Task]) -> Sample:
-        """The batch of these tasks, on the networks' device."""
-        numbers = [task.latent for task in tasks]
-        styles: list[Wish] = [
-            self.hairstyle_references[task.hairstyle] if isinstance(task.hairstyle, int) else task.hairstyle
-            for task in tasks
-        ]
-        return Sample(
-            w_plus=self.latents[numbers].to(self.encoder.device),
-            source=self._source(numbers),
-            batch=self.encoder.encode(styles, [self._color(task) for task in tasks]),
-        )
-
-    def _color(self, task: Task) -> Wish:
-        if not isinstance(task.color, int):
-            return task.color
-        reference = self.color_references[task.color]
-        return reference if float(reference.hair_share) >= _MINIMUM_HAIR else None
-
-    def _source(self, numbers: Sequence[int]) -> SourceFeatures:
-        if not self.cache:
-            return self._features(numbers)
-        for number in numbers:
-            if number not in self._sources:
-                self._sources[number] = self._features([number])
-        rows = [self._sources[number] for number in numbers]
-        return SourceFeatures(
-            *(torch.cat([getattr(row, part.name) for row in rows]) for part in fields(SourceFeatures))
-        )
-
-    def _features(self, numbers: Sequence[int]) -> SourceFeatures:
-        codes = self.latents[numbers].to(self.encoder.device)
-        return self.loss.source_features(self.networks.generator(codes, noise="const"))
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Names that the configuration uses."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +52,11 @@ def build_parts(config: Config, device: torch.device) -> Parts:
             f"data.latents: {config.data.latents} holds codes of {tuple(latents.codes.shape[1:])}, but the generator "
             f"takes ({mapper.n_latent}, {mapper.w_dim}): give codes of this generator."
         )
+    size, reduced = networks.generator.size, config.losses.resolution
+    if reduced is not None and reduced > size:
+        raise HairclipError(
+            f"losses.resolution: {reduced} px is more than the generator's {size} px: give less or null."
+        )
     loss = build_loss(config, networks)
     encoder = ConditionEncoder(
         networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
@@ -142,6 +64,8 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     colors = _vocabulary(config.data.colors, latents.colors, COLORS)
     styles, shades = _references(config, latents, networks.generator, encoder, colors)
     training = EditData(latents, networks, loss, encoder, styles, shades, cache=config.data.cache_sources)
+    if config.data.cache_sources:
+        training._sources = _source_store(config, networks, loss, latents)
     validation = EditData(held_out, networks, loss, encoder, styles, shades)
     sampler = TaskSampler(
         latents=len(latents),
@@ -176,11 +100,23 @@ def build_loss(config: Config, networks: Networks | Bundle) -> HairEditLoss:
         networks.clip,
         networks.parser,
         networks.identity,
-        LossWeights(**config.losses.model_dump(exclude={"text_pixels", "gamma"})),
+        LossWeights(**config.losses.model_dump(include={field.name for field in fields(LossWeights)})),
         text_pixels=config.losses.text_pixels,
         gamma=config.losses.gamma,
+        resolution=config.losses.resolution,
+        precision=PRECISIONS[config.losses.precision],
         references=config.mapper.references,
     )
+
+
+def _source_store(config: Config, networks: Networks, loss: HairEditLoss, latents: LatentSet) -> Sources:
+    data = config.data
+    budget = None if data.cache_budget_gb is None else int(data.cache_budget_gb * 1e9)
+    if data.cache_folder is None:
+        return SourceMemory(budget)
+    settings = {"gamma": loss.gamma, "resolution": loss.resolution, "precision": str(loss.precision)}
+    key = features_key((networks.generator, networks.parser, networks.identity), latents, settings)
+    return SourceFolder(data.cache_folder, key, len(latents), budget)
 
 
 def network_sources(config: Config) -> dict[str, Source]:

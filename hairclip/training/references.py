@@ -35,6 +35,7 @@ class ReferencePool:
     encoder: ConditionEncoder
     of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
     _encoded: dict[int, Reference] = field(default_factory=dict, repr=False)
+    _hair: dict[int, float] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.count
@@ -44,6 +45,12 @@ class ReferencePool:
         if number not in self._encoded:
             self._encoded[number] = self.encoder.references(self.picture(number))[0]
         return self._encoded[number]
+
+    def hair_share(self, number: int) -> float:
+        """Fraction of that picture's pixels that are hair; a device is asked for it once."""
+        if number not in self._hair:
+            self._hair[number] = float(self[number].hair_share)
+        return self._hair[number]
 
 
 def synthesized_references(

@@ -5,7 +5,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -118,10 +118,17 @@ class Averages:
             value, count = self._sums[name] + value, self._counts[name] + count
         self._sums[name], self._counts[name] = value, count
 
-    def take(self) -> dict[str, float]:
-        """The means, without terms that applied to no sample, then start anew."""
-        counts = {name: int(count) for name, count in self._counts.items()}
-        means = {name: float(self._sums[name]) / count for name, count in counts.items() if count}
+    def take(self, total: Callable[[Tensor], Tensor] = lambda values: values) -> dict[str, float]:
+        """The means, without terms that applied to no sample, then start anew.
+
+        Args:
+            total: adds up a tensor over all processes, which all take at the same time.
+        """
+        if not self._sums:
+            return {}
+        sums, counts = (total(torch.stack([*row.values()]).float()) for row in (self._sums, self._counts))
+        rows = zip(self._sums, sums.tolist(), counts.tolist())
+        means = {name: value / count for name, value, count in rows if count}
         self._sums, self._counts = {}, {}
         return means
 

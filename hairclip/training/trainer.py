@@ -1,12 +1,13 @@
 """The training of a HairMapper (Wei et al. 2022, section 3.3): latents, tasks, conditions, mapper, generator, losses.
 
-Reads downward: data and networks, state, resume, then the loop. What a step draws follows from (seed, rank, step)
-alone, so a resumed run continues bit for bit on the CPU.
+Reads downward: data and networks, state, resume, then the loop. What a step draws follows from (seed, step) alone, and
+the processes share it: a resumed run continues bit for bit on the CPU, also with another number of processes but for
+the order of sums.
 """
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from hairclip.config import Config, dump_config
 from hairclip.errors import HairclipError
 from hairclip.losses.total import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
-from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import save_network, weight_names
 from hairclip.training import checkpoint, distributed
+from hairclip.training.acceleration import Synthesis, prepare, training_synthesis
+from hairclip.training.batches import Batches
 from hairclip.training.best import Best
-from hairclip.training.distributed import World
-from hairclip.training.parts import Parts, Sample, build_parts, network_sources
+from hairclip.training.distributed import World, alone
+from hairclip.training.edit_data import Sample
+from hairclip.training.parts import PRECISIONS, Parts, build_parts, network_sources
 from hairclip.training.pictures import edit_grid
+from hairclip.training.tasks import Task
 from hairclip.training.tracking import Averages, StopSignal, Tracker
 from hairclip.training.updates import Updates, learning_rate
 
@@ -57,11 +61,14 @@ def train(config: Config, run: Path, *, resume: str = "auto") -> Path:
 
 def _train(config: Config, run: Path, resume: str, world: World, stop: StopSignal, stack: ExitStack) -> Path:
     settings, steps = config.training, config.training.steps
-    batch_size = _share(settings.batch_size, world)
+    micro_batch = _micro_batch(settings.batch_size, world, settings.accumulate)
     autocast = _autocast(settings.precision, world.device)
+    _autocast(config.losses.precision, world.device, "losses.precision")
 
     parts = build_parts(config, world.device)
-    scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "float16")
+    prepare(parts.networks, settings, world.device)
+    is_half = "float16" in (settings.precision, config.losses.precision)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=is_half)
     updates = Updates(parts.mapper, config.optimizer, steps=steps, scaler=scaler)
 
     start = checkpoint.find_checkpoint(resume, run)
@@ -84,23 +91,38 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
         if world.is_main:  # it may lie in another folder, or be of a step after this checkpoint
             write_best(run, best, config, parts.mapper)
 
+    synthesis = training_synthesis(parts.networks.generator, settings, micro_batch, autocast, track.say)
+
+    def tasks(step: int) -> list[Sequence[Task]]:
+        # The whole batch is drawn by everybody: what a step sees does not depend on how many processes share it.
+        mine = world.share(parts.sampler.sample(settings.batch_size, config.seed, 0, step))
+        return [mine[first : first + micro_batch] for first in range(0, len(mine), micro_batch)]
+
+    batches = stack.enter_context(
+        Batches(tasks, parts.training.collate, world.device, prefetch=config.data.prefetch, steps=steps)
+    )
     is_saved = start is not None and start.parent == run and (run / MAPPER_FILE).is_file()
     averages, saved = Averages(), step if is_saved else -1
     while step < steps and not world.anywhere(bool(stop)):
-        sample = parts.training.collate(parts.sampler.sample(batch_size, config.seed, world.rank, step))
-        output, _ = edit_and_judge(mapper, parts.networks.generator, parts.loss, sample, autocast)
-        updates.step(output.total, step)
+        updates.clear()
+        for part in range(settings.accumulate):
+            sample = batches.get(step, part)
+            with nullcontext() if part + 1 == settings.accumulate else alone(mapper):
+                output, _ = edit_and_judge(mapper, synthesis, parts.loss, sample, autocast)
+                updates.backward(output.total / settings.accumulate)
+            averages.add(output.total, output.terms)
+        updates.update(step)
         step += 1
 
         track.bar.update()
-        averages.add(output.total, output.terms)
         if step % config.logging.every == 0 or step == steps:
-            figures = averages.take()
+            figures = averages.take(world.total)
             if not math.isfinite(figures["total"]):
                 raise HairclipError(
                     f"the loss is not finite after step {step}: lower optimizer.lr or set optimizer.grad_clip."
                 )
-            track.figures(step, "train", {**figures, "lr": learning_rate(config.optimizer, step - 1, steps)})
+            rate = learning_rate(config.optimizer, step - 1, steps)
+            track.figures(step, "train", {**figures, "lr": rate, "data_wait": batches.take_wait()})
         if world.is_main and (step % config.validation.every == 0 or step == steps):
             figures = validate(updates.result(), parts, config.validation.batch_size, autocast)
             track.figures(step, "validation", figures)
@@ -126,7 +148,7 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
 
 def edit_and_judge(
     mapper: nn.Module,
-    generator: Generator,
+    generator: Synthesis,
     loss: HairEditLoss,
     sample: Sample,
     autocast: AbstractContextManager[object],
@@ -134,7 +156,7 @@ def edit_and_judge(
     """The edit of a batch, ``(B, 3, H, W)``, and its loss (equations 2 and 5 to 11)."""
     w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
     with autocast:
-        edited = generator(w_hat, noise="const")
+        edited = generator(w_hat)
     edited = edited.float()
     return loss(sample.source, edited, sample.w_plus, w_hat, sample.batch), edited
 
@@ -209,21 +231,20 @@ def _companions(config: Config) -> dict[str, str]:
     return {part: str(Path(source).resolve()) if source in paths else source for part, source in sources.items()}
 
 
-def _share(batch_size: int, world: World) -> int:
-    """How many samples of each batch this process takes."""
-    if batch_size % world.size:
+def _micro_batch(batch_size: int, world: World, accumulate: int) -> int:
+    """How many samples this process takes at once."""
+    if batch_size % (world.size * accumulate):
         raise HairclipError(
-            f"training.batch_size: {batch_size} samples cannot be shared among {world.size} processes: give a multiple."
+            f"training.batch_size: {batch_size} samples cannot be shared among {world.size} processes in "
+            f"{accumulate} parts each: give a multiple of {world.size * accumulate}."
         )
-    return batch_size // world.size
+    return batch_size // (world.size * accumulate)
 
 
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+def _autocast(precision: str, device: torch.device, key: str = "training.precision") -> AbstractContextManager[object]:
     """Mixed precision of the generator, which is most of a step; the losses stay float32."""
     if precision == "float32":
         return nullcontext()
     if precision == "float16" and device.type != "cuda":
-        raise HairclipError(
-            f"training.precision: float16 needs a CUDA device, not {device}: choose bfloat16 or float32."
-        )
-    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float16)
+        raise HairclipError(f"{key}: float16 needs a CUDA device, not {device}: choose bfloat16 or float32.")
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])

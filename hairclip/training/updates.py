@@ -17,7 +17,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     """Adam, or Ranger as in the paper."""
     if config.name == "ranger":
         return Ranger(parameters, lr=config.lr)
-    return torch.optim.Adam(parameters, lr=config.lr)
+    return torch.optim.Adam(parameters, lr=config.lr, fused=True)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
@@ -44,8 +44,8 @@ class MovingAverage:
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the weights after optimiser step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in module.named_parameters():
-            self.weights[name].lerp_(parameter.detach(), 1 - decay)
+        weights, parameters = zip(*((self.weights[name], p.detach()) for name, p in module.named_parameters()))
+        torch._foreach_lerp_(weights, parameters, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
@@ -85,10 +85,22 @@ class Updates:
 
     def step(self, loss: Tensor, step: int) -> None:
         """Optimiser step number `step`, counted from 0, down the gradient of a scalar loss."""
+        self.clear()
+        self.backward(loss)
+        self.update(step)
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a scalar loss to what `update` will follow."""
+        self.scaler.scale(loss).backward()
+
+    def update(self, step: int) -> None:
+        """Optimiser step number `step`, counted from 0, down the gradients that are there; they stay."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step, self.steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
         if self.config.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.mapper.parameters(), self.config.grad_clip)

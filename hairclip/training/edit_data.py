@@ -1,0 +1,127 @@
+"""From tasks to batches: codes, what the losses need of their pictures, and what is asked of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from hairclip.condition import ConditionEncoder, EditBatch, Wish
+from hairclip.images import WPlus
+from hairclip.losses.total import HairEditLoss, SourceFeatures
+from hairclip.networks.clip import Clip
+from hairclip.networks.face_parser import FaceParser
+from hairclip.networks.ir_se import FaceEncoder
+from hairclip.networks.stylegan2 import Generator
+from hairclip.training.latents import LatentSet
+from hairclip.training.references import ReferencePool
+from hairclip.training.source_store import SourceFolder, SourceMemory
+from hairclip.training.tasks import Task
+
+Sources: TypeAlias = SourceMemory | SourceFolder
+
+_MINIMUM_HAIR = 0.005
+"""Smallest share of hair in a colour reference: with less, its colour cannot be read and the colour stays as it is."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The frozen networks, each built once and shared by everything."""
+
+    generator: Generator
+    clip: Clip
+    parser: FaceParser
+    identity: FaceEncoder
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One batch, ready for the mapper and its losses.
+
+    Attributes:
+        w_plus: source codes, ``(B, n_latent, w_dim)``.
+        source: what the losses compare with.
+        batch: what is asked of each.
+    """
+
+    w_plus: WPlus
+    source: SourceFeatures
+    batch: EditBatch
+
+
+@dataclass
+class EditData:
+    """Turns tasks into batches.
+
+    Attributes:
+        latents: source codes.
+        networks: the frozen networks.
+        loss: knows what the losses need of a source picture.
+        encoder: encodes texts and references.
+        hairstyle_references: numbered pictures for hairstyles.
+        color_references: numbered pictures for colours.
+        cache: keep what was computed of every source; each is then computed alone, so that nothing depends on the batch
+            it first came in.
+    """
+
+    latents: LatentSet
+    networks: Networks
+    loss: HairEditLoss
+    encoder: ConditionEncoder
+    hairstyle_references: ReferencePool
+    color_references: ReferencePool
+    cache: bool = False
+    _sources: Sources = field(default_factory=SourceMemory, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.device
+
+    @torch.no_grad()
+    def collate(self, tasks: Sequence[Task]) -> Sample:
+        """The batch of these tasks, on the networks' device."""
+        numbers = [task.latent for task in tasks]
+        styles: list[Wish] = [
+            self.hairstyle_references[task.hairstyle] if isinstance(task.hairstyle, int) else task.hairstyle
+            for task in tasks
+        ]
+        return Sample(
+            w_plus=_moved(self.latents[numbers], self.device),
+            source=self._source(numbers),
+            batch=self.encoder.encode(styles, [self._color(task) for task in tasks]),
+        )
+
+    def _color(self, task: Task) -> Wish:
+        if not isinstance(task.color, int):
+            return task.color
+        has_hair = self.color_references.hair_share(task.color) >= _MINIMUM_HAIR
+        return self.color_references[task.color] if has_hair else None
+
+    def _source(self, numbers: Sequence[int]) -> SourceFeatures:
+        if not self.cache:
+            return self._features(numbers)
+        rows: dict[int, SourceFeatures] = {}
+        for number in numbers:
+            if number in rows:
+                continue
+            known = self._sources.get(number)
+            if known is None:
+                # Kept in host memory, of which there is more.
+                features = self._features([number])
+                known = SourceFeatures(*(getattr(features, part.name).cpu() for part in fields(SourceFeatures)))
+                self._sources[number] = known
+            rows[number] = known
+        parts = ([getattr(rows[number], part.name) for number in numbers] for part in fields(SourceFeatures))
+        return SourceFeatures(*(_moved(torch.cat(part), self.device) for part in parts))
+
+    def _features(self, numbers: Sequence[int]) -> SourceFeatures:
+        codes = _moved(self.latents[numbers], self.device)
+        return self.loss.source_features(self.networks.generator(codes, noise="const"))
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """From host memory to the device; to CUDA without waiting for it."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
