@@ -1,6 +1,6 @@
 """Whether the library's step and the reference compute the same: loss, terms, and gradients of the mapper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,14 +22,16 @@ class Agreement:
     """How far the library's step is from the reference, both relative to the reference.
 
     Attributes:
-        precision: of the library's step; the reference is float32.
+        name: of the library's step; the reference is float32.
+        is_exact: whether it should be equal: float32, and losses of the whole picture.
         loss: of the mean loss.
         gradient: norm of the difference of all gradients of the mapper, over the reference's norm.
         cosine: of the angle between the two gradients.
         terms: each term that applies: mean absolute difference times its weight, as a share of the loss.
     """
 
-    precision: str
+    name: str
+    is_exact: bool
     loss: float
     gradient: float
     cosine: float
@@ -37,30 +39,36 @@ class Agreement:
 
     @property
     def passes(self) -> bool:
-        """Whether it is near enough; of less than float32 nothing is asked."""
-        return self.precision != "float32" or max(self.loss, self.gradient) <= TOLERANCE
+        """Whether it is near enough, where it should be equal."""
+        return not self.is_exact or max(self.loss, self.gradient) <= TOLERANCE
 
 
-def compare(world: World, tasks: Sequence[Task], precisions: Sequence[str]) -> list[Agreement]:
-    """The library's step in each precision against the reference on the same tasks, weights and mapper."""
-    size = world.config.training.batch_size
-    weights = world.parts.loss.weights.of_terms()
-    with exact_float32(world.device):
-        loss, terms, gradients = ReferenceTraining(world, tasks).gradients()
+def compare(worlds: Mapping[str, World], tasks: Sequence[Task]) -> list[Agreement]:
+    """The library's steps against the reference on the same tasks, weights and mapper.
+
+    Args:
+        worlds: name -> setting of a step. The reference runs on the networks of the first.
+        tasks: one sample each.
+    """
+    first = next(iter(worlds.values()))
+    weights = first.parts.loss.weights.of_terms()
+    with exact_float32(first.device):
+        loss, terms, gradients = ReferenceTraining(first, tasks).gradients()
         expected = _flat(gradients)
         found = []
-        for precision in precisions:
-            output, ours = LibraryTraining(world, tasks, precision).gradients(size)
+        for name, world in worlds.items():
+            output, ours = LibraryTraining(world, tasks).gradients()
             flat = _flat(ours)
             found.append(
                 Agreement(
-                    precision,
+                    name,
+                    world.is_exact,
                     loss=_relative(output.total, loss),
                     gradient=_relative(flat, expected),
                     cosine=float(torch.nn.functional.cosine_similarity(flat, expected, dim=0)),
                     terms={
-                        name: float((output.terms[name] - row).abs().mean() * weights[name] / loss)
-                        for name, row in terms.items()
+                        term: float((output.terms[term] - row).abs().mean() * weights[term] / loss)
+                        for term, row in terms.items()
                         if row.any()
                     },
                 )

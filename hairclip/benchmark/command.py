@@ -37,6 +37,13 @@ def add_command(commands: Any) -> None:
         help="instead of these: reference, float32 and a half precision, in turns, in one table",
     )
     benchmark.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'key=value ...'",
+        help="of --speedup: also a half-precision step with these settings, such as training.compile=true; repeatable",
+    )
+    benchmark.add_argument(
         "--tasks",
         default="text,reference,both",
         help="of --speedup and --check: text (a hairstyle in words), reference (by a picture), both (a hairstyle in "
@@ -83,17 +90,20 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     from hairclip.benchmark import run
     from hairclip.benchmark.measure import Stopwatch
     from hairclip.benchmark.report import machine
-    from hairclip.benchmark.world import build_world
+    from hairclip.benchmark.world import World, build_world
     from hairclip.evaluation.tables import write_json
 
-    world = build_world(
-        options.config,
-        options.overrides,
-        resolution=options.resolution,
-        batch=options.batch,
-        dtype=options.dtype,
-        device=options.device,
-    )
+    def build(*overrides: str) -> World:
+        return build_world(
+            options.config,
+            [*options.overrides, *overrides],
+            resolution=options.resolution,
+            batch=options.batch,
+            dtype=options.dtype,
+            device=options.device,
+        )
+
+    world = build()
     if options.cpu_time and world.device.type != "cpu":
         raise HairclipError(f"--cpu-time is for a CPU, and the device is {world.device}: leave it out.")
     watch = Stopwatch(world.device, cpu_time=options.cpu_time)
@@ -103,15 +113,19 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     report: dict[str, Any] = {"machine": machine(world.device), "setting": _setting(world, options)}
     print(_title(world, report["machine"]), end="\n\n")
 
-    precisions = _precisions(world, both=options.speedup)
+    precision = world.config.training.precision
+    half = precision if precision != "float32" or not options.speedup else "bfloat16"
+    worlds: dict[str, World] = {name: world.with_precision(name) for name in dict.fromkeys(["float32", half])}
+    for variant in options.variant:
+        worlds[f"{half}, {variant}"] = build(*variant.split()).with_precision(half)
     agreed = True
     if options.check:
-        found, report["agreement"] = run.check(world, kinds, list(dict.fromkeys(["float32", *precisions])))
+        found, report["agreement"] = run.check(worlds, kinds)
         agreed = all(one.passes for one in found)
     rounds = {"repeats": repeats, "warmup": warmup}
     peaks = run.Peaks(watch)
     if options.speedup:
-        report["speedup"] = run.measure_speedup(world, watch, kinds, precisions, **rounds)
+        report["speedup"] = run.measure_speedup(worlds, watch, kinds, **rounds)
         measures = []
     if "step" in measures:
         report["step"] = run.measure_step(world, watch, peaks, **rounds)
@@ -138,14 +152,6 @@ def _listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
         if word not in known:
             raise HairclipError(f"{option} {words!r}: choose of {', '.join(known)}, comma between them.")
     return list(dict.fromkeys(chosen))
-
-
-def _precisions(world: "World", *, both: bool) -> list[str]:
-    """The one that is measured; to compare, float32 and a half precision."""
-    precision = world.config.training.precision
-    if not both:
-        return [precision]
-    return ["float32", precision if precision != "float32" else "bfloat16"]
 
 
 def _setting(world: "World", options: argparse.Namespace) -> dict[str, Any]:

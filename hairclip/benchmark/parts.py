@@ -20,13 +20,16 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
     the step calls them: what they leave of it is `REST`.
     """
     sample = training.data.collate(training.tasks)
-    mapper, autocast = training.mapper, training.autocast
-    generator, loss = world.parts.networks.generator, world.parts.loss
+    mapper, autocast, synthesis = training.mapper, training.autocast, training.synthesis
+    loss = world.parts.loss
     with torch.no_grad():
         w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
-        with autocast:
-            edited = generator(w_hat, noise="const").float()
-        hair = edited * loss.parser.hair_mask(edited)
+    with autocast:
+        edited = synthesis(w_hat.requires_grad_()).detach().float()
+    reduced = loss.reduced(edited)
+    judging = loss._judging(edited)
+    with judging:
+        hair_mask = loss.parser.hair_mask(reduced)
 
     def data(watch: Stopwatch) -> None:
         training.data.collate(training.tasks)
@@ -40,35 +43,36 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
         mapper.zero_grad(set_to_none=True)
 
     def synthesize(watch: Stopwatch) -> None:
-        codes = w_hat.clone().requires_grad_()
+        codes = w_hat.detach().clone().requires_grad_()
         with autocast:
-            images = generator(codes, noise="const")
+            images = synthesis(codes)
         watch.lap("generator forward")
         _backward(images, codes)
         watch.lap("generator backward")
 
     def judge_by_clip(watch: Stopwatch) -> None:
-        pictures = edited.clone().requires_grad_(), hair.clone().requires_grad_()
-        whole = loss.clip.encode_image(pictures[0], normalize_pixels=loss.normalize_text_pixels)
-        parts = loss.clip.encode_image(pictures[1])
+        pictures = reduced.clone().requires_grad_()
+        embeddings = torch.cat(loss._embeddings(pictures, hair_mask, sample.batch))
         watch.lap("CLIP forward")
-        _backward(whole, pictures[0])
-        _backward(parts, pictures[1])
+        if embeddings.requires_grad:  # some term asked for one
+            _backward(embeddings, pictures)
         watch.lap("CLIP backward")
 
     def parse(watch: Stopwatch) -> None:
-        loss.parser.hair_mask(edited)
+        with judging:
+            loss.parser.hair_mask(reduced)
         watch.lap("parser")
 
     def recognise(watch: Stopwatch) -> None:
-        pictures = edited.clone().requires_grad_()
-        who = loss.identity(pictures)
+        pictures = reduced.clone().requires_grad_()
+        with judging:
+            who = loss.identity(pictures)
         watch.lap("identity forward")
         _backward(who, pictures)
         watch.lap("identity backward")
 
     def judge(watch: Stopwatch) -> None:
-        pictures, codes = edited.clone().requires_grad_(), w_hat.clone().requires_grad_()
+        pictures, codes = edited.clone().requires_grad_(), w_hat.detach().clone().requires_grad_()
         output = loss(sample.source, pictures, sample.w_plus, codes, sample.batch)
         watch.lap("losses forward")
         _backward(output.total, pictures)

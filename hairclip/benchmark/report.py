@@ -67,9 +67,9 @@ def agreement_table(found: Sequence[Agreement]) -> str:
     rows = []
     for one in found:
         name, value = max(one.terms.items(), key=lambda item: item[1])
-        verdict = "stated" if one.precision != "float32" else "yes" if one.passes else "NO"
+        verdict = "not asked" if not one.is_exact else "yes" if one.passes else "NO"
         figures = [f"{one.loss:.1e}", f"{one.gradient:.1e}", f"{one.cosine:.5f}", f"{value:.1e} ({name})"]
-        rows.append([one.precision, *figures, verdict])
+        rows.append([one.name, *figures, verdict])
     return table(head, rows)
 
 

@@ -1,6 +1,6 @@
 """The measurements of ``python -m hairclip benchmark``: each prints its table and returns its figures for JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from hairclip.benchmark.agreement import Agreement, compare
@@ -9,7 +9,8 @@ from hairclip.benchmark.measure import Stopwatch, Timing, Work, count_flops, int
 from hairclip.benchmark.parts import REST, part_works
 from hairclip.benchmark.report import agreement_table, hours, show_seconds, summary, table
 from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
-from hairclip.benchmark.world import DTYPES, Kind, World
+from hairclip.benchmark.world import Kind, World
+from hairclip.training.parts import PRECISIONS
 
 __all__ = ["Figures", "check", "measure_edit", "measure_parts", "measure_speedup", "measure_startup", "measure_step"]
 
@@ -26,22 +27,23 @@ class Peaks:
     def share(self, flops: float, seconds: float, precision: str) -> float:
         """Which part of the peak in `precision` these operations reach."""
         if precision not in self.known:
-            self.known[precision] = peak_flops(DTYPES[precision], self.watch)
+            self.known[precision] = peak_flops(PRECISIONS[precision], self.watch)
         return flops / seconds / self.known[precision]
 
 
-def check(world: World, kinds: Sequence[Kind], precisions: Sequence[str]) -> tuple[list[Agreement], Figures]:
-    """One task of each kind, through the library's step and through the reference."""
-    tasks = [world.tasks(kind, number + 1)[-1] for number, kind in enumerate(kinds)]
-    found = compare(world, tasks, precisions)
+def check(worlds: Mapping[str, World], kinds: Sequence[Kind]) -> tuple[list[Agreement], Figures]:
+    """One task of each kind, through the library's steps and through the reference."""
+    first = next(iter(worlds.values()))
+    tasks = [first.tasks(kind, number + 1)[-1] for number, kind in enumerate(kinds)]
+    found = compare(worlds, tasks)
     print(agreement_table(found), end="\n\n")
-    return found, {one.precision: {**vars(one), "passes": one.passes} for one in found}
+    return found, {one.name: {**vars(one), "passes": one.passes} for one in found}
 
 
 def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
     """The whole training step on tasks as training draws them."""
     batch, precision = world.config.training.batch_size, world.config.training.precision
-    training = LibraryTraining(world, world.tasks("mix", batch), precision)
+    training = LibraryTraining(world, world.tasks("mix", batch))
     timing = interleave({"step": training}, watch, repeats=repeats, warmup=warmup, title="step")["step"]["step"]
     flops = count_flops(training, world.device)["step"]
     memory = peak_memory(training, world.device)
@@ -70,7 +72,7 @@ def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, 
 def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
     """Each part of the step by itself."""
     batch, precision = world.config.training.batch_size, world.config.training.precision
-    training = LibraryTraining(world, world.tasks("mix", batch), precision)
+    training = LibraryTraining(world, world.tasks("mix", batch))
     works: dict[str, Work] = {**part_works(world, training), "step": training}
     timings = interleave(works, watch, repeats=repeats, warmup=warmup, title="parts")
     flops = {name: count_flops(work, world.device) for name, work in works.items()}
@@ -114,21 +116,22 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
 
 
 def measure_speedup(
-    world: World, watch: Stopwatch, kinds: Sequence[Kind], precisions: Sequence[str], *, repeats: int, warmup: int
+    worlds: Mapping[str, World], watch: Stopwatch, kinds: Sequence[Kind], *, repeats: int, warmup: int
 ) -> Figures:
-    """The reference and the library's step in turns, per sample, for each kind of task."""
-    batch, cached = world.config.training.batch_size, world.config.data.cache_sources
+    """The reference and the library's steps in turns, per sample, for each kind of task."""
+    first = next(iter(worlds.values()))
+    batch = first.config.training.batch_size
     figures: Figures = {}
     rows = []
     for kind in kinds:
-        tasks = world.tasks(kind, batch)
+        tasks = first.tasks(kind, batch)
         # Samples of one kind cost the reference the same, so one stands for all.
         alone = tasks if kind == "mix" else tasks[:1]
-        works: dict[str, Work] = {"reference": ReferenceTraining(world, alone)}
-        for keeps in (True,) if cached else (False, True):
-            for precision in precisions:
-                name = f"{precision}, sources cached" if keeps else precision
-                works[name] = LibraryTraining(world, tasks, precision, cache=keeps)
+        works: dict[str, Work] = {"reference": ReferenceTraining(first, alone)}
+        for name, world in worlds.items():
+            works[name] = LibraryTraining(world, tasks)
+            if not world.config.data.cache_sources:
+                works[f"{name}, sources cached"] = LibraryTraining(world, tasks, cache=True)
         timings = interleave(works, watch, repeats=repeats, warmup=warmup, title=kind)
         per_sample = {
             name: Timing([s / (len(alone) if name == "reference" else batch) for s in parts["step"].seconds])
@@ -137,7 +140,7 @@ def measure_speedup(
         figures[kind] = {}
         for name, timing in per_sample.items():
             faster = ratio(per_sample["reference"], timing)
-            memory = peak_memory(works[name], world.device)
+            memory = peak_memory(works[name], first.device)
             figures[kind][name] = {
                 "seconds_per_sample": summary(timing),
                 "times_faster": summary(faster),

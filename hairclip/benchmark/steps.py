@@ -1,7 +1,7 @@
 """The two sides of the comparison: the library's own training step, as a run takes it, and the reference's."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,60 +14,71 @@ from hairclip.losses.total import LossOutput
 from hairclip.networks.mapper import HairMapper
 from hairclip.prompts import color_prompt, hairstyle_prompt
 from hairclip.training import trainer
-from hairclip.training.parts import EditData
+from hairclip.training.acceleration import prepare, training_synthesis
+from hairclip.training.source_store import SourceMemory
 from hairclip.training.tasks import Task
 from hairclip.training.updates import Updates
 
 __all__ = ["LibraryTraining", "Question", "ReferenceTraining", "questions"]
 
 
-def _updates(world: World, mapper: HairMapper, precision: str) -> Updates:
-    scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "float16")
-    return Updates(mapper, world.config.optimizer, steps=world.config.training.steps, scaler=scaler)
-
-
 class LibraryTraining:
     """Training steps on one list of tasks, through the trainer's own functions, on a mapper of its own.
 
+    Batches are made when they are needed, whatever ``data.prefetch`` says.
+
     Args:
-        world: whose networks and data.
+        world: whose networks, data and settings.
         tasks: the batch, the same in every step.
-        precision: a name of `hairclip.benchmark.world.DTYPES`.
         cache: whether what was computed of a source is kept; None does as the configuration says.
     """
 
-    def __init__(self, world: World, tasks: Sequence[Task], precision: str, *, cache: bool | None = None) -> None:
+    def __init__(self, world: World, tasks: Sequence[Task], *, cache: bool | None = None) -> None:
+        settings, device = world.config.training, world.device
         self.world, self.tasks = world, tasks
-        self.autocast = trainer._autocast(precision, world.device)
+        self.size = max(1, settings.batch_size // settings.accumulate)
+        self.autocast = trainer._autocast(settings.precision, device)
+        trainer._autocast(world.config.losses.precision, device, "losses.precision")  # refuses what cannot be
         self.mapper = copy.deepcopy(world.parts.mapper)
-        self.updates = _updates(world, self.mapper, precision)
-        keeps = world.config.data.cache_sources if cache is None else cache
-        self.data: EditData = replace(world.parts.training, cache=keeps, _sources={})
+        is_half = "float16" in (settings.precision, world.config.losses.precision)
+        scaler = torch.amp.GradScaler(device.type, enabled=is_half)
+        self.updates = Updates(self.mapper, world.config.optimizer, steps=settings.steps, scaler=scaler)
+        self.data = world.parts.training
+        if cache is not None:
+            self.data = replace(self.data, cache=cache, _sources=SourceMemory())
+        prepare(world.parts.networks, settings, device)
+        generator = world.parts.networks.generator
+        self.synthesis = training_synthesis(generator, settings, self.size, self.autocast, print)
         self.steps = 0
 
     def __call__(self, watch: Stopwatch) -> None:
         """One step: the batch is made, the edit is judged, the mapper changes."""
-        output, _ = self._judged(self.tasks)
-        self.updates.step(output.total, self.steps)
+        self.updates.clear()
+        self._descend(self.updates.backward)
+        self.updates.update(self.steps)
         self.steps += 1
         watch.lap("step")
 
-    def gradients(self, size: int) -> tuple[LossOutput, list[Tensor]]:
-        """The loss of all tasks and its gradients in the mapper, taken in batches of `size`; nothing is changed."""
+    def gradients(self) -> tuple[LossOutput, list[Tensor]]:
+        """The loss of all tasks, in parts no larger than a step's, and the mapper's gradients; nothing is changed."""
         self.mapper.zero_grad(set_to_none=True)
-        outputs = []
-        for first in range(0, len(self.tasks), size):
-            output, _ = self._judged(self.tasks[first : first + size])
-            (output.per_sample.sum() / len(self.tasks)).backward()
-            outputs.append(output)
+        scale = 1024.0 if self.updates.scaler.is_enabled() else 1.0  # small gradients vanish in float16
+        outputs = self._descend(lambda loss: (loss * scale).backward())
         per_sample = torch.cat([output.per_sample.detach() for output in outputs])
         terms = {name: torch.cat([output.terms[name].detach() for output in outputs]) for name in outputs[0].terms}
-        return LossOutput(per_sample.mean(), per_sample, terms), _gradients(self.mapper)
+        gradients = [gradient / scale for gradient in _gradients(self.mapper)]
+        return LossOutput(per_sample.mean(), per_sample, terms), gradients
 
-    def _judged(self, tasks: Sequence[Task]) -> tuple[LossOutput, Tensor]:
-        sample = self.data.collate(tasks)
-        parts = self.world.parts
-        return trainer.edit_and_judge(self.mapper, parts.networks.generator, parts.loss, sample, self.autocast)
+    def _descend(self, backward: Callable[[Tensor], None]) -> list[LossOutput]:
+        """Forward and backward of every part of the batch."""
+        outputs = []
+        for first in range(0, len(self.tasks), self.size):
+            sample = self.data.collate(self.tasks[first : first + self.size])
+            loss = self.world.parts.loss
+            output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample, self.autocast)
+            backward(output.per_sample.sum() / len(self.tasks))
+            outputs.append(output)
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,8 @@ class ReferenceTraining:
     def __init__(self, world: World, tasks: Sequence[Task]) -> None:
         self.questions = questions(world, tasks)
         self.mapper = copy.deepcopy(world.parts.mapper)
-        self.updates = _updates(world, self.mapper, "float32")
+        scaler = torch.amp.GradScaler(world.device.type, enabled=False)
+        self.updates = Updates(self.mapper, world.config.optimizer, steps=world.config.training.steps, scaler=scaler)
         self.step = ReferenceStep(self.mapper, world.parts.networks.generator, world.parts.loss)
         self.steps = 0
 

@@ -1,7 +1,7 @@
 """What is measured: a training configuration's networks, mapper and data, and the tasks to run on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -10,13 +10,11 @@ from hairclip.config import TRAINED_WITH, Config, load_config
 from hairclip.errors import HairclipError
 from hairclip.networks.face_parser import HAIR, UNetParser
 from hairclip.training.distributed import pick_device
-from hairclip.training.parts import Networks, Parts, build_parts
+from hairclip.training.edit_data import Networks
+from hairclip.training.parts import PRECISIONS, Parts, build_parts
 from hairclip.training.tasks import Task
 
-__all__ = ["DTYPES", "KINDS", "Kind", "World", "build_world"]
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""What a step can be computed in; other than float32 by autocast."""
+__all__ = ["KINDS", "Kind", "World", "build_world"]
 
 Kind = Literal["text", "reference", "both", "mix"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -40,6 +38,18 @@ class World:
     parts: Parts
     device: torch.device
     is_random: bool
+
+    def with_precision(self, name: str) -> "World":
+        """The same networks and data, the generator computing in another precision of `PRECISIONS`."""
+        training = self.config.training.model_copy(update={"precision": name})
+        return replace(self, config=self.config.model_copy(update={"training": training}))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its step computes the official one to the last digits of float32."""
+        losses = self.config.losses
+        in_float32 = self.config.training.precision == losses.precision == "float32"
+        return in_float32 and losses.resolution is None
 
     def tasks(self, kind: Kind, count: int) -> list[Task]:
         """`count` edits of one kind, of different people; the same at every call."""
@@ -85,7 +95,7 @@ def build_world(
         overrides: ``key=value`` for it.
         resolution: size of the pictures; None takes the configuration's.
         batch: samples in a step; None likewise.
-        dtype: a name of `DTYPES`; None likewise.
+        dtype: a name of `PRECISIONS`; None likewise.
         device: as of :func:`hairclip.training.distributed.pick_device`.
 
     Raises:
@@ -118,8 +128,8 @@ def build_world(
 
 def _check_dtype(name: str, device: torch.device) -> None:
     """Refuse what a device cannot compute in."""
-    if name not in DTYPES:
-        raise HairclipError(f"--dtype {name}: choose one of {', '.join(DTYPES)}.")
+    if name not in PRECISIONS:
+        raise HairclipError(f"--dtype {name}: choose one of {', '.join(PRECISIONS)}.")
     if name == "float16" and device.type != "cuda":
         raise HairclipError(f"--dtype float16 needs a CUDA device, not {device}: choose bfloat16 or float32.")
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
