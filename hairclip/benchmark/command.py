@@ -134,7 +134,7 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     if "edit" in measures:
         report["edit"] = run.measure_edit(world, watch, options.edit_batch, **rounds)
     if "startup" in measures:
-        report["startup"] = run.measure_startup(repeats=repeats)
+        report["startup"] = run.measure_startup(repeats=repeats, cpu_time=options.cpu_time)
     report["peak_flops"] = peaks.known
     if options.json:
         from pathlib import Path

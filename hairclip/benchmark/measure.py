@@ -94,8 +94,27 @@ class Timing:
         return (high - low) / 2 / self.median
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Most memory held at one time.
+
+    Attributes:
+        bytes: how much.
+        meaning: what was read.
+    """
+
+    bytes: int
+    meaning: str
+
+
 def interleave(
-    works: Mapping[str, Work], watch: Stopwatch, *, repeats: int, warmup: int, title: str
+    works: Mapping[str, Work],
+    watch: Stopwatch,
+    *,
+    repeats: int,
+    warmup: int,
+    title: str,
+    memory: dict[str, Memory] | None = None,
 ) -> dict[str, dict[str, Timing]]:
     """Time several things in turns, so that what else the machine does meets them alike.
 
@@ -105,6 +124,7 @@ def interleave(
         repeats: rounds that count.
         warmup: rounds before them that do not.
         title: of the progress bar.
+        memory: takes each one's peak, of the first round, where that does not count; else of one more round.
 
     Returns:
         Name of the work -> name of its part -> the seconds of each round.
@@ -115,6 +135,10 @@ def interleave(
             names = list(works) if number % 2 == 0 else list(works)[::-1]
             for name in names:
                 bar.set_postfix_str(name)
+                if number == 0 and warmup and memory is not None:
+                    memory[name] = peak_memory(works[name], watch.device)
+                    bar.update()
+                    continue
                 watch.start()
                 works[name](watch)
                 parts = watch.seconds()
@@ -122,6 +146,8 @@ def interleave(
                     for part, seconds in parts.items():
                         timings[name].setdefault(part, Timing()).seconds.append(seconds)
                 bar.update()
+    if memory is not None and not warmup:
+        memory.update({name: peak_memory(work, watch.device) for name, work in works.items()})
     return timings
 
 
@@ -165,19 +191,6 @@ def peak_flops(dtype: torch.dtype, watch: Stopwatch, *, size: int | None = None,
         watch.lap("product")
         best = min(best, watch.seconds()["product"])
     return 2 * side**3 / best
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Most memory held at one time.
-
-    Attributes:
-        bytes: how much.
-        meaning: what was read.
-    """
-
-    bytes: int
-    meaning: str
 
 
 def peak_memory(work: Work, device: torch.device) -> Memory:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from hairclip.benchmark.agreement import Agreement, compare
-from hairclip.benchmark.latency import IMPORTS, edit_works, time_commands, time_first_edit
-from hairclip.benchmark.measure import Stopwatch, Timing, Work, count_flops, interleave, peak_flops, peak_memory, ratio
+from hairclip.benchmark.latency import edit_works, time_first_edit, time_imports
+from hairclip.benchmark.measure import Memory, Stopwatch, Timing, Work, count_flops, interleave, peak_flops, ratio
 from hairclip.benchmark.parts import REST, part_works
 from hairclip.benchmark.report import agreement_table, hours, show_seconds, summary, table
 from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
@@ -44,9 +44,10 @@ def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, 
     """The whole training step on tasks as training draws them."""
     batch, precision = world.config.training.batch_size, world.config.training.precision
     training = LibraryTraining(world, world.tasks("mix", batch))
-    timing = interleave({"step": training}, watch, repeats=repeats, warmup=warmup, title="step")["step"]["step"]
-    flops = count_flops(training, world.device)["step"]
-    memory = peak_memory(training, world.device)
+    peak: dict[str, Memory] = {}
+    rounds = {"repeats": repeats, "warmup": warmup}
+    timing = interleave({"step": training}, watch, **rounds, title="step", memory=peak)["step"]["step"]
+    flops, memory = count_flops(training, world.device)["step"], peak["step"]
     share = peaks.share(flops, timing.median, precision)
     sample = timing.median / batch
     rows = [
@@ -132,7 +133,8 @@ def measure_speedup(
             works[name] = LibraryTraining(world, tasks)
             if not world.config.data.cache_sources:
                 works[f"{name}, sources cached"] = LibraryTraining(world, tasks, cache=True)
-        timings = interleave(works, watch, repeats=repeats, warmup=warmup, title=kind)
+        peak: dict[str, Memory] = {}
+        timings = interleave(works, watch, repeats=repeats, warmup=warmup, title=kind, memory=peak)
         per_sample = {
             name: Timing([s / (len(alone) if name == "reference" else batch) for s in parts["step"].seconds])
             for name, parts in timings.items()
@@ -140,11 +142,10 @@ def measure_speedup(
         figures[kind] = {}
         for name, timing in per_sample.items():
             faster = ratio(per_sample["reference"], timing)
-            memory = peak_memory(works[name], first.device)
             figures[kind][name] = {
                 "seconds_per_sample": summary(timing),
                 "times_faster": summary(faster),
-                "peak_memory": vars(memory),
+                "peak_memory": vars(peak[name]),
             }
             rows.append(
                 [
@@ -153,7 +154,7 @@ def measure_speedup(
                     f"{faster.median:.2f}x",
                     f"{min(faster.seconds):.2f}-{max(faster.seconds):.2f}",
                     f"{hours(timing.median):.3g}",
-                    f"{memory.bytes / 2**20:.0f}",
+                    f"{peak[name].bytes / 2**20:.0f}",
                 ]
             )
     head = [f"task: step, batch {batch}", "ms per sample", "faster", "range", "hours for 500,000", "peak MiB"]
@@ -177,10 +178,13 @@ def measure_edit(world: World, watch: Stopwatch, count: int, *, repeats: int, wa
     return figures
 
 
-def measure_startup(*, repeats: int) -> Figures:
+def measure_startup(*, repeats: int, cpu_time: bool) -> Figures:
     """Imports and the first edit, each in a new process."""
-    imports, first = time_commands(IMPORTS, repeats=repeats), time_first_edit(repeats=repeats)
+    imports, first = (
+        time_imports(repeats=repeats, cpu_time=cpu_time),
+        time_first_edit(repeats=repeats, cpu_time=cpu_time),
+    )
     named = {**imports, **{f"edit of the portraits bundle, {name}": timing for name, timing in first.items()}}
     rows = [[name, f"{show_seconds(timing.median)} ± {timing.spread:.0%}"] for name, timing in named.items()]
-    print(table(["a new process", "ms"], rows), end="\n\n")
+    print(table(["a new process", "ms of processor time" if cpu_time else "ms"], rows), end="\n\n")
     return {name: summary(timing) for name, timing in named.items()}
