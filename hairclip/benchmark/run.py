@@ -180,10 +180,8 @@ def measure_edit(world: World, watch: Stopwatch, count: int, *, repeats: int, wa
 
 def measure_startup(*, repeats: int, cpu_time: bool) -> Figures:
     """Imports and the first edit, each in a new process."""
-    imports, first = (
-        time_imports(repeats=repeats, cpu_time=cpu_time),
-        time_first_edit(repeats=repeats, cpu_time=cpu_time),
-    )
+    imports = time_imports(repeats=repeats, cpu_time=cpu_time)
+    first = time_first_edit(repeats=repeats, cpu_time=cpu_time)
     named = {**imports, **{f"edit of the portraits bundle, {name}": timing for name, timing in first.items()}}
     rows = [[name, f"{show_seconds(timing.median)} ± {timing.spread:.0%}"] for name, timing in named.items()]
     print(table(["a new process", "ms of processor time" if cpu_time else "ms"], rows), end="\n\n")
