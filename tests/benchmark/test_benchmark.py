@@ -1,6 +1,7 @@
 """The command: what it measures and writes, when it fails, and one sentence for a user's mistake."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_disagreement_is_exit_code_1(config: str, monkeypatch: pytest.MonkeyPatc
     assert run(config, "--measure", "step", "--tasks", "text", "--no-check") == 0
 
 
+def test_it_restarts_with_the_allocator_settings_as_training_does(config: str, monkeypatch: pytest.MonkeyPatch):
+    class Restarted(Exception):
+        pass
+
+    def restart() -> None:
+        raise Restarted
+
+    monkeypatch.setattr(cli, "_restart_with_allocator", restart)
+    monkeypatch.setattr("sys.argv", ["hairclip", "benchmark", "--config", config])
+    with pytest.raises(Restarted):
+        cli.main()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -161,14 +175,10 @@ def test_a_batch_in_parts_has_the_same_gradients(world: World):
     tasks = world.tasks("both", 4)
     settings = world.config.training.model_copy(update={"batch_size": 4, "accumulate": 4})
     whole = LibraryTraining(world, tasks)
-    parts = LibraryTraining(World(world.config.model_copy(update={"training": settings}), *world_parts(world)), tasks)
+    parts = LibraryTraining(replace(world, config=world.config.model_copy(update={"training": settings})), tasks)
     assert (whole.size, parts.size) == (2, 1)
     for a, b in zip(whole.gradients()[1], parts.gradients()[1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
-
-
-def world_parts(world: World) -> tuple:
-    return world.parts, world.device, world.is_random
 
 
 def test_edits_of_one_and_of_many():
