@@ -153,6 +153,9 @@ class TrainingConfig(Section):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="autocast; on the CPU only bfloat16, and only in the generator"
     )
+    float32_until: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="resolution up to which the generator stays out of autocast; costs little at 32 or less"
+    )
     accumulate: Count = Field(default=1, description="parts a batch is taken in, for memory; the gradient is the same")
     checkpoint_activations: bool = Field(
         default=False, description="compute the generator's activations twice, for memory; the gradient is the same"

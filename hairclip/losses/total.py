@@ -131,7 +131,7 @@ class HairEditLoss:
         self.resolution, self.precision = resolution, precision
         self.references: References = references
 
-    def reduced(self, images: Images) -> Images:
+    def reduced(self, images: Images) -> Float[Tensor, "batch 3 _ _"]:
         """Pictures as the losses see them, ``(B, 3, resolution, resolution)``: each pixel the mean of its area.
 
         Reducing twice equals reducing once where every edge of the second grid lies on one of the first.

@@ -10,7 +10,9 @@ needs no gradient of any convolution weight.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -223,6 +225,7 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
         *,
         recompute: bool = False,
+        float32_until: int = 0,
     ) -> Images:
         """Images ``(B, 3, size, size)``, RGB, in about [-1, 1] (not clamped), from W+ codes ``(B, n_latent, w_dim)``.
 
@@ -232,6 +235,8 @@ class Generator(nn.Module):
             generator: source of random noise, on any device; torch's global one if None.
             recompute: keep nothing inside a resolution for the backward pass, which computes it again (Chen et al.
                 2016): the same gradients with less memory and a third more work.
+            float32_until: resolutions up to this stay out of autocast's half precision. They are few pixels, and most
+                of the error of a half-precision gradient arises in them.
         """
         if recompute and generator is not None:
             raise ValueError("noise of a random generator cannot be computed again: give no generator")
@@ -239,22 +244,21 @@ class Generator(nn.Module):
             raise ValueError(f'noise is "const", "random" or "none", not {noise!r}')
         if w_plus.shape[1:] != (self.n_latent, self.w_dim):
             raise ValueError(f"codes of shape {tuple(w_plus.shape)} do not fit: (B, {self.n_latent}, {self.w_dim})")
+        grow: Callable[..., tuple[Tensor, Tensor]] = self._grow
+        if recompute:
+            grow = partial(checkpoint, grow, use_reentrant=False, preserve_rng_state=noise == "random")
         # Channels last from the first layer on: two to three times faster in the blurs and convolutions of a CPU.
         x = self.constant.expand(len(w_plus), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.layers[0](x, w_plus[:, 0], noise, generator)
-        image: Tensor = self.to_rgb[0](x, w_plus[:, 1])
+        with _full_precision(x.device) if float32_until >= 4 else nullcontext():
+            x = self.layers[0](x, w_plus[:, 0], noise, generator)
+            image: Tensor = self.to_rgb[0](x, w_plus[:, 1])
         for j in range(1, len(self.to_rgb)):
-            if recompute:
-                random = noise == "random"
-                x, image = checkpoint(
-                    self._grow, j, x, image, w_plus, noise, use_reentrant=False, preserve_rng_state=random
-                )
-            else:
-                x, image = self._grow(j, x, image, w_plus, noise, generator)
+            with _full_precision(x.device) if float32_until >= 4 * 2**j else nullcontext():
+                x, image = grow(j, x, image, w_plus, noise, generator)
         return image
 
     def _grow(
-        self, j: int, x: Tensor, image: Tensor, w_plus: Tensor, noise: Noise, generator: torch.Generator | None = None
+        self, j: int, x: Tensor, image: Tensor, w_plus: Tensor, noise: Noise, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """The next resolution, number `j`: its activations, and the picture so far."""
         x = self.layers[2 * j - 1](x, w_plus[:, 2 * j - 1], noise, generator)

@@ -46,7 +46,12 @@ def training_synthesis(
     """
 
     def plain(w_plus: Tensor) -> Tensor:
-        return generator(w_plus, noise="const", recompute=settings.checkpoint_activations)
+        return generator(
+            w_plus,
+            noise="const",
+            recompute=settings.checkpoint_activations,
+            float32_until=settings.float32_until,
+        )
 
     if not settings.compile:
         return plain

@@ -4,14 +4,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Generic, TypeVar
 
 import torch
 
-from hairclip.training.edit_data import Sample
 from hairclip.training.tasks import Task
 
+Batch = TypeVar("Batch")
 
-class Batches:
+
+class Batches(Generic[Batch]):
     """Gives the batch of any step; used as a context.
 
     What a batch holds never depends on when, or by which thread, it was made.
@@ -27,7 +29,7 @@ class Batches:
     def __init__(
         self,
         tasks: Callable[[int], Sequence[Sequence[Task]]],
-        collate: Callable[[Sequence[Task]], Sample],
+        collate: Callable[[Sequence[Task]], Batch],
         device: torch.device,
         *,
         prefetch: bool,
@@ -35,10 +37,10 @@ class Batches:
     ) -> None:
         self.tasks, self.collate, self.device, self.steps = tasks, collate, device, steps
         self._worker = ThreadPoolExecutor(1, "batches", self._enter_thread) if prefetch else None
-        self._ahead: dict[tuple[int, int], Future[Sample]] = {}
+        self._ahead: dict[tuple[int, int], Future[Batch]] = {}
         self._waited, self._since = 0.0, time.perf_counter()
 
-    def __enter__(self) -> "Batches":
+    def __enter__(self) -> "Batches[Batch]":
         return self
 
     def __exit__(
@@ -47,7 +49,7 @@ class Batches:
         if self._worker is not None:
             self._worker.shutdown(cancel_futures=True)
 
-    def get(self, step: int, part: int) -> Sample:
+    def get(self, step: int, part: int) -> Batch:
         """Micro-batch number `part` of a step."""
         start = time.perf_counter()
         made = self._ahead.pop((step, part), None)
@@ -66,7 +68,7 @@ class Batches:
         self._waited, self._since = 0.0, now
         return share
 
-    def _make(self, step: int, part: int) -> Sample:
+    def _make(self, step: int, part: int) -> Batch:
         return self.collate(self.tasks(step)[part])
 
     def _enter_thread(self) -> None:

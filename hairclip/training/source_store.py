@@ -5,11 +5,12 @@ A store that is full takes nothing more in: what it lacks is computed again when
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -57,13 +58,13 @@ class SourceFolder:
 
     def __init__(self, folder: str | Path, key: str, count: int, budget: int | None = None) -> None:
         self.folder, self.count, self.budget = Path(folder) / key, count, budget
-        self._layout: list[tuple[str, list[int], str]] = []
+        self._layout: list[_Part] = []
         self._seen: set[int] = set()
         self._is_full = False
         with self._told():
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / "layout.json").is_file():
-                self._open(json.loads((self.folder / "layout.json").read_text(encoding="utf-8")))
+                self._open()
 
     def get(self, number: int) -> SourceFeatures | None:
         """The features of a source, None where they are not there."""
@@ -72,21 +73,22 @@ class SourceFolder:
         record = self._records[number]
         if number not in self._seen:
             if _checksum(record.tobytes()) != self._index[number]:
+                self._index[number] = 0  # to be written again
                 return None
             self._seen.add(number)
         parts, start = {}, 0
-        for name, shape, dtype in self._layout:
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        for part in self._layout:
             # copied: torch refuses arrays that cannot be written, and a tensor shall not hold the file open
-            parts[name] = torch.from_numpy(record[start : start + size].view(dtype).reshape(shape).copy())
-            start += size
+            values = record[start : start + part.size].view(part.dtype).reshape(part.shape).copy()
+            parts[part.name] = torch.from_numpy(values)
+            start += part.size
         return SourceFeatures(**parts)
 
     def __setitem__(self, number: int, features: SourceFeatures) -> None:
         arrays = {part.name: getattr(features, part.name).cpu().numpy() for part in fields(SourceFeatures)}
         with self._told():
             if not self._layout:
-                self._create([(name, list(array.shape), array.dtype.str) for name, array in arrays.items()])
+                self._create([_Part(name, array.shape, array.dtype.str) for name, array in arrays.items()])
             if self._is_full or self._index[number]:
                 return
             held = int(np.count_nonzero(self._index)) + 1
@@ -108,33 +110,48 @@ class SourceFolder:
     def __len__(self) -> int:
         return int(np.count_nonzero(self._index)) if self._layout else 0
 
-    def _create(self, layout: list[tuple[str, list[int], str]]) -> None:
+    def _create(self, layout: "list[_Part]") -> None:
         with FileLock(self.folder / "lock"):
             path = self.folder / "layout.json"
             if not path.is_file():
-                size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for _, shape, dtype in layout)
                 with (self.folder / "records.bin").open("wb") as file:
-                    file.truncate(self.count * size)
+                    file.truncate(self.count * sum(part.size for part in layout))
                 (self.folder / "index.bin").write_bytes(bytes(4 * self.count))
                 partial = path.with_suffix(".partial")
                 partial.write_text(json.dumps(layout), encoding="utf-8")
                 partial.replace(path)  # last: whoever sees it finds the other two whole
-        self._open(json.loads(path.read_text(encoding="utf-8")))
+        self._open()
 
-    def _open(self, layout: list[tuple[str, list[int], str]]) -> None:
-        self._record = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for _, shape, dtype in layout)
-        self._records: np.memmap[Any, Any] = np.memmap(
-            self.folder / "records.bin", np.uint8, "r", shape=(self.count, self._record)
-        )
-        self._index: np.memmap[Any, Any] = np.memmap(self.folder / "index.bin", np.uint32, "r+", shape=(self.count,))
+    def _open(self) -> None:
+        records, index = self.folder / "records.bin", self.folder / "index.bin"
+        try:
+            rows = json.loads((self.folder / "layout.json").read_text(encoding="utf-8"))
+            layout = [_Part(str(name), tuple(shape), str(dtype)) for name, shape, dtype in rows]
+            self._record = sum(part.size for part in layout)
+            self._records: np.memmap[Any, Any] = np.memmap(records, np.uint8, "r", shape=(self.count, self._record))
+            self._index: np.memmap[Any, Any] = np.memmap(index, np.uint32, "r+", shape=(self.count,))
+        except (ValueError, TypeError) as error:
+            raise HairclipError(f"data.cache_folder: {self.folder} is damaged ({error}): remove it.") from None
         self._layout = layout
 
     def _told(self) -> "_Told":
         return _Told(self.folder)
 
 
+class _Part(NamedTuple):
+    """One tensor of a record."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
 class _Told:
-    """Turns what a file system or a damaged cache raises into one sentence."""
+    """Turns what a file system raises into one sentence."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -146,8 +163,6 @@ class _Told:
             raise HairclipError(
                 f"data.cache_folder: {self.folder} cannot be used ({error.strerror or error}): choose another one."
             ) from None
-        if isinstance(error, (ValueError, TypeError, KeyError)):
-            raise HairclipError(f"data.cache_folder: {self.folder} is damaged ({error}): remove it.") from None
 
 
 def features_key(networks: Sequence[nn.Module], latents: LatentSet, settings: Mapping[str, Any]) -> str:

@@ -235,3 +235,46 @@ def test_wrong_arguments_are_named():
         generator(torch.zeros(1, 9, 16))
     with pytest.raises(Exception, match="noise"):
         generator(torch.zeros(1, 8, 16), noise="loud")
+
+
+@pytest.mark.parametrize("noise", ["const", "random"])
+def test_recomputing_gives_equal_pictures_and_gradients(noise):
+    generator = small().requires_grad_(False)
+    found = []
+    for recompute in (False, True):
+        w_plus = torch.randn(2, generator.n_latent, 16, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        torch.manual_seed(4)
+        image = generator(w_plus, noise, recompute=recompute)
+        (gradient,) = torch.autograd.grad(image.square().sum(), w_plus)
+        found.append((image, gradient))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    with pytest.raises(ValueError, match="computed again"):
+        generator(w_plus, "random", torch.Generator(), recompute=True)
+
+
+def test_recomputing_keeps_less_for_the_backward_pass():
+    generator, kept = small().requires_grad_(False), []
+    for recompute in (False, True):
+        held: dict[int, int] = {}
+
+        def pack(tensor: Tensor, held: dict[int, int] = held) -> Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        w_plus = torch.randn(2, generator.n_latent, 16, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            image = generator(w_plus, recompute=recompute)
+        kept.append(sum(held.values()))
+        del image
+    assert kept[1] < kept[0] / 2
+
+
+def test_low_resolutions_stay_in_float32_as_asked():
+    generator = small().requires_grad_(False)
+    w_plus = torch.randn(2, generator.n_latent, 16, generator=torch.Generator().manual_seed(5))
+    exact = generator(w_plus)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, some, every = (generator(w_plus, float32_until=until) for until in (0, 8, 32))
+    assert torch.equal(every, exact)
+    assert 0 < float((some - exact).norm()) < float((half - exact).norm())

@@ -20,6 +20,7 @@ from hairclip.config import load_config
 from hairclip.errors import HairclipError
 from hairclip.pretrained import load_hairclip, load_mapper
 from hairclip.training import trainer
+from hairclip.training.distributed import World
 from hairclip.training.parts import build_parts
 from hairclip.training.tasks import Task
 from hairclip.training.trainer import edit_and_judge, train, validate
@@ -214,6 +215,9 @@ def test_vocabulary_comes_from_the_labels(tiny_world: Path):
         ("networks.clip=none.pt", "none.pt"),
         ("networks.bundle=nowhere", "nowhere"),
         ("optimizer.lr=1e30", "not finite"),
+        ("losses.precision=float16", "losses.precision: float16 needs a CUDA device"),
+        ("losses.resolution=64", "more than the generator's 32 px"),
+        ("training.accumulate=3", "4 samples cannot be shared among 1 processes in 3 parts"),
     ],
 )
 def test_mistakes_are_told(tiny_world: Path, tmp_path: Path, setting: str, words: str):
@@ -267,18 +271,69 @@ def test_a_dry_run_needs_no_file(tmp_path: Path):
     assert (len(parts.sampler.hairstyles), len(parts.sampler.colors)) == (44, 12)
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_mapper(tiny_world: Path, tmp_path: Path):
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for steps in ("2", "4"):
-        arguments = command(tiny_world, tmp_path / "run", f"training.steps={steps}")
-        result = subprocess.run(
-            [sys.executable, *launch, *arguments], env=environment(), capture_output=True, text=True, timeout=300
+def close(first: Path, second: Path, tolerance: float) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(np.allclose(a[key], b[key], rtol=0, atol=tolerance) for key in a)
+
+
+@pytest.mark.parametrize("settings", [[], ["optimizer.grad_clip=1.0", "optimizer.ema=0.9"]])
+def test_accumulated_parts_are_the_whole_batch(tiny_world: Path, tmp_path: Path, settings: list[str]):
+    shared = ["optimizer.name=ranger", "training.steps=2", "data.prefetch=true", *settings]
+    whole = train(load_config(tiny_world, shared), tmp_path / "whole")
+    parts = train(load_config(tiny_world, [*shared, "training.accumulate=4"]), tmp_path / "parts")
+    start = build_parts(load_config(tiny_world, shared), CPU).mapper.state_dict()
+    moved = max(float(np.abs(value - start[key].numpy()).max()) for key, value in weights(whole).items())
+    assert close(whole, parts, tolerance=1e-2 * moved)
+    for a, b in zip(figures(tmp_path / "whole", "train"), figures(tmp_path / "parts", "train"), strict=True):
+        assert {key: value for key, value in a.items() if key not in ("kind", "data_wait")} == pytest.approx(
+            {key: value for key, value in b.items() if key not in ("kind", "data_wait")}, rel=1e-3, abs=1e-5
         )
-        assert result.returncode == 0, result.stderr
-    assert [line["step"] for line in figures(tmp_path / "run", "train")] == [1, 2, 3, 4]
-    alone = train(load_config(tiny_world, ["training.batch_size=2"]), tmp_path / "alone")
-    together = weights(tmp_path / "run" / "mapper.safetensors")
-    assert together.keys() == weights(alone).keys()
-    assert all(np.isfinite(tensor).all() for tensor in together.values())
-    assert not same(alone, tmp_path / "run" / "mapper.safetensors")
+
+
+def test_prefetching_and_reporting_change_nothing(tiny_world: Path, tmp_path: Path):
+    plain = train(load_config(tiny_world), tmp_path / "plain")
+    ahead = train(load_config(tiny_world, ["data.prefetch=true", "logging.every=2"]), tmp_path / "ahead")
+    assert same(plain, ahead)
+    assert all(0 <= line["data_wait"] <= 1 for line in figures(tmp_path / "plain", "train"))
+
+
+def test_processes_share_a_batch_without_overlap():
+    batch = list(range(12))
+    shares = [World(rank, 3, CPU).share(batch) for rank in range(3)]
+    assert [number for share in shares for number in share] == batch
+    assert World(0, 1, CPU).share(batch) == batch
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tiny_world: Path, tmp_path: Path):
+    train(load_config(tiny_world, ["training.steps=2"]), tmp_path)
+    path = tmp_path / "checkpoint-00000002.pt"
+    state = torch.load(path)
+    for section, key in (("losses", "precision"), ("losses", "resolution"), ("training", "tf32")):
+        del state["config"][section][key]
+    torch.save(state, path)
+    with pytest.raises(HairclipError, match="losses.precision=float32, but now losses.precision=bfloat16"):
+        train(load_config(tiny_world, ["losses.precision=bfloat16"]), tmp_path)
+    train(load_config(tiny_world, ["training.compile=false", "training.accumulate=2"]), tmp_path)
+    assert torch.load(tmp_path / "checkpoint-00000004.pt")["step"] == 4
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_as_one_would(tiny_world: Path, tmp_path: Path):
+    settings = ["optimizer.name=ranger", "optimizer.ema=0.9", "optimizer.grad_clip=1.0"]
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    whole = train(load_config(tiny_world, settings), alone)
+    half = train(load_config(tiny_world, [*settings, "training.steps=2"]), together)
+    before = weights(half)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = command(tiny_world, together, *settings, "training.accumulate=2")
+    result = subprocess.run(
+        [sys.executable, *launch, *arguments], env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    moved = max(float(np.abs(value - before[key]).max()) for key, value in weights(whole).items())
+    assert close(whole, together / "mapper.safetensors", tolerance=1e-2 * moved)
+    # one process writes, about all samples
+    assert result.stdout.count("mapper: ") == 1
+    for a, b in zip(figures(alone, "train"), figures(together, "train"), strict=True):
+        del a["data_wait"], b["data_wait"], a["kind"], b["kind"]
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)

@@ -1,0 +1,77 @@
+"""What makes a step faster or smaller leaves its gradient as it is; what does not work here is told and left out."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_networks import N_LATENT, W_DIM, tiny_networks
+
+from hairclip.config import TrainingConfig, load_config
+from hairclip.training.acceleration import prepare, training_synthesis
+from hairclip.training.parts import build_parts
+from hairclip.training.trainer import edit_and_judge
+
+CPU = torch.device("cpu")
+
+
+def mapper_gradients(world: Path, *settings: str) -> list[torch.Tensor]:
+    config = load_config(world, settings)
+    parts = build_parts(config, CPU)
+    prepare(parts.networks, config.training, CPU)
+    synthesis = training_synthesis(parts.networks.generator, config.training, 4, nullcontext(), print)
+    sample = parts.training.collate(parts.sampler.sample(4, 0))
+    output, _ = edit_and_judge(parts.mapper, synthesis, parts.loss, sample, nullcontext())
+    output.total.backward()
+    return [parameter.grad for parameter in parts.mapper.parameters() if parameter.grad is not None]
+
+
+def test_recomputed_activations_give_equal_gradients(tiny_world: Path):
+    plain = mapper_gradients(tiny_world)
+    again = mapper_gradients(tiny_world, "training.checkpoint_activations=true")
+    assert len(plain) == len(again) > 0
+    assert all(torch.equal(a, b) for a, b in zip(plain, again))
+
+
+def test_channels_last_gives_the_same_gradients(tiny_world: Path):
+    plain = mapper_gradients(tiny_world)
+    for a, b in zip(plain, mapper_gradients(tiny_world, "training.channels_last=true")):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_compiler_that_fails_is_told_and_left_out(monkeypatch: pytest.MonkeyPatch):
+    generator, said = tiny_networks().generator, []
+    settings = TrainingConfig(compile=True)
+
+    def broken(*arguments: object, **options: object) -> object:
+        def call(w_plus: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no C++ compiler\nand a page of details")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    synthesis = training_synthesis(generator, settings, 2, nullcontext(), said.append)
+    w_plus = torch.randn(2, N_LATENT, W_DIM)
+    assert torch.equal(synthesis(w_plus), generator(w_plus))
+    assert said == ["training.compile: torch.compile does not work here (no C++ compiler): going on without it."]
+
+
+def test_the_compiler_is_tried_on_the_batch_that_it_is_for(monkeypatch: pytest.MonkeyPatch):
+    shapes, asked = [], {}
+
+    def watched(function, **options):
+        asked.update(options)
+
+        def call(w_plus: torch.Tensor) -> torch.Tensor:
+            shapes.append((tuple(w_plus.shape), w_plus.requires_grad))
+            return function(w_plus)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", watched)
+    settings = TrainingConfig(compile=True, cuda_graphs=True)  # graphs need CUDA: asked for in vain here
+    synthesis = training_synthesis(tiny_networks().generator, settings, 3, nullcontext(), pytest.fail)
+    assert shapes == [((3, N_LATENT, W_DIM), True)]
+    assert asked == {"dynamic": False, "mode": "default"}
+    synthesis(torch.zeros(3, N_LATENT, W_DIM))
+    assert len(shapes) == 2

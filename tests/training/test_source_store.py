@@ -1,0 +1,157 @@
+"""Sources kept in memory and on disk: the same numbers back, a budget kept, nothing stale, nothing damaged."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_networks import N_LATENT, W_DIM, tiny_networks
+
+from hairclip.config import load_config
+from hairclip.errors import HairclipError
+from hairclip.losses.total import SourceFeatures
+from hairclip.training.latents import LatentSet
+from hairclip.training.parts import build_parts
+from hairclip.training.source_store import SourceFolder, SourceMemory, features_key
+from hairclip.training.tasks import Task
+
+SIZE = 8
+BYTES = 3 * SIZE * SIZE * 4 + SIZE * SIZE + 5 * 4 + 3 * 4
+KEY = "0" * 32
+
+
+def features(seed: int) -> SourceFeatures:
+    random = torch.Generator().manual_seed(seed)
+    return SourceFeatures(
+        images=torch.randn(1, 3, SIZE, SIZE, generator=random),
+        hair_mask=torch.randn(1, 1, SIZE, SIZE, generator=random) > 0,
+        identity=torch.randn(1, 5, generator=random),
+        mean_lab=torch.randn(1, 3, generator=random),
+    )
+
+
+def same(first: SourceFeatures | None, second: SourceFeatures) -> bool:
+    return first is not None and all(
+        torch.equal(getattr(first, part.name), getattr(second, part.name)) for part in fields(SourceFeatures)
+    )
+
+
+def test_memory_stops_at_its_budget():
+    store = SourceMemory(budget=2 * BYTES + 10)
+    for number in range(4):
+        store[number] = features(number)
+    assert sorted(store) == [0, 1]
+    assert store.used == 2 * BYTES
+    assert same(store[1], features(1))
+    unlimited = SourceMemory()
+    for number in range(4):
+        unlimited[number] = features(number)
+    assert len(unlimited) == 4
+
+
+def test_a_folder_gives_back_what_it_took_to_later_runs_too(tmp_path: Path):
+    store = SourceFolder(tmp_path, KEY, 6)
+    assert store.get(3) is None
+    for number in (3, 0):
+        store[number] = features(number)
+    beside, later = SourceFolder(tmp_path, KEY, 6), SourceFolder(tmp_path, KEY, 6)
+    for each in (store, beside, later):
+        assert same(each.get(3), features(3))
+        assert same(each.get(0), features(0))
+        assert each.get(1) is None
+        assert len(each) == 2
+    later[1] = features(1)
+    assert same(store.get(1), features(1))  # processes share it
+
+
+def test_a_folder_stops_at_its_budget(tmp_path: Path):
+    store = SourceFolder(tmp_path, KEY, 6, budget=2 * BYTES + 10)
+    for number in (4, 1, 2):
+        store[number] = features(number)
+    assert [number for number in range(6) if store.get(number) is not None] == [1, 4]
+    larger = SourceFolder(tmp_path, KEY, 6, budget=3 * BYTES)
+    larger[2] = features(2)
+    assert len(larger) == 3
+
+
+def test_a_record_cut_off_is_not_used(tmp_path: Path):
+    store = SourceFolder(tmp_path, KEY, 3)
+    for number in range(3):
+        store[number] = features(number)
+    path = tmp_path / KEY / "records.bin"
+    content = bytearray(path.read_bytes())
+    content[BYTES + 7] ^= 1
+    path.write_bytes(content)
+    again = SourceFolder(tmp_path, KEY, 3)
+    assert again.get(1) is None
+    assert same(again.get(2), features(2))
+    again[1] = features(1)
+    assert same(SourceFolder(tmp_path, KEY, 3).get(1), features(1))
+
+
+def test_a_full_disk_is_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = SourceFolder(tmp_path, KEY, 3)
+    store[0] = features(0)
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        if mode == "r+b":
+            raise OSError(28, "No space left on device")
+        return opened(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    store[1] = features(1)
+    assert store.get(1) is None
+    assert same(store.get(0), features(0))
+
+
+def test_unusable_folders_are_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HairclipError, match="data.cache_folder"):
+        SourceFolder(tmp_path / "file", KEY, 3)
+    SourceFolder(tmp_path, KEY, 3)[0] = features(0)
+    (tmp_path / KEY / "layout.json").write_text("[")
+    with pytest.raises(HairclipError, match="is damaged"):
+        SourceFolder(tmp_path, KEY, 3)
+
+
+def test_the_key_is_of_everything_that_matters():
+    networks = tiny_networks()
+    codes = torch.randn(4, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    frozen = [networks.generator, networks.parser, networks.identity]
+    key = features_key(frozen, LatentSet(codes), {"gamma": "none"})
+    assert key == features_key(frozen, LatentSet(codes.clone()), {"gamma": "none"})
+    others = [
+        features_key(frozen, LatentSet(codes), {"gamma": "srgb"}),
+        features_key(frozen, LatentSet(codes).subset([0, 1, 2]), {"gamma": "none"}),
+        features_key(frozen, LatentSet(codes).subset([1, 0, 2, 3]), {"gamma": "none"}),
+    ]
+    networks.parser.final.bias[0] += 1e-3
+    others.append(features_key(frozen, LatentSet(codes), {"gamma": "none"}))
+    assert len({key, *others}) == 5
+
+
+def test_training_takes_sources_from_the_folder(tiny_world: Path, tmp_path: Path):
+    settings = ["data.cache_sources=true", f"data.cache_folder={tmp_path / 'cache'}"]
+    tasks = [Task(3, None, "red"), Task(1, None, None), Task(3, "afro", None)]
+    cpu = torch.device("cpu")
+    in_memory = build_parts(load_config(tiny_world, settings[:1]), cpu).training.collate(tasks).source
+    first = build_parts(load_config(tiny_world, settings), cpu).training.collate(tasks).source
+    second = build_parts(load_config(tiny_world, settings), cpu)
+    second.training.loss = None  # nothing is computed any more
+    for other in (first, second.training.collate(tasks).source):
+        assert same(in_memory, other)
+    reduced = build_parts(load_config(tiny_world, [*settings, "losses.resolution=32"]), cpu)
+    assert reduced.training.collate(tasks).source.images.shape[-1] == 32
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # another setting, another key
+
+
+def test_a_budget_changes_no_number(tiny_world: Path):
+    tasks = [Task(number, None, "red") for number in (5, 2, 5, 0)]
+    cpu = torch.device("cpu")
+    samples = []
+    for budget in ([], ["data.cache_budget_gb=3e-5"]):
+        parts = build_parts(load_config(tiny_world, ["data.cache_sources=true", *budget]), cpu)
+        samples += [parts.training.collate(tasks), parts.training.collate(tasks)]
+        assert len(parts.training._sources) == (2 if budget else 3)
+    assert all(same(samples[0].source, sample.source) for sample in samples[1:])
