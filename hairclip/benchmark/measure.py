@@ -181,15 +181,19 @@ def count_flops(work: Work, device: torch.device) -> dict[str, int]:
 
 
 def peak_flops(dtype: torch.dtype, watch: Stopwatch, *, size: int | None = None, repeats: int = 7) -> float:
-    """Operations per second of a large square matrix product in `dtype`, the fastest of some tries."""
+    """Operations per second of a large square matrix product in `dtype`, the fastest of some tries.
+
+    On a GPU float32 products are TF32 where convolutions may be, as most of a step is convolutions.
+    """
     side = size or (8192 if watch.device.type == "cuda" else 1536)
     a, b = (torch.randn(side, side, device=watch.device).to(dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(repeats):
-        watch.start()
-        torch.mm(a, b)
-        watch.lap("product")
-        best = min(best, watch.seconds()["product"])
+    with _tf32(watch.device, products=torch.backends.cudnn.allow_tf32):
+        for _ in range(repeats):
+            watch.start()
+            torch.mm(a, b)
+            watch.lap("product")
+            best = min(best, watch.seconds()["product"])
     return 2 * side**3 / best
 
 
@@ -235,14 +239,20 @@ def _status(key: str) -> int:
     raise LookupError(key)
 
 
-@contextlib.contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
+def exact_float32(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Without TF32, which rounds the factors of float32 products to 10 bits on a GPU."""
+    return _tf32(device, products=False, convolutions=False)
+
+
+@contextlib.contextmanager
+def _tf32(device: torch.device, *, products: bool, convolutions: bool | None = None) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = products
+    if convolutions is not None:
+        torch.backends.cudnn.allow_tf32 = convolutions
     try:
         yield
     finally:

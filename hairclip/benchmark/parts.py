@@ -25,7 +25,7 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
     with torch.no_grad():
         w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
     with autocast:
-        edited = synthesis(w_hat.requires_grad_()).detach().float()
+        edited = synthesis(w_hat.requires_grad_()).detach().float().clone()  # CUDA graphs reuse what they return
     reduced = loss.reduced(edited)
     judging = loss._judging(edited)
     with judging:

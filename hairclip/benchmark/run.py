@@ -47,7 +47,8 @@ def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, 
     peak: dict[str, Memory] = {}
     rounds = {"repeats": repeats, "warmup": warmup}
     timing = interleave({"step": training}, watch, **rounds, title="step", memory=peak)["step"]["step"]
-    flops, memory = count_flops(training, world.device)["step"], peak["step"]
+    plain = LibraryTraining(world.uncompiled(), training.tasks)
+    flops, memory = count_flops(plain, world.device)["step"], peak["step"]
     share = peaks.share(flops, timing.median, precision)
     sample = timing.median / batch
     rows = [
@@ -76,7 +77,9 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     training = LibraryTraining(world, world.tasks("mix", batch))
     works: dict[str, Work] = {**part_works(world, training), "step": training}
     timings = interleave(works, watch, repeats=repeats, warmup=warmup, title="parts")
-    flops = {name: count_flops(work, world.device) for name, work in works.items()}
+    plain = LibraryTraining(world.uncompiled(), training.tasks)
+    countable: dict[str, Work] = {**part_works(world, plain), "step": plain}
+    flops = {name: count_flops(work, world.device) for name, work in countable.items()}
     step = timings["step"]["step"].median
 
     seconds = {part: timing.median for parts in timings.values() for part, timing in parts.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -41,8 +41,15 @@ class World:
 
     def with_precision(self, name: str) -> "World":
         """The same networks and data, the generator computing in another precision of `PRECISIONS`."""
-        training = self.config.training.model_copy(update={"precision": name})
-        return replace(self, config=self.config.model_copy(update={"training": training}))
+        return self._with(precision=name)
+
+    def uncompiled(self) -> "World":
+        """The same without `training.compile`, whose kernels torch cannot count operations of."""
+        return self._with(compile=False)
+
+    def _with(self, **training: Any) -> "World":
+        changed = self.config.training.model_copy(update=training)
+        return replace(self, config=self.config.model_copy(update={"training": changed}))
 
     @property
     def is_exact(self) -> bool:
