@@ -93,13 +93,13 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     from hairclip.benchmark.world import World, build_world
     from hairclip.evaluation.tables import write_json
 
-    def build(*overrides: str) -> World:
+    def build(*overrides: str, dtype: str | None = options.dtype) -> World:
         return build_world(
             options.config,
             [*options.overrides, *overrides],
             resolution=options.resolution,
             batch=options.batch,
-            dtype=options.dtype,
+            dtype=dtype,
             device=options.device,
         )
 
@@ -117,7 +117,8 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     half = precision if precision != "float32" or not options.speedup else "bfloat16"
     worlds: dict[str, World] = {name: world.with_precision(name) for name in dict.fromkeys(["float32", half])}
     for variant in options.variant:
-        worlds[f"{half}, {variant}"] = build(*variant.split()).with_precision(half)
+        is_set = "training.precision=" in variant
+        worlds[variant if is_set else f"{half}, {variant}"] = build(*variant.split(), dtype=None if is_set else half)
     agreed = True
     if options.check:
         found, report["agreement"] = run.check(worlds, kinds)

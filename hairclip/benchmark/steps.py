@@ -15,8 +15,10 @@ from hairclip.networks.mapper import HairMapper
 from hairclip.prompts import color_prompt, hairstyle_prompt
 from hairclip.training import trainer
 from hairclip.training.acceleration import prepare, training_synthesis
+from hairclip.training.distributed import World as Processes
+from hairclip.training.references import ReferencePool
 from hairclip.training.source_store import SourceMemory
-from hairclip.training.tasks import Task
+from hairclip.training.tasks import Task, Wanted
 from hairclip.training.updates import Updates
 
 __all__ = ["LibraryTraining", "Question", "ReferenceTraining", "questions"]
@@ -36,7 +38,9 @@ class LibraryTraining:
     def __init__(self, world: World, tasks: Sequence[Task], *, cache: bool | None = None) -> None:
         settings, device = world.config.training, world.device
         self.world, self.tasks = world, tasks
-        self.size = max(1, settings.batch_size // settings.accumulate)
+        self.size = trainer._micro_batch(
+            settings.batch_size, Processes(rank=0, size=1, device=device), settings.accumulate
+        )
         self.autocast = trainer._autocast(settings.precision, device)
         trainer._autocast(world.config.losses.precision, device, "losses.precision")  # refuses what cannot be
         self.mapper = copy.deepcopy(world.parts.mapper)
@@ -94,25 +98,20 @@ def questions(world: World, tasks: Sequence[Task]) -> list[Question]:
     """The tasks as the reference takes them, their pictures already read or synthesised."""
     data, device = world.parts.training, world.device
     asked = data.collate(tasks).batch.condition.has_color.tolist()  # not of a reference that shows too little hair
-    made = []
-    for task, keeps in zip(tasks, asked, strict=True):
-        hairstyle, color = task.hairstyle, task.color if keeps else None
-        made.append(
-            Question(
-                data.latents[[task.latent]].to(device),
-                data.hairstyle_references.picture(hairstyle).to(device)
-                if isinstance(hairstyle, int)
-                else hairstyle_prompt(hairstyle)
-                if hairstyle is not None
-                else None,
-                data.color_references.picture(color).to(device)
-                if isinstance(color, int)
-                else color_prompt(color)
-                if color is not None
-                else None,
-            )
+    return [
+        Question(
+            w_plus=data.latents[[task.latent]].to(device),
+            hairstyle=_asked(task.hairstyle, data.hairstyle_references, hairstyle_prompt, device),
+            color=_asked(task.color, data.color_references, color_prompt, device) if keeps else None,
         )
-    return made
+        for task, keeps in zip(tasks, asked, strict=True)
+    ]
+
+
+def _asked(wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], device: torch.device) -> Asked:
+    if isinstance(wanted, int):
+        return pool.picture(wanted).to(device)
+    return None if wanted is None else prompt(wanted)
 
 
 class ReferenceTraining:
