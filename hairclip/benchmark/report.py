@@ -12,7 +12,7 @@ from hairclip import __version__
 from hairclip.benchmark.agreement import TOLERANCE, Agreement
 from hairclip.benchmark.measure import Timing
 
-__all__ = ["SAMPLES", "agreement_table", "hours", "machine", "show_seconds", "summary", "table"]
+__all__ = ["SAMPLES", "agreement_table", "hours", "machine", "show_hours", "show_seconds", "summary", "table"]
 
 SAMPLES = 500_000
 """How many samples HairCLIP's training takes (its published code)."""
@@ -53,6 +53,12 @@ def summary(timing: Timing) -> dict[str, Any]:
 def hours(seconds: float) -> float:
     """Hours for HairCLIP's whole training at so many seconds a sample."""
     return SAMPLES * seconds / 3600
+
+
+def show_hours(seconds: float) -> str:
+    """The same as text."""
+    value = hours(seconds)
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def show_seconds(seconds: float) -> str:

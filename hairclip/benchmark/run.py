@@ -7,7 +7,7 @@ from hairclip.benchmark.agreement import Agreement, compare
 from hairclip.benchmark.latency import edit_works, time_first_edit, time_imports
 from hairclip.benchmark.measure import Memory, Stopwatch, Timing, Work, count_flops, interleave, peak_flops, ratio
 from hairclip.benchmark.parts import REST, part_works
-from hairclip.benchmark.report import agreement_table, hours, show_seconds, summary, table
+from hairclip.benchmark.report import SAMPLES, agreement_table, hours, show_hours, show_seconds, summary, table
 from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
 from hairclip.benchmark.world import Kind, World
 from hairclip.training.parts import PRECISIONS
@@ -55,7 +55,7 @@ def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, 
         ["ms per step", f"{show_seconds(timing.median)} ± {timing.spread:.0%}"],
         ["ms per sample", show_seconds(sample)],
         ["samples per second", f"{1 / sample:.3g}"],
-        ["hours for 500,000 samples", f"{hours(sample):.3g}"],
+        [f"hours for {SAMPLES:,} samples", show_hours(sample)],
         ["GFLOP per sample", f"{flops / batch / 1e9:.1f}"],
         [f"share of the {precision} peak ({peaks.known[precision] / 1e9:.0f} GFLOP/s)", f"{share:.1%}"],
         [f"peak memory ({memory.meaning})", f"{memory.bytes / 2**20:.0f} MiB"],
@@ -82,19 +82,8 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     flops = {name: count_flops(work, world.device) for name, work in countable.items()}
     step = timings["step"]["step"].median
 
-    seconds = {part: timing.median for parts in timings.values() for part, timing in parts.items()}
-    operations = {part: count for counts in flops.values() for part, count in counts.items()}
-    for direction in ("forward", "backward"):
-        judged = seconds.pop(f"losses {direction}")
-        networks = ("CLIP", "identity", "parser")
-        counted = operations.pop(f"losses {direction}")
-        for name in networks:
-            part = name if name == "parser" else f"{name} {direction}"
-            if name != "parser" or direction == "forward":
-                judged -= seconds[part]
-                counted -= operations[part]
-        seconds[f"{REST} {direction}"] = max(0.0, judged)
-        operations[f"{REST} {direction}"] = max(0, counted)
+    seconds = _taken_apart({part: timing.median for parts in timings.values() for part, timing in parts.items()})
+    operations = _taken_apart({part: count for counts in flops.values() for part, count in counts.items()})
     del seconds["step"]
 
     figures: Figures = {}
@@ -117,6 +106,14 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     head = [f"part, batch {batch}, {precision}", "ms", "of the step", "GFLOP", "share of peak"]
     print(table(head, rows), end="\n\n")
     return {"parts": figures, "step_seconds": step}
+
+
+def _taken_apart(parts: Mapping[str, float]) -> dict[str, float]:
+    """The losses without the networks that they call, as `REST`, in place of "losses"."""
+    rest = dict(parts)
+    forward = rest.pop("losses forward") - rest["CLIP forward"] - rest["identity forward"] - rest["parser"]
+    backward = rest.pop("losses backward") - rest["CLIP backward"] - rest["identity backward"]
+    return {**rest, f"{REST} forward": max(0, forward), f"{REST} backward": max(0, backward)}
 
 
 def measure_speedup(
@@ -156,11 +153,11 @@ def measure_speedup(
                     f"{show_seconds(timing.median)} ± {timing.spread:.0%}",
                     f"{faster.median:.2f}x",
                     f"{min(faster.seconds):.2f}-{max(faster.seconds):.2f}",
-                    f"{hours(timing.median):.3g}",
+                    show_hours(timing.median),
                     f"{peak[name].bytes / 2**20:.0f}",
                 ]
             )
-    head = [f"task: step, batch {batch}", "ms per sample", "faster", "range", "hours for 500,000", "peak MiB"]
+    head = [f"task: step, batch {batch}", "ms per sample", "faster", "range", f"hours for {SAMPLES:,}", "peak MiB"]
     print(table(head, rows), end="\n\n")
     return figures
 
