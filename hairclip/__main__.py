@@ -1,4 +1,4 @@
-"""The command line: ``python -m hairclip train|edit|evaluate|download|export|doctor``; what scripts/ call.
+"""The command line: ``python -m hairclip train|edit|evaluate|benchmark|download|export|doctor``; what scripts/ call.
 
 A user's mistake is one sentence on stderr and exit code 2.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hairclip import __version__, edit_command, weight_commands
+from hairclip.benchmark.command import add_command as add_benchmark
 from hairclip.errors import HairclipError, within
 
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", "MALLOC_TOP_PAD_": "268435456"}
@@ -22,7 +23,7 @@ _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` None takes those of the process. Returns the exit code."""
     options = build_parser().parse_args(arguments)
-    if options.command == "train" and arguments is None:
+    if options.command in ("train", "benchmark") and arguments is None:
         _restart_with_allocator()
     return exit_code(lambda: options.run(options))
 
@@ -56,11 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hairclip", description="Edit hair by text and by reference pictures.")
     parser.add_argument("--version", action="version", version=f"hairclip {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="train|edit|evaluate|download|export|doctor"
+        dest="command", required=True, metavar="train|edit|evaluate|benchmark|download|export|doctor"
     )
     _add_train(commands)
     edit_command.add_command(commands)
     _add_evaluate(commands)
+    add_benchmark(commands)
     weight_commands.add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
     doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it is")

@@ -30,6 +30,7 @@ LAYERS = [
     ("condition", "align", "invert", "blend", "sheet", "edit_result", "wishes", "losses", "portraits"),
     ("config",),
     ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
+    ("benchmark",),
     ("__main__",),
 ]
 

@@ -42,6 +42,11 @@ def shortened(command: str, out: Path) -> list[str]:
         if "--mapper" in words:  # of a training run
             words = replaced(words, "--mapper", "portraits/mapper")
         return replaced(words, "--steps", "3")
+    if name == "benchmark":
+        words = replaced(replaced(words, "--repeats", "1"), "--warmup", "0")
+        if "configs/hairclip.yaml" in words:
+            words = replaced(words, "--resolution", "32")
+        return [*replaced(replaced(words, "--measure", "step"), "--json", str(out / "out.json")), "--no-check"]
     words = replaced(words, "--out", str(out / "out"))
     if name == "train":
         few = ["training.steps=1", "training.batch_size=2", "validation.count=2", "data.reference_pool=4"]
@@ -92,7 +97,9 @@ def test_module_commands_exist_and_name_known_weights(command: str):
     assert set(getattr(options, "names", [])) <= set(WEIGHTS)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if re.search(r"scripts/(train|edit|evaluate)\.py", c)])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if re.search(r"scripts/(train|edit|evaluate|benchmark)\.py", c)]
+)
 def test_options_exist_and_files_are_there(command: str):
     words = shlex.split(command)
     script = next(i for i, word in enumerate(words) if word.startswith("scripts/"))

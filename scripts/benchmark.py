@@ -1,0 +1,16 @@
+"""Measure how fast training and editing are, against a plain formulation of the official training step.
+
+python scripts/benchmark.py --config configs/portraits.yaml
+python scripts/benchmark.py --config configs/hairclip.yaml --resolution 256 --speedup --tasks text
+python scripts/benchmark.py --config configs/hairclip.yaml --batch 16 --dtype bfloat16 --device cuda --speedup
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hairclip.__main__ import script
+
+if __name__ == "__main__":
+    sys.exit(script("benchmark"))
