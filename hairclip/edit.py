@@ -9,7 +9,6 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -162,15 +161,31 @@ class HairEditor:
         self, prepared: Prepared, codes: Tensor, *, blend: bool = True, feather: int | None = None
     ) -> list[EditResult]:
         """Synthesize codes and blend them into the pictures they came from."""
-        synthesized = self.networks.generator(codes, noise="const")
+        return self.blended(
+            prepared, codes, self.networks.generator(codes, noise="const"), blend=blend, feather=feather
+        )
+
+    @torch.no_grad()
+    def blended(
+        self,
+        prepared: Prepared,
+        codes: Tensor,
+        synthesized: Tensor,
+        *,
+        blend: bool = True,
+        feather: int | None = None,
+        asked: Sequence[tuple[str | None, str | None]] | None = None,
+    ) -> list[EditResult]:
+        """Blend what the generator made of `codes` into the pictures they came from; `asked` captions the results."""
         mask = self.networks.parser.hair_mask(synthesized)
         source_mask = prepared.hair_mask
         if blend:
             alpha = alpha_from_masks(source_mask, mask, feather)
-            matched = harmonize(prepared.aligned, synthesized, source_mask, mask)
-            image = composite(prepared.aligned, matched.clamp(-1, 1), alpha)
+            foreground = harmonize(prepared.aligned, synthesized, source_mask, mask).clamp(-1, 1)
+            image = composite(prepared.aligned, foreground, alpha)
         else:
-            alpha, image = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+            alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+            image = foreground
         results = []
         for i in range(len(prepared)):
             one = slice(i, i + 1)
@@ -180,14 +195,15 @@ class HairEditor:
                     aligned=prepared.aligned[one],
                     inversion=prepared.inversion.images[one],
                     synthesized=synthesized[one],
+                    foreground=foreground[one],
                     mask=mask[one],
                     source_mask=source_mask[one],
                     alpha=alpha[one],
                     w_plus=prepared.inversion.w_plus[one],
                     edited_w_plus=codes[one],
                     inversion_psnr=float(prepared.inversion.psnr[i]),
-                    hairstyle=None,
-                    color=None,
+                    hairstyle=None if asked is None else asked[i][0],
+                    color=None if asked is None else asked[i][1],
                 )
             )
         return results
@@ -269,6 +285,7 @@ class HairEditor:
             )
         return results
 
+    @torch.no_grad()
     def edit_prepared(
         self,
         prepared: Prepared,
@@ -279,13 +296,16 @@ class HairEditor:
         **options: Any,
     ) -> list[EditResult]:
         """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
+        batch, words = self.asked(wishes)
+        codes = self.edited_codes(prepared, batch, **options)
+        synthesized = self.networks.generator(codes, noise="const")
+        return self.blended(prepared, codes, synthesized, blend=blend, feather=feather, asked=words)
+
+    def asked(self, wishes: Sequence[tuple[Any, Any]]) -> tuple[EditBatch, list[tuple[str | None, str | None]]]:
+        """Pairs of hairstyle and colour (texts, image tensors or None) as conditions, and as captions name them."""
         styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
         batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
-        results = self.render(prepared, self.edited_codes(prepared, batch, **options), blend=blend, feather=feather)
-        return [
-            replace(result, hairstyle=told(style), color=told(color))
-            for result, (style, color) in zip(results, wishes, strict=True)
-        ]
+        return batch, [(told(style), told(color)) for style, color in wishes]
 
     def grid(
         self,

@@ -51,6 +51,8 @@ class EditResult:
     """What the generator makes of the input's codes."""
     synthesized: Tensor
     """What the generator makes of the edited codes, before blending."""
+    foreground: Tensor
+    """What `alpha` mixes with the input: `synthesized`, its colours matched to the photo around the hair."""
     mask: Tensor
     """Hair of `synthesized`, bool."""
     source_mask: Tensor
