@@ -30,13 +30,7 @@ class Prepared:
 
     def __getitem__(self, index: Sequence[int]) -> "Prepared":
         chosen = torch.as_tensor(list(index), device=self.aligned.device)
-        inversion = Inversion(
-            self.inversion.w_plus[chosen],
-            self.inversion.images[chosen],
-            self.inversion.psnr[chosen],
-            self.inversion.steps,
-        )
-        return Prepared(self.aligned[chosen], inversion, self.hair_mask[chosen])
+        return Prepared(self.aligned[chosen], self.inversion[index], self.hair_mask[chosen])
 
 
 @dataclass(frozen=True)
