@@ -9,60 +9,52 @@ result.save("me_red_bob.jpg")  # every pixel outside result.rectangle is the pho
 ```
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
 from hairclip.align import FFHQ, PORTRAITS, FaceSquare, Framing, crop_face, rectangle, spread
-from hairclip.edit import HairEditor
+from hairclip.edit import HairEditor, Method, check_request
 from hairclip.edit_result import EditResult, Prepared
 from hairclip.errors import HairclipError
 from hairclip.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
 from hairclip.images import ImageSource, to_pil
+from hairclip.invert import InversionMethod
 from hairclip.photo import Photo, read_photo, write_photo
+from hairclip.stopwatch import Stopwatch
 from hairclip.wishes import Wish, as_wish, is_picture
 
-__all__ = ["OpenPhoto", "PhotoEditor", "PhotoResult"]
+__all__ = ["CutPhoto", "OpenPhoto", "PhotoEditor", "PhotoResult"]
 
 Rectangle = tuple[int, int, int, int]
 
 
-class Stopwatch:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-
-
 @dataclass(frozen=True)
-class OpenPhoto:
-    """A photo read, its faces found, cut out and inverted: many edits can start from here."""
+class CutPhoto:
+    """A photo read, its faces found and cut out."""
 
     photo: Photo
     faces: list[Face]
     """The chosen ones; empty where the picture itself is the crop."""
     squares: list[FaceSquare]
     crops: list[Image.Image]
-    prepared: Prepared
-    """One sample per square."""
+    """One per square."""
     notes: list[str]
     """What a person should know, a sentence each."""
     seconds: dict[str, float]
+    """By stage."""
+
+
+@dataclass(frozen=True)
+class OpenPhoto(CutPhoto):
+    """And inverted: many edits can start from here."""
+
+    prepared: Prepared
+    """One sample per square."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +63,26 @@ class PhotoResult:
 
     picture: Image.Image
     """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
-    photo: Photo
     rectangle: Rectangle | None
     """Left, top, right and bottom of the part that changed; None where nothing did."""
+    opened: OpenPhoto
+    """What it started from."""
     edits: list[EditResult]
     """One per face."""
-    faces: list[Face]
-    squares: list[FaceSquare]
-    seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: models, read, find, align, invert, edit, blend, paste."""
-    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float]
+    """By stage: models, read, find, align, invert, references, edit, blend, paste; a batch's in equal shares."""
+    notes: list[str]
+    """What a person should know, a sentence each."""
+
+    @property
+    def photo(self) -> Photo:
+        """The unedited photo."""
+        return self.opened.photo
+
+    @property
+    def faces(self) -> list[Face]:
+        """The edited faces, one per edit; empty where the picture itself was the crop."""
+        return self.opened.faces
 
     def save(self, path: str | Path) -> None:
         """Write the photo, encoded as it was where the suffix names the same format."""
@@ -129,7 +131,9 @@ class PhotoEditor:
         *,
         face: FaceChoice = "largest",
         aligned: bool = False,
-        refine: int = 0,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
+        strength: float = 1.0,
         **options: Any,
     ) -> PhotoResult:
         """Edit one photo.
@@ -140,38 +144,56 @@ class PhotoEditor:
             color: a text ("red"), a photo of someone whose hair colour to take, or None.
             face: which faces: "largest", "left", "right", "all", or a number from 1, from left to right.
             aligned: the picture is already cropped to the face as the networks expect it.
-            refine: steps of latent refinement after the encoder.
-            options: as of `HairEditor.edit_batch`: strength, seed, method, blend, feather, steps, lr.
+            inversion: "encoder", "optimize" or "pivotal", see `hairclip.invert.invert`.
+            invert_steps: steps of its descent.
+            strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
+            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, steps, lr.
+
+        Raises:
+            HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
         """
-        opened = self.open(source, face=face, aligned=aligned, refine=refine)
-        return self.edit_open(opened, [(hairstyle, color)], **options)[0]
+        check_request([hairstyle, color], strength)
+        opened = self.open(source, face=face, aligned=aligned, inversion=inversion, invert_steps=invert_steps)
+        return self.edit_open([opened], hairstyle, color, strength=strength, **options)[0]
 
     def open(
-        self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, refine: int = 0
+        self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, **inverting: Any
     ) -> OpenPhoto:
-        """Read a photo, find and cut out its faces, and invert them."""
+        """Read a photo, find and cut out its faces, and invert them: `cut` and `invert`."""
+        return self.invert([self.cut(source, face=face, aligned=aligned)], **inverting)[0]
+
+    def cut(self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False) -> CutPhoto:
+        """Read a photo, find its faces and cut them out."""
         watch = Stopwatch()
         with watch("read"):
             photo = read_photo(source)
-        notes: list[str] = []
         with watch("models"):
             size = self.editor.networks.generator.size
-            _ = self.editor.networks.encoder, self.editor.networks.parser
             if not aligned:
                 _ = self.finder.networks
-        faces: list[Face] = []
+        if aligned:
+            return CutPhoto(photo, [], [FaceSquare.of_picture(photo.size)], [photo.seen], [], watch.seconds)
         with watch("find"):
-            if aligned:
-                squares = [FaceSquare.of_picture(photo.size)]
-            else:
-                faces, told = self.find(photo, face)
-                notes += told
-                squares = [found.square(self.framing) for found in faces]
+            faces, notes = self.find(photo, face)
+            squares = [found.square(self.framing) for found in faces]
         with watch("align"):
-            crops = [photo.seen] if aligned else [crop_face(photo.seen, square, size) for square in squares]
+            crops = [crop_face(photo.seen, square, size) for square in squares]
+        return CutPhoto(photo, faces, squares, crops, notes, watch.seconds)
+
+    def invert(self, cuts: Sequence[CutPhoto], **inverting: Any) -> list[OpenPhoto]:
+        """Invert the faces of photos, all in one batch; options as of `HairEditor.prepare`."""
+        watch = Stopwatch()
+        with watch("models"):
+            _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
-            prepared = self.editor.prepare(crops, refine=refine)
-        return OpenPhoto(photo, faces, squares, crops, prepared, notes, watch.seconds)
+            prepared = self.editor.prepare([crop for cut in cuts for crop in cut.crops], **inverting)
+        opened, first = [], 0
+        for cut in cuts:
+            part = prepared[range(first, first + len(cut.crops))]
+            seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
+            opened.append(OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part))
+            first += len(cut.crops)
+        return opened
 
     def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[str]]:
         """The chosen faces of a photo that can be edited, and sentences about them."""
@@ -201,40 +223,40 @@ class PhotoEditor:
 
     def edit_open(
         self,
-        opened: OpenPhoto,
-        wishes: Sequence[tuple[Wish, Wish]],
+        opened: Sequence[OpenPhoto],
+        hairstyle: Wish = None,
+        color: Wish = None,
         *,
-        blend: bool = True,
-        feather: int | None = None,
+        method: Method = "mapper",
         **options: Any,
     ) -> list[PhotoResult]:
-        """Edit an opened photo, once per pair of hairstyle and colour."""
-        results = []
-        for hairstyle, color in wishes:
-            watch, notes = Stopwatch(), list(opened.notes)
-            with watch("models"):
-                _ = self.editor.networks.clip, self.editor.conditions
-                if options.get("method", "mapper") == "mapper":
-                    _ = self.editor.mapper
-            with watch("find"):
-                pair = self.wish(hairstyle, notes), self.wish(color, notes)
-            with watch("edit"):
-                batch, told = self.editor.asked([pair] * len(opened.prepared))
-                codes = self.editor.edited_codes(opened.prepared, batch, **options)
-                with torch.no_grad():
-                    synthesized = self.editor.networks.generator(codes, noise="const")
-            with watch("blend"):
-                edits = self.editor.blended(
-                    opened.prepared, codes, synthesized, blend=blend, feather=feather, asked=told
-                )
-            with watch("paste"):
-                picture, changed = pasted(opened, edits)
-            stages = [*opened.seconds, *watch.seconds]
-            seconds = {s: opened.seconds.get(s, 0.0) + watch.seconds.get(s, 0.0) for s in dict.fromkeys(stages)}
-            results.append(
-                PhotoResult(picture, opened.photo, changed, edits, opened.faces, opened.squares, seconds, notes)
-            )
+        """Edit opened photos alike, all in one batch; `options` as of `HairEditor.edit_prepared`."""
+        watch, notes = Stopwatch(), list[str]()
+        with watch("models"):
+            _ = self.editor.networks.clip, self.editor.conditions(method)
+        with watch("references"):
+            pair = self.wish(hairstyle, notes), self.wish(color, notes)
+        prepared = Prepared.joined([one.prepared for one in opened])
+        edits = self.editor.edit_prepared(prepared, [pair] * len(prepared), method=method, watch=watch, **options)
+        results, first = [], 0
+        for one in opened:
+            count, paste = len(one.squares), Stopwatch()
+            mine = edits[first : first + count]
+            with paste("paste"):
+                picture, changed = pasted(one, mine)
+            seconds = add_seconds(one.seconds, watch.seconds, share=count / len(prepared))
+            seconds = add_seconds(seconds, paste.seconds)
+            results.append(PhotoResult(picture, changed, one, mine, seconds, [*one.notes, *notes]))
+            first += count
         return results
+
+
+def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: float = 1.0) -> dict[str, float]:
+    """Times by stage, and a share of others."""
+    added = dict(seconds)
+    for stage, spent in more.items():
+        added[stage] = added.get(stage, 0.0) + spent * share
+    return added
 
 
 def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Rectangle | None]:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 
 # Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
 LAYERS = [
-    ("errors", "home"),
+    ("errors", "home", "stopwatch"),
     ("decode",),
     ("images",),
     ("photo",),
