@@ -96,7 +96,7 @@ class InversionCache:
             return [self._weights(part.network), part.layers]
         return self._weights(part) if callable(part) else part
 
-    def _weights(self, network: nn.Module) -> str:
+    def _weights(self, network: Any) -> str:
         """A hash of a network's weights, taken once unless they change."""
         if not isinstance(network, nn.Module):
             raise TypeError(f"what a cached inversion depends on must be a module, not a {type(network).__name__}")

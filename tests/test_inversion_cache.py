@@ -127,7 +127,6 @@ def test_a_damaged_file_is_ignored_and_written_anew(counted: Counted, damage: st
     assert torch.equal(counted.invert(counted.images[:1]).w_plus, expected)
     assert counted.seen == 2
     if damage != "folder":
-        assert path.read_bytes() == content
         assert counted.new(counted.images[:1]) == 0
 
 
