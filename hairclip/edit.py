@@ -9,7 +9,6 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,21 +18,22 @@ from torch import Tensor, nn
 
 from hairclip.blend import alpha_from_masks, composite, harmonize
 from hairclip.condition import ConditionEncoder, EditBatch
-from hairclip.edit_result import EditResult, Prepared, compare
+from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
 from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
 from hairclip.networks.ir_se import FaceEncoder
-from hairclip.networks.mapper import HairMapper
+from hairclip.networks.mapper import HairMapper, References
 from hairclip.optimize import optimize_codes
 from hairclip.perceptual import parser_distance
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.reconstruction import ReconstructionLoss
 from hairclip.sheet import captioned_sheet
+from hairclip.stopwatch import Stopwatch
 from hairclip.wishes import Wish, as_wish, load_picture, told
 
-__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "compare"]
+__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "check_request", "compare"]
 
 Method: TypeAlias = Literal["mapper", "optimize"]
 
@@ -64,7 +64,7 @@ class HairEditor:
         self.networks = networks
         self.groups = groups
         self._mapper = mapper
-        self._conditions: ConditionEncoder | None = None
+        self._conditions: dict[References, ConditionEncoder] = {}
         self._loss = loss
 
     @classmethod
@@ -99,13 +99,16 @@ class HairEditor:
         _check_mapper(mapper, self.networks, "the mapper")
         return mapper
 
-    @property
-    def conditions(self) -> ConditionEncoder:
-        """Texts and reference pictures to conditions."""
-        if self._conditions is None:
+    def conditions(self, method: Method = "mapper") -> ConditionEncoder:
+        """What turns texts and reference pictures into conditions, as the mapper was trained or the loss is made."""
+        judged = self.mapper if method == "mapper" else self.loss
+        seen: References = getattr(judged, "references", "whole")
+        if seen not in self._conditions:
             gamma = "none" if self._loss is None else self._loss.gamma
-            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser, gamma=gamma)
-        return self._conditions
+            self._conditions[seen] = ConditionEncoder(
+                self.networks.clip, self.networks.parser, gamma=gamma, references=seen
+            )
+        return self._conditions[seen]
 
     @property
     def loss(self) -> HairEditLoss:
@@ -197,38 +200,30 @@ class HairEditor:
 
     @torch.no_grad()
     def render(
-        self, prepared: Prepared, codes: Tensor, *, blend: bool = True, feather: int | None = None
+        self,
+        prepared: Prepared,
+        codes: Tensor,
+        captions: Sequence[Captions] | None = None,
+        *,
+        blend: bool = True,
+        feather: int | None = None,
+        watch: Stopwatch | None = None,
     ) -> list[EditResult]:
         """Synthesize codes and blend them into the pictures they came from."""
-        synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
-        mask = self.networks.parser.hair_mask(synthesized)
-        source_mask = prepared.hair_mask
-        if blend:
-            alpha = alpha_from_masks(source_mask, mask, feather)
-            matched = harmonize(prepared.aligned, synthesized, source_mask, mask)
-            image = composite(prepared.aligned, matched.clamp(-1, 1), alpha)
-        else:
-            alpha, image = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
-        results = []
-        for i in range(len(prepared)):
-            one = slice(i, i + 1)
-            results.append(
-                EditResult(
-                    image=image[one],
-                    aligned=prepared.aligned[one],
-                    inversion=prepared.inversion.images[one],
-                    synthesized=synthesized[one],
-                    mask=mask[one],
-                    source_mask=source_mask[one],
-                    alpha=alpha[one],
-                    w_plus=prepared.inversion.w_plus[one],
-                    edited_w_plus=codes[one],
-                    inversion_psnr=float(prepared.inversion.psnr[i]),
-                    hairstyle=None,
-                    color=None,
-                )
-            )
-        return results
+        watch = watch or Stopwatch()
+        with watch("edit"):
+            synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
+        with watch("blend"):
+            mask = self.networks.parser.hair_mask(synthesized)
+            if blend:
+                alpha = alpha_from_masks(prepared.hair_mask, mask, feather)
+                foreground = harmonize(prepared.aligned, synthesized, prepared.hair_mask, mask).clamp(-1, 1)
+                image = composite(prepared.aligned, foreground, alpha)
+            else:
+                alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+                image = foreground
+        many = {"image": image, "synthesized": synthesized, "foreground": foreground, "mask": mask, "alpha": alpha}
+        return edit_results(prepared, codes, many, captions)
 
     # ------------------------------------------------------------------ what people call
 
@@ -287,10 +282,7 @@ class HairEditor:
             raise ValueError(
                 f"{len(images)} images, {len(hairstyles)} hairstyles and {len(colors)} colours do not pair up"
             )
-        if not 0.0 <= strength <= 2.0:
-            raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
-        if not any(wish is not None for wish in (*hairstyles, *colors)):
-            raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
+        check_request([*hairstyles, *colors], strength)
         wishes = [(as_wish(style), as_wish(color)) for style, color in zip(hairstyles, colors, strict=True)]
         results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
@@ -312,27 +304,33 @@ class HairEditor:
             )
         return results
 
+    @torch.no_grad()
     def edit_prepared(
         self,
         prepared: Prepared,
         wishes: Sequence[tuple[Any, Any]],
         *,
+        method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
+        watch: Stopwatch | None = None,
         **options: Any,
     ) -> list[EditResult]:
         """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
+        watch = watch or Stopwatch()
+        with watch("edit"):
+            codes = self.edited_codes(prepared, self.asked(wishes, method), method=method, **options)
+        captions = [(told(style), told(color)) for style, color in wishes]
+        return self.render(prepared, codes, captions, blend=blend, feather=feather, watch=watch)
+
+    def asked(self, wishes: Sequence[tuple[Any, Any]], method: Method = "mapper") -> EditBatch:
+        """Pairs of hairstyle and colour, each a text, an image tensor or None, as conditions."""
         styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
-        batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
-        results = self.render(prepared, self.edited_codes(prepared, batch, **options), blend=blend, feather=feather)
-        return [
-            replace(result, hairstyle=told(style), color=told(color))
-            for result, (style, color) in zip(results, wishes, strict=True)
-        ]
+        return self.conditions(method).encode(styles, colors, minimum_hair=0.005).to(self.device)
 
     def grid(
         self,
-        image: ImageSource,
+        image: ImageSource | Prepared,
         styles: Sequence[Wish],
         colors: Sequence[Wish],
         *,
@@ -343,7 +341,11 @@ class HairEditor:
     ) -> Image.Image:
         """Contact sheet of one person: a row per hairstyle, a column per colour; None leaves that part as it is."""
         rows, columns = [as_wish(style) for style in styles] or [None], [as_wish(color) for color in colors] or [None]
-        prepared = self.prepare([image], inversion=inversion, invert_steps=invert_steps)
+        prepared = (
+            image
+            if isinstance(image, Prepared)
+            else self.prepare([image], inversion=inversion, invert_steps=invert_steps)
+        )
         sheet: list[list[Tensor]] = []
         for row in rows:
             many = prepared[[0] * len(columns)]
@@ -355,6 +357,14 @@ class HairEditor:
             rows=[told(row) or "own style" for row in rows],
             tile=tile,
         )
+
+
+def check_request(wishes: Sequence[Wish], strength: float) -> None:
+    """Refuse a strength out of range, and wishes of which none asks for anything."""
+    if not 0.0 <= strength <= 2.0:
+        raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
+    if all(wish is None for wish in wishes):
+        raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
 
 
 def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:

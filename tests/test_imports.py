@@ -10,8 +10,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 
 # Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
 LAYERS = [
-    ("errors", "home"),
+    ("errors", "home", "stopwatch"),
+    ("decode",),
     ("images",),
+    ("photo",),
     (
         "color",
         "prompts",
@@ -40,9 +42,10 @@ LAYERS = [
         "wishes",
         "losses",
         "portraits",
+        "faces",
     ),
     ("config",),
-    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
+    ("training", "edit", "edit_photo", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
     ("__main__",),
 ]
 
