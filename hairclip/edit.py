@@ -21,6 +21,7 @@ from hairclip.condition import ConditionEncoder, EditBatch
 from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
+from hairclip.inversion_cache import InversionCache
 from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
 from hairclip.networks.ir_se import FaceEncoder
@@ -51,6 +52,7 @@ class HairEditor:
         mapper: used instead of `networks.mapper`.
         groups: first medium and first fine layer, for `method="optimize"`.
         loss: what `method="optimize"` descends on; None takes HairCLIP's weights and pixels as CLIP was trained with.
+        cache: remembers inversions; None inverts every time.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class HairEditor:
         mapper: nn.Module | None = None,
         groups: tuple[int, int] = (4, 8),
         loss: HairEditLoss | None = None,
+        cache: InversionCache | None = None,
     ) -> None:
         self.networks = networks
+        self.cache = cache
         self.groups = groups
         self._mapper = mapper
         self._conditions: dict[References, ConditionEncoder] = {}
@@ -74,6 +78,7 @@ class HairEditor:
         *,
         device: str | torch.device | None = None,
         mapper: str | Path | nn.Module | None = None,
+        cache: InversionCache | None = None,
     ) -> "HairEditor":
         """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
         device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +86,7 @@ class HairEditor:
         if isinstance(mapper, (str, Path)):
             path, mapper = mapper, load_mapper(mapper)
             _check_mapper(mapper, networks, f"the mapper {path}")
-        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval())
+        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval(), cache=cache)
 
     @property
     def device(self) -> torch.device:
@@ -148,15 +153,13 @@ class HairEditor:
         networks = self.networks
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
-        found = invert(
+        found = (invert if self.cache is None else self.cache.invert)(
             aligned,
             networks.encoder,
             networks.generator,
             method=inversion,
             steps=invert_steps,
-            loss=None
-            if inversion == "encoder"
-            else ReconstructionLoss(parser_distance(networks.parser), self.identity),
+            loss=ReconstructionLoss(parser_distance(networks.parser), self.identity),
             identity=self.identity,
             seed=seed,
             progress=progress,
