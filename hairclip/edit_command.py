@@ -89,6 +89,7 @@ INVERT = (
 def _edit(options: argparse.Namespace) -> int | None:
     from hairclip.edit import check_request
     from hairclip.edit_wishes import read_wishes
+    from hairclip.faces import as_choice
     from hairclip.images import check_image_path
 
     for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
@@ -104,6 +105,7 @@ def _edit(options: argparse.Namespace) -> int | None:
     for path in (None if folder else options.out, options.compare):  # before the work, not after it
         if isinstance(path, str):
             check_image_path(path)
+    options.face = as_choice(options.face)
     wishes = read_wishes(options)
     if not options.grid:
         for wish in wishes:
