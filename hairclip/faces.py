@@ -178,9 +178,7 @@ def check_face(face: Face, photo: tuple[int, int], name: str = "the picture", fr
             f"{SMALLEST_SQUARE} or more."
         )
     if turned > TOO_TURNED:
-        raise HairclipError(
-            f"the face in {name} is seen from the side: give a photo that shows both eyes."
-        )
+        raise HairclipError(f"the face in {name} is seen from the side: give a photo that shows both eyes.")
     beyond = (face.landmarks < -0.5).any() or (face.landmarks > np.array(photo) - 0.5).any()
     if outside > MOST_OUTSIDE or beyond:
         raise HairclipError(
