@@ -9,84 +9,26 @@ result.save("me_red_bob.jpg")  # every pixel outside result.rectangle is the pho
 ```
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from PIL import Image, ImageChops
+import numpy as np
+import torch
 from torch import Tensor
 
-from hairclip.align import FFHQ, PORTRAITS, FaceSquare, Framing, crop_face, rectangle, spread
+from hairclip.align import FFHQ, PORTRAITS, FaceSquare, Framing, crop_face
 from hairclip.edit import HairEditor, Method, check_request
 from hairclip.edit_result import EditResult, Prepared
 from hairclip.errors import HairclipError
 from hairclip.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
-from hairclip.images import ImageSource, to_pil
+from hairclip.images import ImageSource
 from hairclip.invert import InversionMethod
-from hairclip.photo import Photo, read_photo, write_photo
+from hairclip.photo import Photo, read_photo
+from hairclip.photo_result import Ask, CutPhoto, OpenPhoto, PhotoResult, add_seconds, pasted
 from hairclip.stopwatch import Stopwatch
-from hairclip.wishes import Wish, as_wish, is_picture
+from hairclip.wishes import Wish, as_wish, is_picture, told
 
-__all__ = ["CutPhoto", "OpenPhoto", "PhotoEditor", "PhotoResult"]
-
-Rectangle = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class CutPhoto:
-    """A photo read, its faces found and cut out."""
-
-    photo: Photo
-    faces: list[Face]
-    """The chosen ones; empty where the picture itself is the crop."""
-    squares: list[FaceSquare]
-    crops: list[Image.Image]
-    """One per square."""
-    notes: list[str]
-    """What a person should know, a sentence each."""
-    seconds: dict[str, float]
-    """By stage."""
-
-
-@dataclass(frozen=True)
-class OpenPhoto(CutPhoto):
-    """And inverted: many edits can start from here."""
-
-    prepared: Prepared
-    """One sample per square."""
-
-
-@dataclass(frozen=True)
-class PhotoResult:
-    """One edit of a photo."""
-
-    picture: Image.Image
-    """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
-    rectangle: Rectangle | None
-    """Left, top, right and bottom of the part that changed; None where nothing did."""
-    opened: OpenPhoto
-    """What it started from."""
-    edits: list[EditResult]
-    """One per face."""
-    seconds: dict[str, float]
-    """By stage: models, read, find, align, invert, references, edit, blend, paste; a batch's in equal shares."""
-    notes: list[str]
-    """What a person should know, a sentence each."""
-
-    @property
-    def photo(self) -> Photo:
-        """The unedited photo."""
-        return self.opened.photo
-
-    @property
-    def faces(self) -> list[Face]:
-        """The edited faces, one per edit; empty where the picture itself was the crop."""
-        return self.opened.faces
-
-    def save(self, path: str | Path) -> None:
-        """Write the photo, encoded as it was where the suffix names the same format."""
-        write_photo(self.picture, path, self.photo)
+__all__ = ["PhotoEditor", "PhotoResult"]
 
 
 class PhotoEditor:
@@ -154,7 +96,7 @@ class PhotoEditor:
         """
         check_request([hairstyle, color], strength)
         opened = self.open(source, face=face, aligned=aligned, inversion=inversion, invert_steps=invert_steps)
-        return self.edit_open([opened], hairstyle, color, strength=strength, **options)[0]
+        return self.edit_open([opened], self.ask(hairstyle, color), strength=strength, **options)[0]
 
     def open(
         self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, **inverting: Any
@@ -207,86 +149,77 @@ class PhotoEditor:
             notes += check_face(face, photo.size, photo.name, self.framing)
         return faces, notes
 
-    def wish(self, wish: Wish, notes: list[str] | None = None) -> str | Tensor | None:
-        """A text, or the crop of a reference photo (1, 3, size, size)."""
+    def ask(self, hairstyle: Wish = None, color: Wish = None) -> Ask:
+        """What to edit, with the faces of reference photos found and cut out as those of photos are."""
+        watch, notes = Stopwatch(), list[str]()
+        with watch("references"):
+            return Ask(self._wish(hairstyle, notes), self._wish(color, notes), notes, watch.seconds)
+
+    def _wish(self, wish: Wish, notes: list[str]) -> str | Tensor | None:
         if not is_picture(wish):
             return as_wish(wish)
-        assert wish is not None
         photo = read_photo(wish)
         try:
             faces, _ = self.find(photo)
-        except HairclipError as error:
-            if notes is not None:
-                notes.append(f"the reference {photo.name} is taken as it is, as a crop of a face ({error})")
+        except HairclipError:
+            notes.append(f"no face to cut out was found in the reference {photo.name}: it is taken as a crop of one.")
             return as_wish(photo.seen)
         return as_wish(crop_face(photo.seen, faces[0].square(self.framing), self.editor.networks.generator.size))
 
     def edit_open(
-        self,
-        opened: Sequence[OpenPhoto],
-        hairstyle: Wish = None,
-        color: Wish = None,
-        *,
-        method: Method = "mapper",
-        **options: Any,
+        self, opened: Sequence[OpenPhoto], ask: Ask, *, method: Method = "mapper", **options: Any
     ) -> list[PhotoResult]:
         """Edit opened photos alike, all in one batch; `options` as of `HairEditor.edit_prepared`."""
-        watch, notes = Stopwatch(), list[str]()
+        watch = Stopwatch()
+        prepared = Prepared.joined([one.prepared for one in opened])
         with watch("models"):
             _ = self.editor.networks.clip, self.editor.conditions(method)
-        with watch("references"):
-            pair = self.wish(hairstyle, notes), self.wish(color, notes)
-        prepared = Prepared.joined([one.prepared for one in opened])
-        edits = self.editor.edit_prepared(prepared, [pair] * len(prepared), method=method, watch=watch, **options)
+        wishes = [(ask.hairstyle, ask.color)] * len(prepared)
+        edits = self.editor.edit_prepared(prepared, wishes, method=method, watch=watch, **options)
+        return self._results(opened, edits, ask, watch)
+
+    def frames(
+        self,
+        opened: OpenPhoto,
+        asks: Sequence[Ask],
+        count: int,
+        *,
+        blend: bool = True,
+        feather: int | None = None,
+        **options: Any,
+    ) -> Iterator[PhotoResult]:
+        """An edit that turns into the next in `count` pictures; with one, from the inverted photo into that edit."""
+        prepared = opened.prepared
+        turns = [
+            self.editor.edited_codes(
+                prepared,
+                self.editor.asked([(ask.hairstyle, ask.color)] * len(prepared), options.get("method", "mapper")),
+                **options,
+            )
+            for ask in asks
+        ]
+        if len(turns) == 1:
+            turns.insert(0, prepared.inversion.w_plus)
+        captions = [(told(asks[-1].hairstyle), told(asks[-1].color))] * len(prepared)
+        for position in np.linspace(0.0, len(turns) - 1.0, count):
+            before = min(int(position), len(turns) - 2)
+            codes = torch.lerp(turns[before], turns[before + 1], float(position) - before)
+            watch = Stopwatch()
+            edits = self.editor.render(prepared, codes, captions, blend=blend, feather=feather, watch=watch)
+            yield self._results([opened], edits, asks[-1], watch)[0]
+
+    def _results(
+        self, opened: Sequence[OpenPhoto], edits: Sequence[EditResult], ask: Ask, watch: Stopwatch
+    ) -> list[PhotoResult]:
         results, first = [], 0
         for one in opened:
-            count, paste = len(one.squares), Stopwatch()
-            mine = edits[first : first + count]
+            mine = list(edits[first : first + len(one.squares)])
+            first += len(mine)
+            paste = Stopwatch()
             with paste("paste"):
                 picture, changed = pasted(one, mine)
-            seconds = add_seconds(one.seconds, watch.seconds, share=count / len(prepared))
+            seconds = add_seconds(one.seconds, ask.seconds, share=1 / len(opened))
+            seconds = add_seconds(seconds, watch.seconds, share=len(mine) / len(edits))
             seconds = add_seconds(seconds, paste.seconds)
-            results.append(PhotoResult(picture, changed, one, mine, seconds, [*one.notes, *notes]))
-            first += count
+            results.append(PhotoResult(picture, changed, one, mine, seconds, [*one.notes, *ask.notes]))
         return results
-
-
-def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: float = 1.0) -> dict[str, float]:
-    """Times by stage, and a share of others."""
-    added = dict(seconds)
-    for stage, spent in more.items():
-        added[stage] = added.get(stage, 0.0) + spent * share
-    return added
-
-
-def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Rectangle | None]:
-    """A photo with edited crops put back, and the rectangle in which it changed."""
-    picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
-    changed: list[Rectangle] = []
-    for edit, square in zip(edits, opened.squares, strict=True):
-        crop, weight = to_pil(edit.foreground), _gray(edit.alpha)
-        place = rectangle(square, crop.width, picture.size)
-        if place is None:
-            continue
-        before = picture.crop(place)
-        there = spread(weight, square, picture.size, place)
-        after = Image.composite(spread(crop, square, picture.size, place), before, there)
-        box = ImageChops.difference(before, after).getbbox()
-        if box is not None:
-            picture.paste(after, place)
-            changed.append((place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3]))
-        if opaque is not None:  # new hair in front of a transparent background shows
-            hair = ImageChops.multiply(there, spread(_gray(edit.mask.float()), square, picture.size, place))
-            opaque = opaque.copy()
-            opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
-    if opaque is not None:
-        picture.putalpha(opaque)
-    if not changed:
-        return picture, None
-    left, top, right, bottom = zip(*changed, strict=True)
-    return picture, (min(left), min(top), max(right), max(bottom))
-
-
-def _gray(weights: Tensor) -> Image.Image:
-    """Weights (1, 1, H, W) in [0, 1] as a picture of mode "L"."""
-    return Image.fromarray((weights[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy())

@@ -44,6 +44,8 @@ LAYERS = [
         "losses",
         "portraits",
         "faces",
+        "edit_stages",
+        "photo_result",
     ),
     ("config",),
     ("training", "edit", "edit_photo", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
