@@ -56,11 +56,13 @@ class PerceptualDistance:
     def features(self, images: Images) -> list[Tensor]:
         """Unit-normalised features of (B, 3, H, W) pictures in [-1, 1], one (B, C, h, w) tensor per layer."""
         found: dict[object, Tensor] = {}
+        waiting: set[object] = set(self.layers or ())
 
         def keep(key: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] >= _SMALLEST:
                 found[output.shape[-1] if key is None else key] = output.float()
-            if self.layers is not None and len(found) == len(self.layers):
+            waiting.discard(key)
+            if self.layers is not None and not waiting:
                 raise _Enough  # what the network does after the last layer asked for is of no use here
 
         handles = []
