@@ -72,7 +72,9 @@ def save_stages(result: "PhotoResult", folder: str | Path) -> None:
     try:
         (folder / "stages.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise HairclipError(f"cannot write {folder / 'stages.json'} ({error.strerror}): choose another place.") from None
+        raise HairclipError(
+            f"cannot write {folder / 'stages.json'} ({error.strerror}): choose another place."
+        ) from None
 
 
 def _scale(size: tuple[int, int]) -> float:

@@ -48,7 +48,20 @@ LAYERS = [
         "photo_result",
     ),
     ("config",),
-    ("training", "edit", "edit_photo", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
+    (
+        "training",
+        "edit",
+        "edit_photo",
+        "edit_options",
+        "edit_wishes",
+        "edit_folder",
+        "edit_folder_command",
+        "optimize",
+        "evaluation",
+        "doctor",
+        "weight_commands",
+        "edit_command",
+    ),
     ("__main__",),
 ]
 
