@@ -32,7 +32,12 @@ FFHQ_LIMITS = InversionLimits(identity=0.25, psnr=0.0)
 
 
 def check_inversion(
-    inversion: Inversion, sample: int = 0, *, limits: InversionLimits | None = None, name: str = "the photo"
+    inversion: Inversion,
+    sample: int = 0,
+    *,
+    limits: InversionLimits | None = None,
+    name: str = "the photo",
+    blend: bool = True,
 ) -> str | None:
     """A sentence if one sample's inversion is poor, None if it is good enough or there is no identity to compare.
 
@@ -42,6 +47,7 @@ def check_inversion(
         limits: None takes `LIMITS` for generators under 256 pixels, and the cosine at which ArcFace tells people apart
             for larger ones.
         name: of the photo, for the sentence.
+        blend: whether the photo's own face will be kept; what the sentence advises depends on it.
     """
     if inversion.identity is None:
         return None
@@ -55,8 +61,9 @@ def check_inversion(
         missed.append(f"{psnr:.1f} dB, good is {limits.psnr:.0f} dB and more")
     if not missed:
         return None
-    better = {"encoder": ", or try --invert pivotal", "optimize": ", or try --invert pivotal", "pivotal": ""}
-    return (
-        f"{name} is rebuilt poorly ({'; '.join(missed)}): the generated face is not this person's, so keep the photo's "
-        f"own by blending{better[inversion.method]}."
-    )
+    if blend:
+        advice = "so only its hair is used" + ("" if inversion.method == "pivotal" else "; --invert pivotal is nearer")
+    else:
+        other = "" if inversion.method == "pivotal" else ", or try --invert pivotal"
+        advice = f"and without blending it would replace the photo's: leave out --no-blend{other}"
+    return f"{name} is rebuilt poorly ({'; '.join(missed)}): the generated face is not this person's, {advice}."

@@ -1,10 +1,16 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from tiny_networks import N_LATENT, SIZE, W_DIM
+from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
+from hairclip.edit import HairEditor
+from hairclip.edit_folder import Job, edit_folder
+from hairclip.edit_photo import PhotoEditor
+from hairclip.errors import HairclipError
+from hairclip.images import save_image
 from hairclip.inversion_check import LIMITS, InversionLimits, check_inversion
 from hairclip.invert import METHODS, Inversion, InversionMethod
 
@@ -22,8 +28,9 @@ def test_a_stranger_is_told_in_one_sentence_and_a_likeness_is_not():
     assert told[0] is None
     assert told[1] == (
         "me.jpg is rebuilt poorly (identity 0.10, good is 0.40 and more): the generated face is not this person's, so "
-        "keep the photo's own by blending, or try --invert pivotal."
+        "only its hair is used; --invert pivotal is nearer."
     )
+    assert "leave out --no-blend, or try --invert pivotal" in check_inversion(found, 1, limits=limits, blend=False)
     assert "12.5 dB" in told[2]
     assert "identity" not in told[2]
     assert "identity 0.10" in told[3]
@@ -50,3 +57,33 @@ def test_large_generators_have_other_limits():
     """Published encoders of real faces rebuild about 19 dB: the small bundle's limit would refuse everyone."""
     assert check_inversion(inversion([0.5], [18.0], size=256)) is None
     assert check_inversion(inversion([0.1], [25.0], size=256)) is not None
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> tuple[PhotoEditor, Path]:
+    """An editor, and a folder with a photo that its random networks cannot rebuild."""
+    (tmp_path / "in").mkdir()
+    save_image(torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1, tmp_path / "in" / "me.png")
+    return PhotoEditor(HairEditor(tiny_networks())), tmp_path
+
+
+def test_a_photo_tells_of_a_stranger_and_keeps_its_own_face(stranger: tuple[PhotoEditor, Path]):
+    editor, folder = stranger
+    opened = editor.open(folder / "in" / "me.png", aligned=True)
+    (note,) = [note for note in opened.notes if "rebuilt poorly" in note]
+    assert "me.png" in note
+    result = editor.edit(folder / "in" / "me.png", color="red", aligned=True)
+    assert note in result.notes
+    with pytest.raises(HairclipError, match="leave out --no-blend"):
+        opened.refuse_stranger()
+
+
+def test_a_folder_goes_on_past_strangers(stranger: tuple[PhotoEditor, Path]):
+    editor, folder = stranger
+    jobs = [Job(editor.ask(None, "red"), "", "red")]
+    raw = edit_folder(editor, folder / "in", folder / "raw", jobs, aligned=True, editing={"blend": False})
+    assert raw.written == []
+    assert "leave out --no-blend" in raw.failed["me.png"]
+    blended = edit_folder(editor, folder / "in", folder / "out", jobs, aligned=True)
+    assert [path.name for path in blended.written] == ["me.png"]
+    assert any("rebuilt poorly" in note for note in blended.notes)

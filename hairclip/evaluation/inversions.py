@@ -107,8 +107,8 @@ def evaluate_inversions(
     shown = [list(row) for row in zip(*pictures, strict=True)][:12]
     save_image(captioned_sheet(shown, columns=["portrait", *methods], tile=224), out / "inversions.png")
     say(format_table(INVERSION_FIGURES, figures))
-    for method, values in low.items():
-        say(f"{method}: 5 % are below {' and '.join(f'{value:.2f} ({name})' for name, value in values.items())}")
+    for name, values in low.items():
+        say(f"{name}: 5 % are below {' and '.join(f'{value:.2f} ({figure})' for figure, value in values.items())}")
     say(f"{count} held-out portraits, {steps} steps; figures and pictures in {out}")
     return report
 
