@@ -116,6 +116,8 @@ def _edit(options: argparse.Namespace) -> int | None:
         return edit_folder_by(options, wishes, photo_editor(options), editing(options))
     editor = photo_editor(options)
     opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
+    if options.no_blend:
+        opened.refuse_stranger()
     if options.grid:
         _write_grid(options, editor, opened)
         return None

@@ -10,6 +10,7 @@ result.save("me_red_bob.jpg")  # every pixel outside result.rectangle is the pho
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,8 @@ class PhotoEditor:
         for cut in cuts:
             part = prepared[range(first, first + len(cut.crops))]
             seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
-            opened.append(OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part))
+            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part)
+            opened.append(replace(one, notes=[*cut.notes, *one.poor()]))
             first += len(cut.crops)
         return opened
 
