@@ -81,7 +81,7 @@ def test_every_portrait_of_the_bundle_is_found_where_it_is(finder: FaceFinder):
 
 @pytest.mark.parametrize(("angle", "scale"), [(0, 1.0), (0, 2.5), (25, 1.5), (-20, 1.2), (90, 2.0), (180, 1.0), (270, 1.3)])
 def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: FaceFinder, angle: int, scale: float):
-    """Landmarks are measured again in the crop, so that copies agree: to 4 of 255 levels in the mean."""
+    """Landmarks are measured again in the crop, so that copies agree: to 5 of 255 levels in the mean."""
 
     def scene(angle: int, scale: float) -> Image.Image:
         whole = Image.new("RGB", (400, 400), (70, 110, 100))
@@ -93,7 +93,7 @@ def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: FaceFinder, angl
         (found,) = finder(picture)
         return np.asarray(crop_face(picture, finder.centred(picture, found).square(), 64), float)
 
-    assert np.abs(crop(scene(angle, scale)) - crop(scene(0, 1.5))).mean() < 4
+    assert np.abs(crop(scene(angle, scale)) - crop(scene(0, 1.5))).mean() < 5
 
 
 def test_faces_of_a_large_photo_are_told_apart(finder: FaceFinder):
