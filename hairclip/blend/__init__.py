@@ -1,0 +1,1 @@
+from hairclip.blend.membrane import *
