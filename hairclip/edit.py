@@ -9,7 +9,6 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -22,11 +21,14 @@ from hairclip.condition import ConditionEncoder, EditBatch
 from hairclip.edit_result import EditResult, Prepared, compare
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
-from hairclip.invert import invert
+from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.optimize import optimize_codes
+from hairclip.perceptual import parser_distance
 from hairclip.pretrained import load_bundle, load_mapper
+from hairclip.reconstruction import ReconstructionLoss
 from hairclip.sheet import captioned_sheet
 from hairclip.wishes import Wish, as_wish, load_picture, told
 
@@ -35,7 +37,8 @@ __all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", 
 Method: TypeAlias = Literal["mapper", "optimize"]
 
 # A `hairclip.pretrained.Bundle`, or any object with attributes of its names: generator, clip, parser, encoder; identity
-# for `method="optimize"`; mapper for `method="mapper"`. Each is read when first needed: a bundle loads no more.
+# for optimisation of any kind, and to tell poor inversions; mapper for `method="mapper"`. Each is read when first
+# needed: a bundle loads no more.
 Networks: TypeAlias = Any
 
 
@@ -111,16 +114,50 @@ class HairEditor:
             self._loss = HairEditLoss(networks.clip, networks.parser, networks.identity, text_pixels="normalized")
         return self._loss
 
+    @property
+    def identity(self) -> FaceEncoder | None:
+        """Tells whether an inversion shows the same person; None for networks without one."""
+        sources = getattr(self.networks, "sources", None)
+        return getattr(self.networks, "identity", None) if sources is None or "identity" in sources else None
+
     # ------------------------------------------------------------------ the three steps of an edit
 
     @torch.no_grad()
-    def prepare(self, images: Sequence[ImageSource], *, refine: int = 0, progress: bool = False) -> Prepared:
-        """Load, align, invert and parse pictures of any size; `refine` steps of descent follow the encoder's pass."""
+    def prepare(
+        self,
+        images: Sequence[ImageSource],
+        *,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Prepared:
+        """Load, align, invert and parse pictures of any size.
+
+        Args:
+            images: portraits, see `edit`.
+            inversion: see `hairclip.invert.invert`.
+            invert_steps: its steps; the encoder takes none.
+            seed: of its random latents.
+            progress: show progress bars.
+        """
         networks = self.networks
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
-        inversion = invert(aligned, networks.encoder, networks.generator, steps=refine, progress=progress)
-        return Prepared(aligned, inversion, networks.parser.hair_mask(aligned))
+        found = invert(
+            aligned,
+            networks.encoder,
+            networks.generator,
+            method=inversion,
+            steps=invert_steps,
+            loss=None
+            if inversion == "encoder"
+            else ReconstructionLoss(parser_distance(networks.parser), self.identity),
+            identity=self.identity,
+            seed=seed,
+            progress=progress,
+        )
+        return Prepared(aligned, found, networks.parser.hair_mask(aligned))
 
     @torch.no_grad()
     def edited_codes(
@@ -142,7 +179,7 @@ class HairEditor:
         elif method == "optimize":
             moved = optimize_codes(
                 w_plus,
-                self.networks.generator,
+                lambda codes: prepared.inversion.synthesize(codes, self.networks.generator),
                 self.loss,
                 self.loss.source_features(prepared.inversion.images),
                 batch,
@@ -162,15 +199,31 @@ class HairEditor:
         self, prepared: Prepared, codes: Tensor, *, blend: bool = True, feather: int | None = None
     ) -> list[EditResult]:
         """Synthesize codes and blend them into the pictures they came from."""
-        synthesized = self.networks.generator(codes, noise="const")
+        return self.blended(
+            prepared, codes, prepared.inversion.synthesize(codes, self.networks.generator), blend=blend, feather=feather
+        )
+
+    @torch.no_grad()
+    def blended(
+        self,
+        prepared: Prepared,
+        codes: Tensor,
+        synthesized: Tensor,
+        *,
+        blend: bool = True,
+        feather: int | None = None,
+        asked: Sequence[tuple[str | None, str | None]] | None = None,
+    ) -> list[EditResult]:
+        """Blend what the generator made of `codes` into the pictures they came from; `asked` captions the results."""
         mask = self.networks.parser.hair_mask(synthesized)
         source_mask = prepared.hair_mask
         if blend:
             alpha = alpha_from_masks(source_mask, mask, feather)
-            matched = harmonize(prepared.aligned, synthesized, source_mask, mask)
-            image = composite(prepared.aligned, matched.clamp(-1, 1), alpha)
+            foreground = harmonize(prepared.aligned, synthesized, source_mask, mask).clamp(-1, 1)
+            image = composite(prepared.aligned, foreground, alpha)
         else:
-            alpha, image = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+            alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+            image = foreground
         results = []
         for i in range(len(prepared)):
             one = slice(i, i + 1)
@@ -180,14 +233,15 @@ class HairEditor:
                     aligned=prepared.aligned[one],
                     inversion=prepared.inversion.images[one],
                     synthesized=synthesized[one],
+                    foreground=foreground[one],
                     mask=mask[one],
                     source_mask=source_mask[one],
                     alpha=alpha[one],
                     w_plus=prepared.inversion.w_plus[one],
                     edited_w_plus=codes[one],
                     inversion_psnr=float(prepared.inversion.psnr[i]),
-                    hairstyle=None,
-                    color=None,
+                    hairstyle=None if asked is None else asked[i][0],
+                    color=None if asked is None else asked[i][1],
                 )
             )
         return results
@@ -217,7 +271,8 @@ class HairEditor:
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
-        refine: int = 0,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
         steps: int = 100,
         lr: float = 0.1,
         batch_size: int = 16,
@@ -234,7 +289,9 @@ class HairEditor:
             method: "mapper" (one pass of the trained network) or "optimize" (descent on the code, needs no mapper).
             blend: keep the photo outside the hair; False returns the generator's picture.
             feather: width of the seam in pixels, None for 1/40 of the height.
-            refine: steps of latent refinement after the encoder.
+            inversion: how the pictures' codes are found: "encoder" (one pass), "optimize" (then descent) or "pivotal"
+                (then a generator tuned to each picture).
+            invert_steps: steps of the descent, and as many of the tuning.
             steps: steps of `method="optimize"`.
             lr: its learning rate.
             batch_size: how many pictures go through the networks together.
@@ -254,7 +311,9 @@ class HairEditor:
         results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
-            prepared = self.prepare(images[part], refine=refine, progress=progress)
+            prepared = self.prepare(
+                images[part], inversion=inversion, invert_steps=invert_steps, seed=seed, progress=progress
+            )
             results += self.edit_prepared(
                 prepared,
                 wishes[part],
@@ -269,6 +328,7 @@ class HairEditor:
             )
         return results
 
+    @torch.no_grad()
     def edit_prepared(
         self,
         prepared: Prepared,
@@ -279,13 +339,16 @@ class HairEditor:
         **options: Any,
     ) -> list[EditResult]:
         """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
+        batch, words = self.asked(wishes)
+        codes = self.edited_codes(prepared, batch, **options)
+        synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
+        return self.blended(prepared, codes, synthesized, blend=blend, feather=feather, asked=words)
+
+    def asked(self, wishes: Sequence[tuple[Any, Any]]) -> tuple[EditBatch, list[tuple[str | None, str | None]]]:
+        """Pairs of hairstyle and colour (texts, image tensors or None) as conditions, and as captions name them."""
         styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
         batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
-        results = self.render(prepared, self.edited_codes(prepared, batch, **options), blend=blend, feather=feather)
-        return [
-            replace(result, hairstyle=told(style), color=told(color))
-            for result, (style, color) in zip(results, wishes, strict=True)
-        ]
+        return batch, [(told(style), told(color)) for style, color in wishes]
 
     def grid(
         self,
@@ -293,13 +356,14 @@ class HairEditor:
         styles: Sequence[Wish],
         colors: Sequence[Wish],
         *,
-        refine: int = 0,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
         tile: int = 160,
         **options: Any,
     ) -> Image.Image:
         """Contact sheet of one person: a row per hairstyle, a column per colour; None leaves that part as it is."""
         rows, columns = [as_wish(style) for style in styles] or [None], [as_wish(color) for color in colors] or [None]
-        prepared = self.prepare([image], refine=refine)
+        prepared = self.prepare([image], inversion=inversion, invert_steps=invert_steps)
         sheet: list[list[Tensor]] = []
         for row in rows:
             many = prepared[[0] * len(columns)]

@@ -30,13 +30,7 @@ class Prepared:
 
     def __getitem__(self, index: Sequence[int]) -> "Prepared":
         chosen = torch.as_tensor(list(index), device=self.aligned.device)
-        inversion = Inversion(
-            self.inversion.w_plus[chosen],
-            self.inversion.images[chosen],
-            self.inversion.psnr[chosen],
-            self.inversion.steps,
-        )
-        return Prepared(self.aligned[chosen], inversion, self.hair_mask[chosen])
+        return Prepared(self.aligned[chosen], self.inversion[index], self.hair_mask[chosen])
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,8 @@ class EditResult:
     """What the generator makes of the input's codes."""
     synthesized: Tensor
     """What the generator makes of the edited codes, before blending."""
+    foreground: Tensor
+    """What `alpha` mixes with the input: `synthesized`, its colours matched to the photo around the hair."""
     mask: Tensor
     """Hair of `synthesized`, bool."""
     source_mask: Tensor

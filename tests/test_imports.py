@@ -11,7 +11,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 # Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
 LAYERS = [
     ("errors", "home"),
+    ("decode",),
     ("images",),
+    ("photo",),
     (
         "color",
         "prompts",
@@ -25,11 +27,25 @@ LAYERS = [
         "hub",
     ),
     ("networks", "checkpoint_keys", "official_checkpoint"),
-    ("network_files", "latent_files", "open_clip_files"),
+    ("perceptual", "network_files", "latent_files", "open_clip_files"),
     ("pretrained", "identify"),
-    ("condition", "align", "invert", "blend", "sheet", "edit_result", "wishes", "losses", "portraits"),
+    (
+        "condition",
+        "align",
+        "reconstruction",
+        "pivotal",
+        "invert",
+        "inversion_cache",
+        "blend",
+        "sheet",
+        "edit_result",
+        "wishes",
+        "losses",
+        "portraits",
+        "faces",
+    ),
     ("config",),
-    ("training", "edit", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
+    ("training", "edit", "edit_photo", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
     ("__main__",),
 ]
 

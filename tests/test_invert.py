@@ -1,7 +1,8 @@
 import torch
 from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
-from hairclip.invert import gradient_loss, invert, psnr, pyramid_loss, schedule
+from hairclip.invert import invert, schedule
+from hairclip.reconstruction import ReconstructionLoss, gradient_loss, psnr, pyramid_loss
 
 
 def noisy(seed: int, batch: int = 2) -> torch.Tensor:
@@ -21,8 +22,22 @@ def test_refinement_is_better_per_sample_and_repeatable():
     nets = tiny_networks()
     images = nets.generator(noisy(0)).clamp(-1, 1)
     start = invert(images, nets.encoder, nets.generator)
-    first = invert(images, nets.encoder, nets.generator, steps=30, features=nets.identity)
-    again = invert(images, nets.encoder, nets.generator, steps=30, features=nets.identity)
+    first = invert(
+        images,
+        nets.encoder,
+        nets.generator,
+        method="optimize",
+        steps=30,
+        loss=ReconstructionLoss(identity=nets.identity),
+    )
+    again = invert(
+        images,
+        nets.encoder,
+        nets.generator,
+        method="optimize",
+        steps=30,
+        loss=ReconstructionLoss(identity=nets.identity),
+    )
     assert (first.psnr > start.psnr + 1).all()
     assert torch.equal(first.w_plus, again.w_plus)
     assert first.w_plus.requires_grad is False
@@ -31,13 +46,23 @@ def test_refinement_is_better_per_sample_and_repeatable():
 def test_refinement_stops_early_when_nothing_improves():
     nets = tiny_networks()
     images = nets.generator(nets.encoder(torch.zeros(1, 3, SIZE, SIZE)))
-    found = invert(images, lambda _: nets.encoder(torch.zeros(1, 3, SIZE, SIZE)), nets.generator, steps=50, patience=5)
+    found = invert(
+        images,
+        lambda _: nets.encoder(torch.zeros(1, 3, SIZE, SIZE)),
+        nets.generator,
+        method="optimize",
+        steps=50,
+        patience=5,
+    )
     assert found.steps < 50
 
 
 def test_other_sizes_are_compared_at_the_generators():
     nets = tiny_networks()
-    assert invert(torch.zeros(1, 3, 48, 40), nets.encoder, nets.generator, steps=2).images.shape[-1] == SIZE
+    assert (
+        invert(torch.zeros(1, 3, 48, 40), nets.encoder, nets.generator, method="optimize", steps=2).images.shape[-1]
+        == SIZE
+    )
 
 
 def test_losses_vanish_for_equal_pictures_and_psnr_follows_its_formula():
