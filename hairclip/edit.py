@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hairclip.blend import alpha_from_masks, composite, harmonize
+from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
 from hairclip.condition import ConditionEncoder, EditBatch
 from hairclip.edit_result import EditResult, Prepared, compare
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
 from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.face_parser import HAIR
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.optimize import optimize_codes
@@ -212,15 +213,30 @@ class HairEditor:
         *,
         blend: bool = True,
         feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
         asked: Sequence[tuple[str | None, str | None]] | None = None,
     ) -> list[EditResult]:
-        """Blend what the generator made of `codes` into the pictures they came from; `asked` captions the results."""
-        mask = self.networks.parser.hair_mask(synthesized)
-        source_mask = prepared.hair_mask
+        """Blend what the generator made of `codes` into the pictures they came from.
+
+        Args:
+            prepared: the pictures.
+            codes: what was synthesized.
+            synthesized: (B, 3, size, size).
+            blend: False keeps the generator's picture.
+            feather: see `edit_batch`.
+            seam: how hair is joined to the photo, see `hairclip.blend`.
+            behind: what is seen where hair was, see `hairclip.blend.blend_hair`.
+            asked: hairstyle and colour per picture, for captions.
+        """
+        labels = self.networks.parser.labels(synthesized)
+        mask, source_mask = (labels == HAIR)[:, None], prepared.hair_mask
         if blend:
-            alpha = alpha_from_masks(source_mask, mask, feather)
-            foreground = harmonize(prepared.aligned, synthesized, source_mask, mask).clamp(-1, 1)
-            image = composite(prepared.aligned, foreground, alpha)
+            source_labels = self.networks.parser.labels(prepared.aligned)
+            joined = blend_hair(
+                prepared.aligned, synthesized, source_labels, labels, method=seam, behind=behind, feather=feather
+            )
+            alpha, foreground, image = joined.alpha, joined.foreground, joined.image
         else:
             alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
             image = foreground

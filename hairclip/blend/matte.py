@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hairclip.blend.membrane import fill_smoothly
+from hairclip.blend.fill import fill_smoothly
 from hairclip.blend.regions import dilate, erode, labelled, pixels_of
 from hairclip.images import Images, Labels, Masks, SoftMasks
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
@@ -51,8 +51,8 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06) -> HairMatte
         reach: how far from the parser's hair strands are looked for, as a share of the height.
     """
     height = images.shape[-2]
-    hair = labelled(labels, (HAIR,))
     margin, far = pixels_of(1 / 128, height), pixels_of(reach, height)
+    hair = erode(dilate(labelled(labels, (HAIR,)), margin), margin)  # without pinholes
     inside = erode(hair, margin)
     weight = torch.where(inside, 1.0, torch.where(hair, 1e-3, 0.0))
     hair_color = fill_smoothly(images * (weight > 0), weight)
@@ -68,8 +68,10 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06) -> HairMatte
     telling = distance > 0.05
     strands = torch.where(telling & ~labelled(labels, FEATURES), share.clamp(0.0, 1.0), torch.zeros_like(share))
     connected = hair
-    # Shading makes skin look a little like hair nearly everywhere; only what is plainly hair counts there.
-    present = strands > torch.where(labelled(labels, PERSON), 0.35, 0.15)
+    # Shading makes skin look a little like hair nearly everywhere; only what is plainly hair, and near, counts there.
+    skin = labelled(labels, PERSON)
+    present = torch.where(skin, (strands > 0.5) & dilate(hair, pixels_of(reach / 3, height)), strands > 0.2)
+    connected = hair
     for _ in range(far):
         connected = connected | (dilate(connected, 1) & present)
     alpha = torch.where(hair, torch.ones_like(share), strands * connected)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.blend.membrane import membrane
+from hairclip.blend.fill import membrane
 from hairclip.blend.regions import soften
 from hairclip.images import Images, SoftMasks
 

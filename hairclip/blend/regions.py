@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hairclip.images import Labels, Masks, SoftMasks
 
-__all__ = ["alpha_from_masks", "dilate", "erode", "pixels_of", "ramp_outwards", "soften"]
+__all__ = ["alpha_from_masks", "dilate", "erode", "pixels_of", "ramp_outwards", "smoothstep", "soften"]
 
 
 def pixels_of(share: float, height: int) -> int:
@@ -76,6 +76,12 @@ def soften(fields: Tensor, radius: int) -> Tensor:
             middle = F.avg_pool2d(padded, size, stride=1)
             fields = 0.75 * middle + 0.25 * fields  # (1, 2, 1) / 4
     return fields
+
+
+def smoothstep(low: float, high: float, values: Tensor) -> Tensor:
+    """0 below `low`, 1 above `high`, a cubic with flat ends between."""
+    t = ((values - low) / (high - low)).clamp(0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def labelled(labels: Labels, classes: Sequence[int]) -> Masks:

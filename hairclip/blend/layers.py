@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
-from hairclip.blend.membrane import membrane
+from hairclip.blend.fill import membrane
 from hairclip.blend.regions import dilate, labelled, pixels_of, soften
 from hairclip.images import Images, Labels, Masks, SoftMasks
 
 __all__ = ["add_grain", "layer_weights", "noise_level", "uncover"]
 
-SHARPNESS = 0.08  # of the change from one layer to another, in units of their membranes' weights
+SHARPNESS = 0.05  # of the change from one layer to another, in units of their membranes' weights
+GRAIN_LIMIT = 0.04  # about 5 of 255 levels; what varies more is a pattern
 
 
 def uncover(
@@ -40,15 +41,18 @@ def uncover(
         The photo without hair (under the edit's hair too, where it is a guess).
     """
     weights = layer_weights(source_labels, edited_labels, removed, edited_hair)
+    margin = pixels_of(1 / 128, source.shape[-2])
     filled = torch.zeros_like(source)
     for weight, classes in zip(weights, (BACKGROUND, CLOTHES, PERSON), strict=True):
-        shown = labelled(source_labels, classes) & ~removed
+        layer = labelled(source_labels, classes)
+        # Pixels along an outline hold some of what lies on its other side.
+        shown = layer & ~removed & ~dilate(~layer & ~removed, margin)
         rendered = labelled(edited_labels, classes) & ~edited_hair
         # What the generator drew, moved to where the photo is: the fallback where the photo shows none of this layer.
         moved = edited + membrane(source - edited, shown & rendered)
         moved = torch.where(edited_hair, membrane(moved, rendered), moved)
         if classes != PERSON:
-            enough = shown.float().mean(dim=(1, 2, 3), keepdim=True) > 0.005
+            enough = shown.float().mean(dim=(1, 2, 3), keepdim=True) > 0.0005
             moved = torch.where(enough, add_grain(membrane(source, shown), noise_level(source, shown)), moved)
         filled = filled + weight * moved
     return torch.where(removed, filled.clamp(-1.0, 1.0), source)
@@ -86,7 +90,7 @@ def noise_level(images: Images, masks: Masks) -> Tensor:
     ordered = torch.where(masks, second.abs(), torch.inf).flatten(2).sort(dim=-1).values
     middle = (count // 2).clamp(max=size - 1).expand(-1, 3)[..., None]
     median = ordered.gather(-1, middle)[..., 0]
-    return torch.where(count > 16, median / 0.6745 / _GRAIN_GAIN, torch.zeros_like(median))[..., None, None]
+    return torch.where(count > 64, (median / 0.6745 / _GRAIN_GAIN).clamp(max=GRAIN_LIMIT), torch.zeros_like(median))[..., None, None]
 
 
 def add_grain(images: Images, sigma: Tensor, seed: int = 0) -> Images:
