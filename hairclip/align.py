@@ -222,14 +222,28 @@ def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
 
 
 def _blurred(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur with mirrored edges, cut off at four sigma."""
+    """Gaussian blur with mirrored edges, cut off at four sigma; by Fourier transforms, since sigma may be large."""
     radius = int(4.0 * sigma + 0.5)
-    steps = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (steps / max(sigma, 1e-9)) ** 2)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-9)) ** 2)
     kernel /= kernel.sum()
     for axis in (0, 1):
-        padding = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
-        padded = np.pad(pixels, padding, "symmetric")
         length = pixels.shape[axis]
-        pixels = sum(k * padded.take(np.arange(i, i + length), axis=axis) for i, k in enumerate(kernel))
+        padded = np.pad(pixels, [(radius, radius) if i == axis else (0, 0) for i in range(3)], "symmetric")
+        size = _fast_length(length + 2 * radius)
+        response = np.fft.rfft(kernel, size)[(slice(None), None, None) if axis == 0 else (None, slice(None), None)]
+        spectrum = np.fft.rfft(padded, size, axis=axis)
+        spectrum *= response
+        pixels = np.fft.irfft(spectrum, size, axis=axis).take(np.arange(2 * radius, 2 * radius + length), axis=axis)
     return pixels
+
+
+def _fast_length(least: int) -> int:
+    """The next number of which 2, 3 and 5 are the only prime factors: Fourier transforms of that length are fast."""
+    while True:
+        rest = least
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return least
+        least += 1

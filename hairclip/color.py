@@ -72,6 +72,22 @@ NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
 }
 
 
+def grey_hair(images: Images, masks: Masks) -> Images:
+    """Hair without its colour: luma (Rec. 601) brought to mean 0 and deviation 0.2 in the mask, 0 outside of it."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
+    luma = (images * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
+    count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    centred = (luma - (luma * masks).sum(dim=(2, 3), keepdim=True) / count) * masks
+    deviation = (centred.square().sum(dim=(2, 3), keepdim=True) / count).clamp_min(0.03**2).sqrt()
+    return (0.2 * centred / deviation).clamp(-1, 1).expand(-1, 3, -1, -1)
+
+
+def flat_hair_color(images: Images, masks: Masks) -> Images:
+    """The colour of hair without its shape: pictures that show nothing but its mean RGB; 0 where the mask is empty."""
+    count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    return ((images * masks).sum(dim=(2, 3), keepdim=True) / count).expand_as(images)
+
+
 def _lab_of_named() -> dict[str, tuple[float, float, float]]:
     pixels = torch.tensor(list(NAMED_RGB.values()), dtype=torch.float64) / 127.5 - 1
     rows = rgb_to_lab(pixels.float()[:, :, None, None])[:, :, 0, 0].tolist()

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hairclip.color import Gamma, LabColors, mean_lab
+from hairclip.color import Gamma, LabColors, flat_hair_color, grey_hair, mean_lab
 from hairclip.errors import HairclipError
-from hairclip.images import Embeddings, Flags, Images
+from hairclip.images import Embeddings, Flags, Images, Masks
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import FaceParser
-from hairclip.networks.mapper import HairCondition
+from hairclip.networks.mapper import HairCondition, References
 from hairclip.prompts import color_prompt, hairstyle_prompt
 
 
@@ -25,12 +25,14 @@ class Reference:
     """One reference picture, encoded.
 
     Attributes:
-        embedding: CLIP embedding of its hair, ``(width,)``, not normalised.
+        hairstyle: CLIP embedding of its hair as a hairstyle, ``(width,)``, not normalised.
+        color: CLIP embedding of its hair as a colour, ``(width,)``, not normalised.
         lab: mean Lab colour of its hair, ``(3,)``.
         hair_share: fraction of its pixels that are hair, scalar.
     """
 
-    embedding: Float[Tensor, " width"]
+    hairstyle: Float[Tensor, " width"]
+    color: Float[Tensor, " width"]
     lab: Float[Tensor, " 3"]
     hair_share: Float[Tensor, ""]
 
@@ -93,18 +95,23 @@ class ConditionEncoder:
     """Encodes texts, each once, and reference pictures as HairCLIP does (section 3.2).
 
     A text goes through its template and CLIP's text tower. Of a reference, all but the hair is set to 0 (mid-grey), and
-    the rest goes through CLIP's image tower.
+    the rest goes through CLIP's image tower, once for both roles ("whole"). Such an embedding holds the colour as much
+    as the hairstyle; "separated" shows CLIP the hair without its colour, and the colour without the hair.
 
     Args:
         clip: the text and image towers.
         parser: finds the hair of references.
         gamma: how :func:`hairclip.color.mean_lab` reads references, as in the losses.
+        references: what CLIP sees of them, as the mapper was trained, see there.
     """
 
-    def __init__(self, clip: Clip, parser: FaceParser, *, gamma: Gamma = "none") -> None:
+    def __init__(
+        self, clip: Clip, parser: FaceParser, *, gamma: Gamma = "none", references: References = "whole"
+    ) -> None:
         self.clip = clip
         self.parser = parser
         self.gamma: Gamma = gamma
+        self.seen: References = references
         self._texts: dict[str, Tensor] = {}
 
     @property
@@ -124,10 +131,12 @@ class ConditionEncoder:
         """Pictures of one size, ``(B, 3, H, W)``, RGB, [-1, 1], to one encoded reference each."""
         images = images.to(self.device)
         masks = self.parser.hair_mask(images)
-        embeddings = self.clip.encode_image(images * masks)
+        styles = colors = embed_hair(self.clip, images, masks, self.seen)
+        if self.seen == "separated":
+            colors = self.clip.encode_image(flat_hair_color(images, masks))
         labs = mean_lab(images, masks, self.gamma)
         shares = masks.float().mean(dim=(1, 2, 3))
-        return [Reference(*row) for row in zip(embeddings, labs, shares)]
+        return [Reference(*row) for row in zip(styles, colors, labs, shares)]
 
     def encode(self, hairstyles: Sequence[Wish], colors: Sequence[Wish], *, minimum_hair: float = 0.0) -> EditBatch:
         """One hairstyle and one colour per sample, each a name, a reference or None, to a batch.
@@ -143,8 +152,8 @@ class ConditionEncoder:
         if len(hairstyles) != len(colors):
             raise ValueError(f"{len(hairstyles)} hairstyles and {len(colors)} colours do not pair up")
         known = self._encode_pictures([*hairstyles, *colors])
-        styles = [known.get(id(wish), wish) for wish in hairstyles]
-        shades = [known.get(id(wish), wish) for wish in colors]
+        styles = [known[id(wish)] if isinstance(wish, Tensor) else wish for wish in hairstyles]
+        shades = [known[id(wish)] if isinstance(wish, Tensor) else wish for wish in colors]
         if minimum_hair > 0:
             for number, shade in enumerate(shades):
                 if isinstance(shade, Reference) and float(shade.hair_share) < minimum_hair:
@@ -155,8 +164,10 @@ class ConditionEncoder:
         no_lab = torch.zeros(3, device=self.device)
         return EditBatch(
             condition=HairCondition(
-                hairstyle=self._embed([hairstyle_prompt(s) if isinstance(s, str) else s for s in styles]),
-                color=self._embed([color_prompt(s) if isinstance(s, str) else s for s in shades]),
+                hairstyle=self._embed(
+                    [s.hairstyle if isinstance(s, Reference) else s and hairstyle_prompt(s) for s in styles]
+                ),
+                color=self._embed([s.color if isinstance(s, Reference) else s and color_prompt(s) for s in shades]),
                 has_hairstyle=self._flags([s is not None for s in styles]),
                 has_color=self._flags([s is not None for s in shades]),
             ),
@@ -179,17 +190,18 @@ class ConditionEncoder:
             known.update(zip(pictures, self.references(stacked)))
         return known
 
-    def _embed(self, wishes: Sequence[Wish]) -> Embeddings:
+    def _embed(self, wishes: Sequence[str | Tensor | None]) -> Embeddings:
+        """Prompts, embeddings and None, one row each."""
         texts = [wish for wish in wishes if isinstance(wish, str)]
         of_texts = iter(self.texts(texts)) if texts else iter(())
         absent = torch.zeros(self.clip.width, device=self.device)
-        rows = []
-        for wish in wishes:
-            if isinstance(wish, str):
-                rows.append(next(of_texts))
-            else:
-                rows.append(wish.embedding.to(self.device) if isinstance(wish, Reference) else absent)
+        rows = [next(of_texts) if isinstance(w, str) else absent if w is None else w.to(self.device) for w in wishes]
         return torch.stack(rows)
 
     def _flags(self, values: Sequence[bool]) -> Flags:
         return torch.tensor(values, dtype=torch.bool, device=self.device)
+
+
+def embed_hair(clip: Clip, images: Images, masks: Masks, references: References) -> Embeddings:
+    """CLIP embedding ``(B, width)`` of the hair of pictures as a hairstyle; differentiable."""
+    return clip.encode_image(grey_hair(images, masks) if references == "separated" else images * masks)

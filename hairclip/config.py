@@ -98,6 +98,9 @@ class MapperConfig(Section):
     absent: Literal["passthrough", "zero"] = "passthrough"
     scale: Annotated[float, Field(gt=0.0)] = 0.1
     pixel_norm: Literal["layer", "feature"] = "layer"
+    references: Literal["whole", "separated"] = Field(
+        default="whole", description="what CLIP sees of reference pictures: the hair; or its shape and colour apart"
+    )
     coarse: bool = True
     medium: bool = True
     fine: bool = True

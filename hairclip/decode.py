@@ -104,7 +104,7 @@ def over_white(picture: Image.Image, alpha: Image.Image | None) -> Image.Image:
 
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
-    """Colours by the file's own profile as sRGB ones; unchanged where the profile is sRGB, broken or of another kind."""
+    """Colours by the file's own profile as sRGB ones; unchanged where it is sRGB, broken or of another kind."""
     data = picture.info.get("icc_profile")
     if not data:
         return picture

@@ -18,22 +18,24 @@ from torch import Tensor, nn
 
 from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
 from hairclip.condition import ConditionEncoder, EditBatch
-from hairclip.edit_result import EditResult, Prepared, compare
+from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
+from hairclip.inversion_cache import InversionCache
 from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
 from hairclip.networks.face_parser import HAIR
 from hairclip.networks.ir_se import FaceEncoder
-from hairclip.networks.mapper import HairMapper
+from hairclip.networks.mapper import HairMapper, References
 from hairclip.optimize import optimize_codes
 from hairclip.perceptual import parser_distance
 from hairclip.pretrained import load_bundle, load_mapper
 from hairclip.reconstruction import ReconstructionLoss
 from hairclip.sheet import captioned_sheet
+from hairclip.stopwatch import Stopwatch
 from hairclip.wishes import Wish, as_wish, load_picture, told
 
-__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "compare"]
+__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "check_request", "compare"]
 
 Method: TypeAlias = Literal["mapper", "optimize"]
 
@@ -51,6 +53,7 @@ class HairEditor:
         mapper: used instead of `networks.mapper`.
         groups: first medium and first fine layer, for `method="optimize"`.
         loss: what `method="optimize"` descends on; None takes HairCLIP's weights and pixels as CLIP was trained with.
+        cache: remembers inversions; None inverts every time.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class HairEditor:
         mapper: nn.Module | None = None,
         groups: tuple[int, int] = (4, 8),
         loss: HairEditLoss | None = None,
+        cache: InversionCache | None = None,
     ) -> None:
         self.networks = networks
+        self.cache = cache
         self.groups = groups
         self._mapper = mapper
-        self._conditions: ConditionEncoder | None = None
+        self._conditions: dict[References, ConditionEncoder] = {}
         self._loss = loss
 
     @classmethod
@@ -74,6 +79,7 @@ class HairEditor:
         *,
         device: str | torch.device | None = None,
         mapper: str | Path | nn.Module | None = None,
+        cache: InversionCache | None = None,
     ) -> "HairEditor":
         """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
         device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +87,7 @@ class HairEditor:
         if isinstance(mapper, (str, Path)):
             path, mapper = mapper, load_mapper(mapper)
             _check_mapper(mapper, networks, f"the mapper {path}")
-        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval())
+        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval(), cache=cache)
 
     @property
     def device(self) -> torch.device:
@@ -99,13 +105,16 @@ class HairEditor:
         _check_mapper(mapper, self.networks, "the mapper")
         return mapper
 
-    @property
-    def conditions(self) -> ConditionEncoder:
-        """Texts and reference pictures to conditions."""
-        if self._conditions is None:
+    def conditions(self, method: Method = "mapper") -> ConditionEncoder:
+        """What turns texts and reference pictures into conditions, as the mapper was trained or the loss is made."""
+        judged = self.mapper if method == "mapper" else self.loss
+        seen: References = getattr(judged, "references", "whole")
+        if seen not in self._conditions:
             gamma = "none" if self._loss is None else self._loss.gamma
-            self._conditions = ConditionEncoder(self.networks.clip, self.networks.parser, gamma=gamma)
-        return self._conditions
+            self._conditions[seen] = ConditionEncoder(
+                self.networks.clip, self.networks.parser, gamma=gamma, references=seen
+            )
+        return self._conditions[seen]
 
     @property
     def loss(self) -> HairEditLoss:
@@ -145,15 +154,13 @@ class HairEditor:
         networks = self.networks
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
-        found = invert(
+        found = (invert if self.cache is None else self.cache.invert)(
             aligned,
             networks.encoder,
             networks.generator,
             method=inversion,
             steps=invert_steps,
-            loss=None
-            if inversion == "encoder"
-            else ReconstructionLoss(parser_distance(networks.parser), self.identity),
+            loss=ReconstructionLoss(parser_distance(networks.parser), self.identity),
             identity=self.identity,
             seed=seed,
             progress=progress,
@@ -197,70 +204,35 @@ class HairEditor:
 
     @torch.no_grad()
     def render(
-        self, prepared: Prepared, codes: Tensor, *, blend: bool = True, feather: int | None = None
-    ) -> list[EditResult]:
-        """Synthesize codes and blend them into the pictures they came from."""
-        return self.blended(
-            prepared, codes, prepared.inversion.synthesize(codes, self.networks.generator), blend=blend, feather=feather
-        )
-
-    @torch.no_grad()
-    def blended(
         self,
         prepared: Prepared,
         codes: Tensor,
-        synthesized: Tensor,
+        captions: Sequence[Captions] | None = None,
         *,
         blend: bool = True,
         feather: int | None = None,
         seam: Blend = DEFAULT_BLEND,
         behind: Behind = "photo",
-        asked: Sequence[tuple[str | None, str | None]] | None = None,
+        watch: Stopwatch | None = None,
     ) -> list[EditResult]:
-        """Blend what the generator made of `codes` into the pictures they came from.
-
-        Args:
-            prepared: the pictures.
-            codes: what was synthesized.
-            synthesized: (B, 3, size, size).
-            blend: False keeps the generator's picture.
-            feather: see `edit_batch`.
-            seam: how hair is joined to the photo, see `hairclip.blend`.
-            behind: what is seen where hair was, see `hairclip.blend.blend_hair`.
-            asked: hairstyle and colour per picture, for captions.
-        """
-        labels = self.networks.parser.labels(synthesized)
-        mask, source_mask = (labels == HAIR)[:, None], prepared.hair_mask
-        if blend:
-            source_labels = self.networks.parser.labels(prepared.aligned)
-            joined = blend_hair(
-                prepared.aligned, synthesized, source_labels, labels, method=seam, behind=behind, feather=feather
-            )
-            alpha, foreground, image = joined.alpha, joined.foreground, joined.image
-        else:
-            alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
-            image = foreground
-        results = []
-        for i in range(len(prepared)):
-            one = slice(i, i + 1)
-            results.append(
-                EditResult(
-                    image=image[one],
-                    aligned=prepared.aligned[one],
-                    inversion=prepared.inversion.images[one],
-                    synthesized=synthesized[one],
-                    foreground=foreground[one],
-                    mask=mask[one],
-                    source_mask=source_mask[one],
-                    alpha=alpha[one],
-                    w_plus=prepared.inversion.w_plus[one],
-                    edited_w_plus=codes[one],
-                    inversion_psnr=float(prepared.inversion.psnr[i]),
-                    hairstyle=None if asked is None else asked[i][0],
-                    color=None if asked is None else asked[i][1],
+        """Synthesize codes and blend them into the pictures they came from; see `hairclip.blend.blend_hair`."""
+        watch, parser = watch or Stopwatch(), self.networks.parser
+        with watch("edit"):
+            synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
+        with watch("blend"):
+            labels = parser.labels(synthesized)
+            mask = (labels == HAIR)[:, None]
+            if blend:
+                before = parser.labels(prepared.aligned)
+                joined = blend_hair(
+                    prepared.aligned, synthesized, before, labels, method=seam, behind=behind, feather=feather
                 )
-            )
-        return results
+                alpha, foreground, image = joined.alpha, joined.foreground, joined.image
+            else:
+                alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+                image = foreground
+        many = {"image": image, "synthesized": synthesized, "foreground": foreground, "mask": mask, "alpha": alpha}
+        return edit_results(prepared, codes, many, captions)
 
     # ------------------------------------------------------------------ what people call
 
@@ -287,6 +259,8 @@ class HairEditor:
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
         inversion: InversionMethod = "encoder",
         invert_steps: int = 100,
         steps: int = 100,
@@ -305,6 +279,8 @@ class HairEditor:
             method: "mapper" (one pass of the trained network) or "optimize" (descent on the code, needs no mapper).
             blend: keep the photo outside the hair; False returns the generator's picture.
             feather: width of the seam in pixels, None for 1/40 of the height.
+            seam: how hair is joined to the photo: "feather", "laplacian" or "poisson".
+            behind: what is seen where hair was: "photo" (continued under it) or "edit".
             inversion: how the pictures' codes are found: "encoder" (one pass), "optimize" (then descent) or "pivotal"
                 (then a generator tuned to each picture).
             invert_steps: steps of the descent, and as many of the tuning.
@@ -319,10 +295,7 @@ class HairEditor:
             raise ValueError(
                 f"{len(images)} images, {len(hairstyles)} hairstyles and {len(colors)} colours do not pair up"
             )
-        if not 0.0 <= strength <= 2.0:
-            raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
-        if not any(wish is not None for wish in (*hairstyles, *colors)):
-            raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
+        check_request([*hairstyles, *colors], strength)
         wishes = [(as_wish(style), as_wish(color)) for style, color in zip(hairstyles, colors, strict=True)]
         results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
@@ -338,6 +311,8 @@ class HairEditor:
                 method=method,
                 blend=blend,
                 feather=feather,
+                seam=seam,
+                behind=behind,
                 steps=steps,
                 lr=lr,
                 progress=progress,
@@ -350,25 +325,31 @@ class HairEditor:
         prepared: Prepared,
         wishes: Sequence[tuple[Any, Any]],
         *,
+        method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
+        watch: Stopwatch | None = None,
         **options: Any,
     ) -> list[EditResult]:
         """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
-        batch, words = self.asked(wishes)
-        codes = self.edited_codes(prepared, batch, **options)
-        synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
-        return self.blended(prepared, codes, synthesized, blend=blend, feather=feather, asked=words)
+        watch = watch or Stopwatch()
+        with watch("edit"):
+            codes = self.edited_codes(prepared, self.asked(wishes, method), method=method, **options)
+        captions = [(told(style), told(color)) for style, color in wishes]
+        return self.render(
+            prepared, codes, captions, blend=blend, feather=feather, seam=seam, behind=behind, watch=watch
+        )
 
-    def asked(self, wishes: Sequence[tuple[Any, Any]]) -> tuple[EditBatch, list[tuple[str | None, str | None]]]:
-        """Pairs of hairstyle and colour (texts, image tensors or None) as conditions, and as captions name them."""
+    def asked(self, wishes: Sequence[tuple[Any, Any]], method: Method = "mapper") -> EditBatch:
+        """Pairs of hairstyle and colour, each a text, an image tensor or None, as conditions."""
         styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
-        batch = self.conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
-        return batch, [(told(style), told(color)) for style, color in wishes]
+        return self.conditions(method).encode(styles, colors, minimum_hair=0.005).to(self.device)
 
     def grid(
         self,
-        image: ImageSource,
+        image: ImageSource | Prepared,
         styles: Sequence[Wish],
         colors: Sequence[Wish],
         *,
@@ -379,7 +360,11 @@ class HairEditor:
     ) -> Image.Image:
         """Contact sheet of one person: a row per hairstyle, a column per colour; None leaves that part as it is."""
         rows, columns = [as_wish(style) for style in styles] or [None], [as_wish(color) for color in colors] or [None]
-        prepared = self.prepare([image], inversion=inversion, invert_steps=invert_steps)
+        prepared = (
+            image
+            if isinstance(image, Prepared)
+            else self.prepare([image], inversion=inversion, invert_steps=invert_steps)
+        )
         sheet: list[list[Tensor]] = []
         for row in rows:
             many = prepared[[0] * len(columns)]
@@ -391,6 +376,14 @@ class HairEditor:
             rows=[told(row) or "own style" for row in rows],
             tile=tile,
         )
+
+
+def check_request(wishes: Sequence[Wish], strength: float) -> None:
+    """Refuse a strength out of range, and wishes of which none asks for anything."""
+    if not 0.0 <= strength <= 2.0:
+        raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
+    if all(wish is None for wish in wishes):
+        raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
 
 
 def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:

@@ -9,82 +9,26 @@ result.save("me_red_bob.jpg")  # every pixel outside result.rectangle is the pho
 ```
 """
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image, ImageChops
 from torch import Tensor
 
-from hairclip.align import FFHQ, PORTRAITS, FaceSquare, Framing, crop_face, rectangle, spread
-from hairclip.edit import HairEditor
+from hairclip.align import FFHQ, PORTRAITS, FaceSquare, Framing, crop_face
+from hairclip.edit import HairEditor, Method, check_request
 from hairclip.edit_result import EditResult, Prepared
 from hairclip.errors import HairclipError
 from hairclip.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
-from hairclip.images import ImageSource, to_pil
-from hairclip.photo import Photo, read_photo, write_photo
-from hairclip.wishes import Wish, as_wish, is_picture
+from hairclip.images import ImageSource
+from hairclip.invert import InversionMethod
+from hairclip.photo import Photo, read_photo
+from hairclip.photo_result import Ask, CutPhoto, OpenPhoto, PhotoResult, add_seconds, pasted
+from hairclip.stopwatch import Stopwatch
+from hairclip.wishes import Wish, as_wish, is_picture, told
 
-__all__ = ["OpenPhoto", "PhotoEditor", "PhotoResult"]
-
-Rectangle = tuple[int, int, int, int]
-
-
-class Stopwatch:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-
-
-@dataclass(frozen=True)
-class OpenPhoto:
-    """A photo read, its faces found, cut out and inverted: many edits can start from here."""
-
-    photo: Photo
-    faces: list[Face]
-    """The chosen ones; empty where the picture itself is the crop."""
-    squares: list[FaceSquare]
-    crops: list[Image.Image]
-    prepared: Prepared
-    """One sample per square."""
-    notes: list[str]
-    """What a person should know, a sentence each."""
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class PhotoResult:
-    """One edit of a photo."""
-
-    picture: Image.Image
-    """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
-    photo: Photo
-    rectangle: Rectangle | None
-    """Left, top, right and bottom of the part that changed; None where nothing did."""
-    edits: list[EditResult]
-    """One per face."""
-    faces: list[Face]
-    squares: list[FaceSquare]
-    seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: models, read, find, align, invert, edit, blend, paste."""
-    notes: list[str] = field(default_factory=list)
-
-    def save(self, path: str | Path) -> None:
-        """Write the photo, encoded as it was where the suffix names the same format."""
-        write_photo(self.picture, path, self.photo)
+__all__ = ["PhotoEditor", "PhotoResult"]
 
 
 class PhotoEditor:
@@ -129,7 +73,9 @@ class PhotoEditor:
         *,
         face: FaceChoice = "largest",
         aligned: bool = False,
-        refine: int = 0,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
+        strength: float = 1.0,
         **options: Any,
     ) -> PhotoResult:
         """Edit one photo.
@@ -140,38 +86,56 @@ class PhotoEditor:
             color: a text ("red"), a photo of someone whose hair colour to take, or None.
             face: which faces: "largest", "left", "right", "all", or a number from 1, from left to right.
             aligned: the picture is already cropped to the face as the networks expect it.
-            refine: steps of latent refinement after the encoder.
-            options: as of `HairEditor.edit_batch`: strength, seed, method, blend, feather, steps, lr.
+            inversion: "encoder", "optimize" or "pivotal", see `hairclip.invert.invert`.
+            invert_steps: steps of its descent.
+            strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
+            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, seam, behind, steps, lr.
+
+        Raises:
+            HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
         """
-        opened = self.open(source, face=face, aligned=aligned, refine=refine)
-        return self.edit_open(opened, [(hairstyle, color)], **options)[0]
+        check_request([hairstyle, color], strength)
+        opened = self.open(source, face=face, aligned=aligned, inversion=inversion, invert_steps=invert_steps)
+        return self.edit_open([opened], self.ask(hairstyle, color), strength=strength, **options)[0]
 
     def open(
-        self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, refine: int = 0
+        self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, **inverting: Any
     ) -> OpenPhoto:
-        """Read a photo, find and cut out its faces, and invert them."""
+        """Read a photo, find and cut out its faces, and invert them: `cut` and `invert`."""
+        return self.invert([self.cut(source, face=face, aligned=aligned)], **inverting)[0]
+
+    def cut(self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False) -> CutPhoto:
+        """Read a photo, find its faces and cut them out."""
         watch = Stopwatch()
         with watch("read"):
             photo = read_photo(source)
-        notes: list[str] = []
         with watch("models"):
             size = self.editor.networks.generator.size
-            _ = self.editor.networks.encoder, self.editor.networks.parser
             if not aligned:
                 _ = self.finder.networks
-        faces: list[Face] = []
+        if aligned:
+            return CutPhoto(photo, [], [FaceSquare.of_picture(photo.size)], [photo.seen], [], watch.seconds)
         with watch("find"):
-            if aligned:
-                squares = [FaceSquare.of_picture(photo.size)]
-            else:
-                faces, told = self.find(photo, face)
-                notes += told
-                squares = [found.square(self.framing) for found in faces]
+            faces, notes = self.find(photo, face)
+            squares = [found.square(self.framing) for found in faces]
         with watch("align"):
-            crops = [photo.seen] if aligned else [crop_face(photo.seen, square, size) for square in squares]
+            crops = [crop_face(photo.seen, square, size) for square in squares]
+        return CutPhoto(photo, faces, squares, crops, notes, watch.seconds)
+
+    def invert(self, cuts: Sequence[CutPhoto], **inverting: Any) -> list[OpenPhoto]:
+        """Invert the faces of photos, all in one batch; options as of `HairEditor.prepare`."""
+        watch = Stopwatch()
+        with watch("models"):
+            _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
-            prepared = self.editor.prepare(crops, refine=refine)
-        return OpenPhoto(photo, faces, squares, crops, prepared, notes, watch.seconds)
+            prepared = self.editor.prepare([crop for cut in cuts for crop in cut.crops], **inverting)
+        opened, first = [], 0
+        for cut in cuts:
+            part = prepared[range(first, first + len(cut.crops))]
+            seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
+            opened.append(OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part))
+            first += len(cut.crops)
+        return opened
 
     def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[str]]:
         """The chosen faces of a photo that can be edited, and sentences about them."""
@@ -185,86 +149,77 @@ class PhotoEditor:
             notes += check_face(face, photo.size, photo.name, self.framing)
         return faces, notes
 
-    def wish(self, wish: Wish, notes: list[str] | None = None) -> str | Tensor | None:
-        """A text, or the crop of a reference photo (1, 3, size, size)."""
+    def ask(self, hairstyle: Wish = None, color: Wish = None) -> Ask:
+        """What to edit, with the faces of reference photos found and cut out as those of photos are."""
+        watch, notes = Stopwatch(), list[str]()
+        with watch("references"):
+            return Ask(self._wish(hairstyle, notes), self._wish(color, notes), notes, watch.seconds)
+
+    def _wish(self, wish: Wish, notes: list[str]) -> str | Tensor | None:
         if not is_picture(wish):
             return as_wish(wish)
-        assert wish is not None
         photo = read_photo(wish)
         try:
             faces, _ = self.find(photo)
-        except HairclipError as error:
-            if notes is not None:
-                notes.append(f"the reference {photo.name} is taken as it is, as a crop of a face ({error})")
+        except HairclipError:
+            notes.append(f"no face to cut out was found in the reference {photo.name}: it is taken as a crop of one.")
             return as_wish(photo.seen)
         return as_wish(crop_face(photo.seen, faces[0].square(self.framing), self.editor.networks.generator.size))
 
     def edit_open(
+        self, opened: Sequence[OpenPhoto], ask: Ask, *, method: Method = "mapper", **options: Any
+    ) -> list[PhotoResult]:
+        """Edit opened photos alike, all in one batch; `options` as of `HairEditor.edit_prepared`."""
+        watch = Stopwatch()
+        prepared = Prepared.joined([one.prepared for one in opened])
+        with watch("models"):
+            _ = self.editor.networks.clip, self.editor.conditions(method)
+        wishes = [(ask.hairstyle, ask.color)] * len(prepared)
+        edits = self.editor.edit_prepared(prepared, wishes, method=method, watch=watch, **options)
+        return self._results(opened, edits, ask, watch)
+
+    def frames(
         self,
         opened: OpenPhoto,
-        wishes: Sequence[tuple[Wish, Wish]],
+        asks: Sequence[Ask],
+        count: int,
         *,
         blend: bool = True,
         feather: int | None = None,
         **options: Any,
-    ) -> list[PhotoResult]:
-        """Edit an opened photo, once per pair of hairstyle and colour."""
-        results = []
-        for hairstyle, color in wishes:
-            watch, notes = Stopwatch(), list(opened.notes)
-            with watch("models"):
-                _ = self.editor.networks.clip, self.editor.conditions
-                if options.get("method", "mapper") == "mapper":
-                    _ = self.editor.mapper
-            with watch("find"):
-                pair = self.wish(hairstyle, notes), self.wish(color, notes)
-            with watch("edit"):
-                batch, told = self.editor.asked([pair] * len(opened.prepared))
-                codes = self.editor.edited_codes(opened.prepared, batch, **options)
-                with torch.no_grad():
-                    synthesized = self.editor.networks.generator(codes, noise="const")
-            with watch("blend"):
-                edits = self.editor.blended(
-                    opened.prepared, codes, synthesized, blend=blend, feather=feather, asked=told
-                )
-            with watch("paste"):
-                picture, changed = pasted(opened, edits)
-            stages = [*opened.seconds, *watch.seconds]
-            seconds = {s: opened.seconds.get(s, 0.0) + watch.seconds.get(s, 0.0) for s in dict.fromkeys(stages)}
-            results.append(
-                PhotoResult(picture, opened.photo, changed, edits, opened.faces, opened.squares, seconds, notes)
+    ) -> Iterator[PhotoResult]:
+        """An edit that turns into the next in `count` pictures; with one, from the inverted photo into that edit."""
+        prepared = opened.prepared
+        turns = [
+            self.editor.edited_codes(
+                prepared,
+                self.editor.asked([(ask.hairstyle, ask.color)] * len(prepared), options.get("method", "mapper")),
+                **options,
             )
+            for ask in asks
+        ]
+        if len(turns) == 1:
+            turns.insert(0, prepared.inversion.w_plus)
+        captions = [(told(asks[-1].hairstyle), told(asks[-1].color))] * len(prepared)
+        for position in np.linspace(0.0, len(turns) - 1.0, count):
+            before = min(int(position), len(turns) - 2)
+            codes = torch.lerp(turns[before], turns[before + 1], float(position) - before)
+            watch = Stopwatch()
+            edits = self.editor.render(prepared, codes, captions, blend=blend, feather=feather, watch=watch)
+            yield self._results([opened], edits, asks[-1], watch)[0]
+
+    def _results(
+        self, opened: Sequence[OpenPhoto], edits: Sequence[EditResult], ask: Ask, watch: Stopwatch
+    ) -> list[PhotoResult]:
+        results, first = [], 0
+        for one in opened:
+            mine = list(edits[first : first + len(one.squares)])
+            first += len(mine)
+            paste = Stopwatch()
+            with paste("paste"):
+                picture, changed = pasted(one, mine)
+            seconds = add_seconds(one.seconds, ask.seconds, share=1 / len(opened))
+            seconds = add_seconds(seconds, watch.seconds, share=len(mine) / len(edits))
+            seconds = add_seconds(seconds, paste.seconds)
+            results.append(PhotoResult(picture, changed, one, mine, seconds, [*one.notes, *ask.notes]))
         return results
-
-
-def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Rectangle | None]:
-    """A photo with edited crops put back, and the rectangle in which it changed."""
-    picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
-    changed: list[Rectangle] = []
-    for edit, square in zip(edits, opened.squares, strict=True):
-        crop, weight = to_pil(edit.foreground), _gray(edit.alpha)
-        place = rectangle(square, crop.width, picture.size)
-        if place is None:
-            continue
-        before = picture.crop(place)
-        there = spread(weight, square, picture.size, place)
-        after = Image.composite(spread(crop, square, picture.size, place), before, there)
-        box = ImageChops.difference(before, after).getbbox()
-        if box is not None:
-            picture.paste(after, place)
-            changed.append((place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3]))
-        if opaque is not None:  # new hair in front of a transparent background shows
-            hair = ImageChops.multiply(there, spread(_gray(edit.mask.float()), square, picture.size, place))
-            opaque = opaque.copy()
-            opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
-    if opaque is not None:
-        picture.putalpha(opaque)
-    if not changed:
-        return picture, None
-    left, top, right, bottom = zip(*changed, strict=True)
-    return picture, (min(left), min(top), max(right), max(bottom))
-
-
-def _gray(weights: Tensor) -> Image.Image:
-    """Weights (1, 1, H, W) in [0, 1] as a picture of mode "L"."""
-    return Image.fromarray((weights[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy())

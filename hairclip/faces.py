@@ -165,9 +165,7 @@ def choose_faces(faces: Sequence[Face], which: FaceChoice = "largest", name: str
     return [ordered[number - 1]]
 
 
-def check_face(
-    face: Face, photo: tuple[int, int], name: str = "the picture", framing: Framing = FFHQ
-) -> list[str]:
+def check_face(face: Face, photo: tuple[int, int], name: str = "the picture", framing: Framing = FFHQ) -> list[str]:
     """Refuse a face that cannot be edited, and return a sentence for each thing that will make its edit worse.
 
     Raises:
@@ -180,7 +178,7 @@ def check_face(
             f"{SMALLEST_SQUARE} or more."
         )
     if turned > TOO_TURNED:
-        raise HairclipError(f"the face in {name} is seen from the side: give a photo in which both eyes face the camera.")
+        raise HairclipError(f"the face in {name} is seen from the side: give a photo that shows both eyes.")
     beyond = (face.landmarks < -0.5).any() or (face.landmarks > np.array(photo) - 0.5).any()
     if outside > MOST_OUTSIDE or beyond:
         raise HairclipError(

@@ -8,6 +8,7 @@ picture), and frames after the first.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Photo:
     metadata: dict[str, Any] = field(default_factory=dict)
     """`exif`, `dpi` and `icc_profile` (always sRGB's), where the file had them."""
 
-    @property
+    @cached_property
     def seen(self) -> Image.Image:
         """The picture with transparent parts in front of white: what faces are looked for in."""
         return over_white(self.picture, self.alpha)

@@ -218,7 +218,7 @@ def test_evaluate_measures_what_the_config_trains(bundle: Path, monkeypatch: pyt
     editor, settings = evaluated(bundle, monkeypatch, text, "losses.latent=0.25")
     assert editor.loss.weights == LossWeights(text=4.0, background=0.5, latent=0.25)
     assert (editor.loss.gamma, editor.loss.normalize_text_pixels) == ("srgb", False)
-    assert editor.conditions.gamma == "srgb"
+    assert editor.conditions().gamma == "srgb"
     assert editor.groups == (3, 5)
     assert editor.loss.clip is editor.networks.clip
     assert settings["out"] == Path("runs/x/evaluation")

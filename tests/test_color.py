@@ -4,7 +4,16 @@ import pytest
 import torch
 from reference.fill import relative_error, tensor
 
-from hairclip.color import NAMED_COLORS, load_named_colors, mean_lab, nearest_color, rgb_to_lab, save_named_colors
+from hairclip.color import (
+    NAMED_COLORS,
+    flat_hair_color,
+    grey_hair,
+    load_named_colors,
+    mean_lab,
+    nearest_color,
+    rgb_to_lab,
+    save_named_colors,
+)
 from hairclip.errors import HairclipError
 
 
@@ -87,3 +96,35 @@ def test_a_color_table_that_cannot_be_written_is_a_user_error(tmp_path):
         save_named_colors({"ash": (60.0, 0.0, 3.0)}, tmp_path / "file" / "colors.json")
     save_named_colors({"ash": (60.0, 0.0, 3.0)}, tmp_path / "new" / "colors.json")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["colors.json"]
+
+
+def test_grey_hair_keeps_the_pattern_and_nothing_of_the_color():
+    pattern = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
+    red, pale = pattern * torch.tensor([1.0, 0.2, 0.1]).view(3, 1, 1), 0.6 * pattern + 0.3
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    masks[..., 2:7, 1:6] = True
+    grey = grey_hair(red.expand(1, 3, 8, 8), masks)
+    torch.testing.assert_close(grey, grey_hair(pale.expand(1, 3, 8, 8), masks), rtol=0, atol=1e-5)
+    assert torch.equal(grey[:, 0], grey[:, 2])
+    inside = grey[0, 0][masks[0, 0]]
+    assert inside.mean().abs() < 1e-6
+    torch.testing.assert_close(inside.std(correction=0), torch.tensor(0.2))
+    assert not grey[~masks.expand(1, 3, 8, 8)].any()
+
+
+@pytest.mark.parametrize("masked", ["nothing", "flat"])
+def test_hair_without_any_pattern_has_finite_gradients(masked):
+    images = torch.full((1, 3, 8, 8), 0.3, requires_grad=True)
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool) if masked == "nothing" else torch.ones(1, 1, 8, 8) > 0
+    (grey_hair(images, masks).square().sum() + flat_hair_color(images, masks).square().sum()).backward()
+    assert images.grad.isfinite().all()
+
+
+def test_flat_hair_color_is_the_mean_of_the_hair_everywhere():
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    masks = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    masks[0, :, 3:5] = True
+    flat = flat_hair_color(images, masks)
+    assert flat.shape == images.shape
+    torch.testing.assert_close(flat[0, :, 7, 7], images[0, :, 3:5].mean(dim=(1, 2)))
+    assert not flat[1].any()

@@ -75,6 +75,22 @@ def test_a_mixed_batch_says_what_each_sample_is_asked(encoder):
     assert not batch.reference_lab[[0, 1, 3]].any()
 
 
+def test_separated_references_show_the_hairstyle_without_color_and_the_color_without_hairstyle(encoder):
+    separated = ConditionEncoder(encoder.clip, encoder.parser, references="separated")
+    reference = picture(1)
+    recolored = torch.where(encoder.parser.hair_mask(reference), 0.5 * reference + 0.4, reference)
+    flat = torch.where(encoder.parser.hair_mask(reference), torch.tensor([0.9, 0.1, 0.3]).view(3, 1, 1), -1.0)
+    one, other, third = (separated.references(image)[0] for image in (reference, recolored, flat))
+    torch.testing.assert_close(one.hairstyle, other.hairstyle, rtol=0, atol=1e-4)
+    assert (one.color - other.color).norm() > 0.01 * one.color.norm()
+    with torch.no_grad():
+        uniform = torch.tensor([0.9, 0.1, 0.3]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+        torch.testing.assert_close(third.color, encoder.clip.encode_image(uniform)[0], rtol=0, atol=1e-5)
+    batch = separated.encode([reference], [reference])
+    torch.testing.assert_close(batch.condition.hairstyle[0], one.hairstyle)
+    torch.testing.assert_close(batch.condition.color[0], one.color)
+
+
 def test_every_sample_is_encoded_as_if_alone(encoder):
     styles = ["bob cut", picture(1), None, picture(3, size=20)]
     colors = [None, "red", picture(2), picture(4)]

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
 
 # Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
 LAYERS = [
-    ("errors", "home"),
+    ("errors", "home", "stopwatch"),
     ("decode",),
     ("images",),
     ("photo",),
@@ -43,9 +43,24 @@ LAYERS = [
         "losses",
         "portraits",
         "faces",
+        "edit_stages",
+        "photo_result",
     ),
     ("config",),
-    ("training", "edit", "edit_photo", "optimize", "evaluation", "doctor", "weight_commands", "edit_command"),
+    (
+        "training",
+        "edit",
+        "edit_photo",
+        "edit_options",
+        "edit_wishes",
+        "edit_folder",
+        "edit_folder_command",
+        "optimize",
+        "evaluation",
+        "doctor",
+        "weight_commands",
+        "edit_command",
+    ),
     ("__main__",),
 ]
 

@@ -58,14 +58,14 @@ def membrane(values: Fields, known: Masks, steps: int = FINEST_STEPS) -> Fields:
     return _relax(torch.where(known, values, start), (~known).to(values.dtype), min(steps, height * width))
 
 
-def _shrink(values: Fields, weights: SoftMasks) -> tuple[Fields, SoftMasks]:
+def _shrink(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted means of 2 x 2 pixels and the mean weights."""
     mass = F.avg_pool2d(weights, 2, ceil_mode=True)
     weighted = F.avg_pool2d(values * weights, 2, ceil_mode=True)
     return torch.where(mass > 0, weighted / mass.clamp_min(1e-6), torch.zeros_like(weighted)), mass
 
 
-def _enlarge(coarse: Fields, like: Fields) -> Fields:
+def _enlarge(coarse: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(coarse, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hairclip.color import Gamma, LabColors, mean_lab
-from hairclip.condition import EditBatch
+from hairclip.condition import EditBatch, embed_hair
 from hairclip.images import Images, Masks, Scores, WPlus
 from hairclip.losses.attribute_preservation import background_loss, identity_loss, latent_loss, maintain_color_loss
 from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
@@ -16,6 +16,7 @@ from hairclip.losses.text_manipulation import text_loss
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
+from hairclip.networks.mapper import References
 
 TextPixels: TypeAlias = Literal["official", "normalized"]
 
@@ -98,6 +99,8 @@ class HairEditLoss:
         text_pixels: what CLIP sees in the text terms. ``"official"``: pixels in [-1, 1] as they are, as HairCLIP does;
             ``"normalized"``: pixels as CLIP was trained with.
         gamma: how colours become Lab, see :func:`hairclip.color.rgb_to_lab`; ``"none"`` as HairCLIP does.
+        references: what CLIP sees of hair where it judges a hairstyle by a reference, see
+            :class:`hairclip.networks.mapper.HairMapper`; as the conditions were encoded.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class HairEditLoss:
         *,
         text_pixels: TextPixels = "official",
         gamma: Gamma = "none",
+        references: References = "whole",
     ) -> None:
         if text_pixels not in ("official", "normalized"):
             raise ValueError(f"text_pixels is 'official' or 'normalized', not {text_pixels!r}")
@@ -118,6 +122,7 @@ class HairEditLoss:
         self.weights = weights or LossWeights()
         self.normalize_text_pixels = text_pixels == "normalized"
         self.gamma: Gamma = gamma
+        self.references: References = references
 
     @torch.no_grad()
     def source_features(self, images: Images) -> SourceFeatures:
@@ -147,7 +152,7 @@ class HairEditLoss:
         condition = batch.condition
         hair_mask = self.parser.hair_mask(edited.detach())
         whole = self.clip.encode_image(edited, normalize_pixels=self.normalize_text_pixels)
-        hair = self.clip.encode_image(edited * hair_mask)
+        hair = embed_hair(self.clip, edited, hair_mask, self.references)
         lab = mean_lab(edited, hair_mask, self.gamma)
         keeps_color = condition.has_hairstyle & ~condition.has_color
 

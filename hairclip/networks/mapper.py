@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from hairclip.images import Embeddings, Flags, WPlus
 
-__all__ = ["HairCondition", "HairMapper", "ModulationModule", "SubMapper"]
+__all__ = ["HairCondition", "HairMapper", "ModulationModule", "References", "SubMapper"]
 
 Absent = Literal["passthrough", "zero"]
 NormAxis = Literal["layer", "feature"]
+References = Literal["whole", "separated"]
 Codes = Float[Tensor, "batch layers w_dim"]
 
 
@@ -133,6 +134,8 @@ class HairMapper(nn.Module):
             does not move at all ("zero").
         scale: factor on the output, 0.1 in the paper's code.
         pixel_norm: axis of the sub-mappers' first normalisation, see `SubMapper`.
+        references: what CLIP saw of the reference pictures that this mapper is trained with: their hair as it is
+            ("whole", as in the paper) or its shape and its colour apart ("separated", see `hairclip.condition`).
         coarse, medium, fine: whether that sub-mapper exists; without it its layers do not move.
     """
 
@@ -145,6 +148,7 @@ class HairMapper(nn.Module):
         absent: Absent = "passthrough",
         scale: float = 0.1,
         pixel_norm: NormAxis = "layer",
+        references: References = "whole",
         coarse: bool = True,
         medium: bool = True,
         fine: bool = True,
@@ -156,10 +160,13 @@ class HairMapper(nn.Module):
             raise ValueError(f'absent is "passthrough" or "zero", not {absent!r}')
         if pixel_norm not in ("layer", "feature"):
             raise ValueError(f'pixel_norm is "layer" or "feature", not {pixel_norm!r}')
+        if references not in ("whole", "separated"):
+            raise ValueError(f'references is "whole" or "separated", not {references!r}')
         self.n_latent, self.w_dim, self.condition_dim, self.scale = n_latent, w_dim, condition_dim, scale
         self.groups = (groups[0], groups[1])
         self.absent: Absent = absent
         self.pixel_norm: NormAxis = pixel_norm
+        self.references: References = references
         self.coarse = SubMapper(w_dim, condition_dim, pixel_norm) if coarse else None
         self.medium = SubMapper(w_dim, condition_dim, pixel_norm) if medium else None
         self.fine = SubMapper(w_dim, condition_dim, pixel_norm) if fine else None
@@ -175,6 +182,7 @@ class HairMapper(nn.Module):
             "absent": self.absent,
             "scale": self.scale,
             "pixel_norm": self.pixel_norm,
+            "references": self.references,
             "coarse": self.coarse is not None,
             "medium": self.medium is not None,
             "fine": self.fine is not None,

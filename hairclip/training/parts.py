@@ -136,7 +136,9 @@ def build_parts(config: Config, device: torch.device) -> Parts:
             f"takes ({mapper.n_latent}, {mapper.w_dim}): give codes of this generator."
         )
     loss = build_loss(config, networks)
-    encoder = ConditionEncoder(networks.clip, networks.parser, gamma=config.losses.gamma)
+    encoder = ConditionEncoder(
+        networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
+    )
     colors = _vocabulary(config.data.colors, latents.colors, COLORS)
     styles, shades = _references(config, latents, networks.generator, encoder, colors)
     training = EditData(latents, networks, loss, encoder, styles, shades, cache=config.data.cache_sources)
@@ -177,6 +179,7 @@ def build_loss(config: Config, networks: Networks | Bundle) -> HairEditLoss:
         LossWeights(**config.losses.model_dump(exclude={"text_pixels", "gamma"})),
         text_pixels=config.losses.text_pixels,
         gamma=config.losses.gamma,
+        references=config.mapper.references,
     )
 
 

@@ -76,6 +76,17 @@ def test_terms_apply_exactly_where_they_are_asked(case):
     assert set(terms) == set(LossWeights().of_terms())
 
 
+def test_separated_references_judge_a_hairstyle_whatever_its_color():
+    case = Case(references="separated")
+    hair = case.parser.hair_mask(case.edited)
+    paler = torch.where(hair, 0.5 * case.edited + 0.45, case.edited)
+    terms, other = case.run().terms, case.run(edited=paler).terms
+    torch.testing.assert_close(terms["image_hairstyle"], other["image_hairstyle"], rtol=0, atol=1e-4)
+    assert (terms["image_color"] - other["image_color"]).abs().max() > 1
+    whole, paled = Case().run().terms["image_hairstyle"], Case().run(edited=paler).terms["image_hairstyle"]
+    assert (whole - paled).abs().max() > 1e-3
+
+
 def test_a_mixed_batch_is_its_samples_one_by_one(case):
     edited = case.edited.clone().requires_grad_()
     together = case.run(edited=edited)

@@ -41,7 +41,7 @@ def test_folder_references(tmp_path: Path):
     pool = folder_references(str(tmp_path), encoder(), count=5, seed=0, color_folders=str(tmp_path), colors=["red"])
     assert (len(pool), pool.of_color) == (3, {"red": [2]})
     assert pool.picture(2).shape == (1, 3, 20, 24)
-    assert pool[2].embedding.ndim == 1
+    assert pool[2].hairstyle.ndim == 1
     assert len(folder_references(str(tmp_path), encoder(), count=1, seed=0)) == 1
 
 
