@@ -90,7 +90,7 @@ class PhotoEditor:
             inversion: "encoder", "optimize" or "pivotal", see `hairclip.invert.invert`.
             invert_steps: steps of its descent.
             strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
-            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, steps, lr.
+            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, seam, behind, steps, lr.
 
         Raises:
             HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
