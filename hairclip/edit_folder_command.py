@@ -65,7 +65,19 @@ def edit_folder_by(
 def _job(options: argparse.Namespace, editor: "PhotoEditor", wish: NamedWish, number: int, count: int) -> Job:
     """One wish; its key holds every setting that its pictures follow from, and the content of the files it names."""
     suffix = f"_{number}_{slug(wish.label)}" if count > 1 else ""
-    names = ("strength", "seed", "face", "aligned", "framing", "invert", "invert_steps", "no_blend", "method")
+    names = (
+        "strength",
+        "seed",
+        "face",
+        "aligned",
+        "framing",
+        "invert",
+        "invert_steps",
+        "no_blend",
+        "blend",
+        "behind",
+        "method",
+    )
     settings = {name: getattr(options, name) for name in (*names, "optimize_steps", "bundle")}
     files = {part: _content(getattr(wish, part)) for part in ("hairstyle", "color")}
     made_from = {"version": __version__, **settings, **files, "mapper": _content(options.mapper)}

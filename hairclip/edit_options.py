@@ -45,6 +45,8 @@ def editing(options: argparse.Namespace) -> dict[str, Any]:
         "method": options.method,
         "steps": options.optimize_steps,
         "blend": not options.no_blend,
+        "behind": options.behind,
+        **({} if options.blend is None else {"seam": options.blend}),
         "progress": options.method == "optimize",
     }
 

@@ -195,7 +195,10 @@ def test_a_moved_copy_of_a_photo_gives_the_same_crop(angle: float, scale: float)
         return (128 + 90 * np.stack(waves, -1)).round().astype(np.uint8)
 
     turn = scale * np.array(
-        [[np.cos(np.radians(angle)), -np.sin(np.radians(angle))], [np.sin(np.radians(angle)), np.cos(np.radians(angle))]]
+        [
+            [np.cos(np.radians(angle)), -np.sin(np.radians(angle))],
+            [np.sin(np.radians(angle)), np.cos(np.radians(angle))],
+        ]
     )
     size = 128
     y, x = np.mgrid[:300, :320]

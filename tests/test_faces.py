@@ -79,7 +79,9 @@ def test_every_portrait_of_the_bundle_is_found_where_it_is(finder: FaceFinder):
         assert check_face(found, picture.size, framing=PORTRAITS) == []
 
 
-@pytest.mark.parametrize(("angle", "scale"), [(0, 1.0), (0, 2.5), (25, 1.5), (-20, 1.2), (90, 2.0), (180, 1.0), (270, 1.3)])
+@pytest.mark.parametrize(
+    ("angle", "scale"), [(0, 1.0), (0, 2.5), (25, 1.5), (-20, 1.2), (90, 2.0), (180, 1.0), (270, 1.3)]
+)
 def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: FaceFinder, angle: int, scale: float):
     """Landmarks are measured again in the crop, so that copies agree: to 5 of 255 levels in the mean."""
 
