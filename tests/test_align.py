@@ -85,7 +85,7 @@ def whole_then_cut(photo: Image.Image, square: FaceSquare, size: int) -> np.ndar
             )
         pixels = pixels + (blurred - pixels) * (3 * mask + 1).clip(0, 1)
         pixels = pixels + (np.median(pixels, axis=(0, 1)) - pixels) * mask.clip(0, 1)
-        photo, corners = Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8)), corners + [left, top]
+        photo, corners = Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8)), corners + np.array([left, top])
     quad = [float(value) for value in (corners + 0.5).ravel()]
     cut = photo.transform((4 * size, 4 * size), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
     return np.asarray(cut.resize((size, size), Image.Resampling.LANCZOS), int)
@@ -114,7 +114,7 @@ def test_the_inverse_is_exact(scale: float, size: int):
     width, height = 1000, 950
     y, x = np.mgrid[:height, :width]
     square = face_square(EYES_MOUTH * scale + np.array([30, 40]))
-    inverse = np.linalg.inv(np.array(square.coefficients(size, (width, height)) + (0, 0, 1)).reshape(3, 3))
+    inverse = np.linalg.inv(np.array([*square.coefficients(size, (width, height)), 0, 0, 1]).reshape(3, 3))
     rows, columns = np.mgrid[:size, :size] + 0.5
     found = inverse @ np.stack([columns.ravel(), rows.ravel(), np.ones(size * size)])
     for positions, expected in ((x, found[0]), (y, found[1])):
@@ -178,7 +178,7 @@ def test_weight_zero_keeps_every_bit():
     changed = np.abs(np.asarray(paste_back(photo, Image.new("RGB", (64, 64)), square, weight), int) - photo).max(-1) > 0
     y, x = np.nonzero(changed)
     # One pixel of the crop, of 3.75 pixels of the photo, around the part of full weight, turned by a few degrees.
-    places = (np.array([[20, 24], [40, 24], [40, 44], [20, 44]]) + [[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 64
+    places = np.array([[19, 23], [41, 23], [41, 45], [19, 45]]) / 64
     right, down = square.corners[3] - square.corners[0], square.corners[1] - square.corners[0]
     limits = square.corners[0] + places[:, :1] * right + places[:, 1:] * down
     assert limits[:, 0].min() - 1 <= x.min() <= x.max() <= limits[:, 0].max() + 1
@@ -194,12 +194,8 @@ def test_a_moved_copy_of_a_photo_gives_the_same_crop(angle: float, scale: float)
         waves = [np.sin(x / 9 + np.cos(y / 23)), np.sin((x + y) / 17), np.cos(y / 11 - x / 31)]
         return (128 + 90 * np.stack(waves, -1)).round().astype(np.uint8)
 
-    turn = scale * np.array(
-        [
-            [np.cos(np.radians(angle)), -np.sin(np.radians(angle))],
-            [np.sin(np.radians(angle)), np.cos(np.radians(angle))],
-        ]
-    )
+    along, across = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+    turn = np.array([[along, -across], [across, along]])
     size = 128
     y, x = np.mgrid[:300, :320]
     expected = crop_face(Image.fromarray(scene(np.stack([x, y], -1).astype(float))), face_square(EYES_MOUTH), size)

@@ -112,10 +112,7 @@ def test_a_mapper_of_other_networks_is_one_sentence(
         (["edit", "--image", "ME", "--edits", "none.txt"], "--edits none.txt"),
         (["edit", "--image", "ME", "--edits", "EMPTY"], "--edits EMPTY names no edit"),
         (["edit", "--image", ".", "--color", "red", "--grid"], "--grid is for one photo"),
-        (
-            ["edit", "--image", "ME", "--color", "red", "--method", "optimize", "--optimize-steps", "0"],
-            "--optimize-steps 0",
-        ),
+        (["edit", "--image", "ME", "--color", "red", "--optimize-steps", "0"], "--optimize-steps 0"),
         (["edit", "--image", "ME", "--color", "red", "--seed", "-1"], "--seed -1"),
         (["edit", "--image", "ME", "--grid", "--color", ","], "--color ',' names nothing"),
         (["edit", "--image", "ME", "--color", "red", "--mapper", "."], ". is a folder"),

@@ -25,7 +25,7 @@ def portrait(name: str) -> Image.Image:
 
 
 def face(landmarks: np.ndarray = FRONT, left: float = 0.0) -> Face:
-    points = landmarks + [left, 0]
+    points = landmarks + np.array([left, 0.0])
     low, high = points.min(axis=0), points.max(axis=0)
     return Face(points, (float(low[0]), float(low[1]), float(high[0]), float(high[1])), 1.0)
 
@@ -79,9 +79,7 @@ def test_every_portrait_of_the_bundle_is_found_where_it_is(finder: FaceFinder):
         assert check_face(found, picture.size, framing=PORTRAITS) == []
 
 
-@pytest.mark.parametrize(
-    ("angle", "scale"), [(0, 1.0), (0, 2.5), (25, 1.5), (-20, 1.2), (90, 2.0), (180, 1.0), (270, 1.3)]
-)
+@pytest.mark.parametrize(("angle", "scale"), [(0, 2.5), (25, 1.5), (-20, 1.2), (90, 2.0), (180, 1.0), (270, 1.3)])
 def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: FaceFinder, angle: int, scale: float):
     """Landmarks are measured again in the crop, so that copies agree: to 5 of 255 levels in the mean."""
 
