@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hairclip.config import Config, load_config
     from hairclip.edit import EditResult, HairEditor
+    from hairclip.edit_photo import PhotoEditor, PhotoResult
     from hairclip.errors import HairclipError
     from hairclip.networks.mapper import HairCondition
     from hairclip.networks.stylegan2 import Generator
@@ -25,6 +26,8 @@ _HOMES = {
     "HairEditor": "edit",
     "HairMapper": "pretrained",
     "HairclipError": "errors",
+    "PhotoEditor": "edit_photo",
+    "PhotoResult": "edit_photo",
     "load_config": "config",
     "split_prompt": "prompts",
 }
@@ -37,6 +40,8 @@ __all__ = [
     "HairEditor",
     "HairMapper",
     "HairclipError",
+    "PhotoEditor",
+    "PhotoResult",
     "__version__",
     "load_config",
     "split_prompt",

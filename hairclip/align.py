@@ -15,10 +15,38 @@ from PIL import Image
 
 from hairclip.errors import HairclipError
 
-__all__ = ["FaceSquare", "crop_face", "face_square", "paste_back"]
+__all__ = [
+    "FFHQ",
+    "PORTRAITS",
+    "FaceSquare",
+    "Framing",
+    "crop_face",
+    "face_square",
+    "paste_back",
+    "rectangle",
+    "spread",
+]
 
 Points: TypeAlias = Float[np.ndarray, "points 2"]
 Pixels: TypeAlias = Float[np.ndarray, "height width 3"]
+
+
+_STRIP = 256  # rows
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How large the square around a face is, and where its centre lies."""
+
+    scale: float = 1.0
+    """Size as a multiple of FFHQ's."""
+    shift: float = 0.1
+    """From the middle of the eyes to the centre, as a share of the distance from the eyes to the mouth."""
+
+
+FFHQ = Framing()
+PORTRAITS = Framing(scale=1.33, shift=-0.13)
+"""What the networks of the portraits bundle were trained on: long and high hair stays in the frame."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +54,56 @@ class FaceSquare:
     """A rotated square in a photo: corners upper left, lower left, lower right, upper right, (4, 2)."""
 
     corners: Points
+    whole: bool = False
+    """The corners are the picture's own, any shape: nothing is reduced before it is sampled."""
+
+    @classmethod
+    def of_picture(cls, size: tuple[int, int]) -> "FaceSquare":
+        """All of a picture of that width and height, which is the crop itself."""
+        right, bottom = size[0] - 0.5, size[1] - 0.5
+        return cls(np.array([[-0.5, -0.5], [-0.5, bottom], [right, bottom], [right, -0.5]]), whole=True)
 
     @property
     def size(self) -> float:
         """Length of a side in pixels."""
         return float(np.hypot(*(self.corners[3] - self.corners[0])))
 
-    def coefficients(self, size: int) -> tuple[float, float, float, float, float, float]:
+    def shrink(self, size: int) -> int:
+        """By how much FFHQ reduces the photo before a crop of `size` pixels is sampled."""
+        return 1 if self.whole else max(1, math.floor(self.size / size * 0.5))
+
+    def sampled(self, size: int, photo: tuple[int, int]) -> Points:
+        """Corners of what a crop of `size` pixels shows, in a photo of that width and height.
+
+        Unlike `corners`, they count from the corner of the first pixel and not from its centre, and they include that
+        FFHQ counts from pixel centres again after it has reduced the photo, which moves the crop by half a reduced
+        pixel.
+        """
+        shrink = self.shrink(size)
+        return (self.corners / shrink + 0.5) * np.array(photo) / np.array(_reduced(photo, shrink))
+
+    def coefficients(self, size: int, photo: tuple[int, int]) -> tuple[float, float, float, float, float, float]:
         """PIL's affine coefficients from pixels of the photo to pixels of a `size` x `size` crop of this square."""
-        upper_left, lower_left, _, upper_right = self.corners
-        axes = np.stack([upper_right - upper_left, lower_left - upper_left], axis=1) / size
-        inverse = np.linalg.inv(axes)
-        offset = -inverse @ (upper_left + 0.5)  # PIL counts from the corner of a pixel, landmarks from its centre
+        upper_left, lower_left, _, upper_right = self.sampled(size, photo)
+        inverse = np.linalg.inv(np.stack([upper_right - upper_left, lower_left - upper_left], axis=1) / size)
         a, b, c, d = (float(value) for value in inverse.ravel())
-        return a, b, float(offset[0]), c, d, float(offset[1])
+        x, y = (float(value) for value in -inverse @ upper_left)
+        return a, b, x, c, d, y
 
 
-def face_square(landmarks: Points) -> FaceSquare:
+def _reduced(photo: tuple[int, int], shrink: int) -> tuple[int, int]:
+    """Width and height of a photo that FFHQ has reduced."""
+    width, height = (max(1, int(np.rint(length / shrink))) for length in photo)
+    return width, height
+
+
+def face_square(landmarks: Points, framing: Framing = FFHQ) -> FaceSquare:
     """The square around a face.
 
     Args:
         landmarks: 5 points (image-left eye, image-right eye, nose, image-left and image-right mouth corner) or 68
             points (iBUG order) in pixels of the photo.
+        framing: the crop that the networks were trained on.
     """
     landmarks = np.asarray(landmarks, np.float64)
     if len(landmarks) == 5:
@@ -63,9 +119,9 @@ def face_square(landmarks: Points) -> FaceSquare:
     length = float(np.hypot(*x))
     if length < 1e-6:
         raise HairclipError("the landmarks of this face fall together: give a picture in which the face is visible.")
-    x *= max(2.0 * math.hypot(*across), 1.8 * math.hypot(*down)) / length
+    x *= max(2.0 * math.hypot(*across), 1.8 * math.hypot(*down)) / length * framing.scale
     y = np.array([-x[1], x[0]])
-    center = eyes + 0.1 * down
+    center = eyes + framing.shift * down
     return FaceSquare(np.stack([center - x - y, center - x + y, center + x + y, center + x - y]))
 
 
@@ -80,20 +136,22 @@ def crop_face(photo: Image.Image, square: FaceSquare, size: int, transform_size:
             pixels, the demonstrations of e4e and HairCLIP take the crop's own size. None takes four times the crop.
     """
     transform_size = transform_size or 4 * size
-    photo = photo.convert("RGB")
-    corners, side = square.corners.copy(), square.size
-    shrink = math.floor(side / size * 0.5)
-    if shrink > 1:
-        smaller = (int(np.rint(photo.width / shrink)), int(np.rint(photo.height / shrink)))
-        photo = photo.resize(smaller, Image.Resampling.LANCZOS)
-        corners, side = corners / shrink, side / shrink
+    shrink = square.shrink(size)
+    corners, side = square.corners / shrink, square.size / shrink
+    width, height = _reduced(photo.size, shrink)
     border = max(int(np.rint(side * 0.1)), 3)
     low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
-    left, top = (max(int(edge) - border, 0) for edge in low)
-    right, bottom = min(int(high[0]) + border, photo.width), min(int(high[1]) + border, photo.height)
-    if right - left < photo.width or bottom - top < photo.height:
+    left, top = (min(max(int(low[0]) - border, 0), width - 1), min(max(int(low[1]) - border, 0), height - 1))
+    right, bottom = max(min(int(high[0]) + border, width), left + 1), max(min(int(high[1]) + border, height), top + 1)
+    # Only what the square covers is reduced: the same pixels as of the whole photo, and much sooner.
+    across, down = photo.width / width, photo.height / height
+    around = (left * across, top * down, right * across, bottom * down)
+    if shrink > 1:
+        photo = photo.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=around)
+    else:
         photo = photo.crop((left, top, right, bottom))
-        corners = corners - np.array([left, top])
+    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+    corners = corners - np.array([left, top])
     low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
     beyond = (
         max(-low[0] + border, 0),
@@ -117,17 +175,46 @@ def paste_back(
 
     Args:
         photo: the whole picture.
-        crop: the square, any size.
+        crop: the square, of the size it was cut at.
         square: where it was cut.
         alpha: weight of the crop, mode "L", the crop's size; None pastes all of it. The photo keeps its bits where
             it is 0.
     """
-    photo = photo.convert("RGB")
+    pasted = photo.convert("RGB")
+    place = rectangle(square, crop.width, photo.size)
+    if place is None:
+        return pasted
     weight = Image.new("L", crop.size, 255) if alpha is None else alpha.convert("L")
-    forward = square.coefficients(crop.width)
-    placed = crop.convert("RGB").transform(photo.size, Image.Transform.AFFINE, forward, Image.Resampling.BICUBIC)
-    weight = weight.transform(photo.size, Image.Transform.AFFINE, forward, Image.Resampling.BILINEAR)
-    return Image.composite(placed, photo, weight)
+    placed = spread(crop.convert("RGB"), square, photo.size, place)
+    pasted.paste(placed, place, spread(weight, square, photo.size, place))
+    return pasted
+
+
+def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The upright rectangle (left, top, right, bottom) of a photo that holds a square; None where it lies outside."""
+    corners = square.sampled(size, photo)
+    left, top = (max(int(edge), 0) for edge in np.floor(corners.min(axis=0)))
+    right, bottom = (min(int(edge), length) for edge, length in zip(np.ceil(corners.max(axis=0)), photo, strict=True))
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def spread(
+    crop: Image.Image, square: FaceSquare, photo: tuple[int, int], place: tuple[int, int, int, int]
+) -> Image.Image:
+    """A crop (mode "RGB") or its weights (mode "L", 0 outside the square) as they lie in a rectangle of the photo."""
+    a, b, c, d, e, f = square.coefficients(crop.width, photo)
+    left, top, right, bottom = place
+    smooth = Image.Resampling.BILINEAR if crop.mode == "L" else Image.Resampling.BICUBIC
+    # In floating point, because Pillow rounds down as it samples eight bits; in strips, because photos may be large.
+    bands = [band.convert("F") for band in crop.split()]
+    placed = Image.new(crop.mode, (right - left, bottom - top))
+    for row in range(top, bottom, _STRIP):
+        size = (right - left, min(_STRIP, bottom - row))
+        forward = (a, b, c + a * left + b * row, d, e, f + d * left + e * row)
+        strip = [band.transform(size, Image.Transform.AFFINE, forward, smooth) for band in bands]
+        rounded = [np.asarray(band).round().clip(0, 255).astype(np.uint8) for band in strip]
+        placed.paste(Image.fromarray(np.stack(rounded, -1) if len(rounded) > 1 else rounded[0]), (0, row - top))
+    return placed
 
 
 def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
@@ -146,14 +233,28 @@ def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
 
 
 def _blurred(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur with mirrored edges, cut off at four sigma."""
+    """Gaussian blur with mirrored edges, cut off at four sigma; by Fourier transforms, since sigma may be large."""
     radius = int(4.0 * sigma + 0.5)
-    steps = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (steps / max(sigma, 1e-9)) ** 2)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-9)) ** 2)
     kernel /= kernel.sum()
     for axis in (0, 1):
-        padding = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
-        padded = np.pad(pixels, padding, "symmetric")
         length = pixels.shape[axis]
-        pixels = sum(k * padded.take(np.arange(i, i + length), axis=axis) for i, k in enumerate(kernel))
+        padded = np.pad(pixels, [(radius, radius) if i == axis else (0, 0) for i in range(3)], "symmetric")
+        size = _fast_length(length + 2 * radius)
+        response = np.fft.rfft(kernel, size)[(slice(None), None, None) if axis == 0 else (None, slice(None), None)]
+        spectrum = np.fft.rfft(padded, size, axis=axis)
+        spectrum *= response
+        pixels = np.fft.irfft(spectrum, size, axis=axis).take(np.arange(2 * radius, 2 * radius + length), axis=axis)
     return pixels
+
+
+def _fast_length(least: int) -> int:
+    """The next number of which 2, 3 and 5 are the only prime factors: Fourier transforms of that length are fast."""
+    while True:
+        rest = least
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return least
+        least += 1

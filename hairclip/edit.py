@@ -9,7 +9,6 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,25 +16,32 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hairclip.blend import alpha_from_masks, composite, harmonize
+from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
 from hairclip.condition import ConditionEncoder, EditBatch
-from hairclip.edit_result import EditResult, Prepared, compare
+from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
-from hairclip.invert import invert
+from hairclip.inversion_cache import InversionCache
+from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.face_parser import HAIR
+from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import HairMapper, References
 from hairclip.optimize import optimize_codes
+from hairclip.perceptual import parser_distance
 from hairclip.pretrained import load_bundle, load_mapper
+from hairclip.reconstruction import ReconstructionLoss
 from hairclip.sheet import captioned_sheet
+from hairclip.stopwatch import Stopwatch
 from hairclip.wishes import Wish, as_wish, load_picture, told
 
-__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "compare"]
+__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "check_request", "compare"]
 
 Method: TypeAlias = Literal["mapper", "optimize"]
 
 # A `hairclip.pretrained.Bundle`, or any object with attributes of its names: generator, clip, parser, encoder; identity
-# for `method="optimize"`; mapper for `method="mapper"`. Each is read when first needed: a bundle loads no more.
+# for optimisation of any kind, and to tell poor inversions; mapper for `method="mapper"`. Each is read when first
+# needed: a bundle loads no more.
 Networks: TypeAlias = Any
 
 
@@ -47,6 +53,7 @@ class HairEditor:
         mapper: used instead of `networks.mapper`.
         groups: first medium and first fine layer, for `method="optimize"`.
         loss: what `method="optimize"` descends on; None takes HairCLIP's weights and pixels as CLIP was trained with.
+        cache: remembers inversions; None inverts every time.
     """
 
     def __init__(
@@ -56,8 +63,10 @@ class HairEditor:
         mapper: nn.Module | None = None,
         groups: tuple[int, int] = (4, 8),
         loss: HairEditLoss | None = None,
+        cache: InversionCache | None = None,
     ) -> None:
         self.networks = networks
+        self.cache = cache
         self.groups = groups
         self._mapper = mapper
         self._conditions: dict[References, ConditionEncoder] = {}
@@ -70,6 +79,7 @@ class HairEditor:
         *,
         device: str | torch.device | None = None,
         mapper: str | Path | nn.Module | None = None,
+        cache: InversionCache | None = None,
     ) -> "HairEditor":
         """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
         device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
@@ -77,7 +87,7 @@ class HairEditor:
         if isinstance(mapper, (str, Path)):
             path, mapper = mapper, load_mapper(mapper)
             _check_mapper(mapper, networks, f"the mapper {path}")
-        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval())
+        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval(), cache=cache)
 
     @property
     def device(self) -> torch.device:
@@ -114,16 +124,48 @@ class HairEditor:
             self._loss = HairEditLoss(networks.clip, networks.parser, networks.identity, text_pixels="normalized")
         return self._loss
 
+    @property
+    def identity(self) -> FaceEncoder | None:
+        """Tells whether an inversion shows the same person; None for networks without one."""
+        sources = getattr(self.networks, "sources", None)
+        return getattr(self.networks, "identity", None) if sources is None or "identity" in sources else None
+
     # ------------------------------------------------------------------ the three steps of an edit
 
     @torch.no_grad()
-    def prepare(self, images: Sequence[ImageSource], *, refine: int = 0, progress: bool = False) -> Prepared:
-        """Load, align, invert and parse pictures of any size; `refine` steps of descent follow the encoder's pass."""
+    def prepare(
+        self,
+        images: Sequence[ImageSource],
+        *,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Prepared:
+        """Load, align, invert and parse pictures of any size.
+
+        Args:
+            images: portraits, see `edit`.
+            inversion: see `hairclip.invert.invert`.
+            invert_steps: its steps; the encoder takes none.
+            seed: of its random latents.
+            progress: show progress bars.
+        """
         networks = self.networks
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
-        inversion = invert(aligned, networks.encoder, networks.generator, steps=refine, progress=progress)
-        return Prepared(aligned, inversion, networks.parser.hair_mask(aligned))
+        found = (invert if self.cache is None else self.cache.invert)(
+            aligned,
+            networks.encoder,
+            networks.generator,
+            method=inversion,
+            steps=invert_steps,
+            loss=ReconstructionLoss(parser_distance(networks.parser), self.identity),
+            identity=self.identity,
+            seed=seed,
+            progress=progress,
+        )
+        return Prepared(aligned, found, networks.parser.hair_mask(aligned))
 
     @torch.no_grad()
     def edited_codes(
@@ -145,7 +187,7 @@ class HairEditor:
         elif method == "optimize":
             moved = optimize_codes(
                 w_plus,
-                self.networks.generator,
+                lambda codes: prepared.inversion.synthesize(codes, self.networks.generator),
                 self.loss,
                 self.loss.source_features(prepared.inversion.images),
                 batch,
@@ -162,38 +204,35 @@ class HairEditor:
 
     @torch.no_grad()
     def render(
-        self, prepared: Prepared, codes: Tensor, *, blend: bool = True, feather: int | None = None
+        self,
+        prepared: Prepared,
+        codes: Tensor,
+        captions: Sequence[Captions] | None = None,
+        *,
+        blend: bool = True,
+        feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
+        watch: Stopwatch | None = None,
     ) -> list[EditResult]:
-        """Synthesize codes and blend them into the pictures they came from."""
-        synthesized = self.networks.generator(codes, noise="const")
-        mask = self.networks.parser.hair_mask(synthesized)
-        source_mask = prepared.hair_mask
-        if blend:
-            alpha = alpha_from_masks(source_mask, mask, feather)
-            matched = harmonize(prepared.aligned, synthesized, source_mask, mask)
-            image = composite(prepared.aligned, matched.clamp(-1, 1), alpha)
-        else:
-            alpha, image = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
-        results = []
-        for i in range(len(prepared)):
-            one = slice(i, i + 1)
-            results.append(
-                EditResult(
-                    image=image[one],
-                    aligned=prepared.aligned[one],
-                    inversion=prepared.inversion.images[one],
-                    synthesized=synthesized[one],
-                    mask=mask[one],
-                    source_mask=source_mask[one],
-                    alpha=alpha[one],
-                    w_plus=prepared.inversion.w_plus[one],
-                    edited_w_plus=codes[one],
-                    inversion_psnr=float(prepared.inversion.psnr[i]),
-                    hairstyle=None,
-                    color=None,
+        """Synthesize codes and blend them into the pictures they came from; see `hairclip.blend.blend_hair`."""
+        watch, parser = watch or Stopwatch(), self.networks.parser
+        with watch("edit"):
+            synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
+        with watch("blend"):
+            labels = parser.labels(synthesized)
+            mask = (labels == HAIR)[:, None]
+            if blend:
+                before = parser.labels(prepared.aligned)
+                joined = blend_hair(
+                    prepared.aligned, synthesized, before, labels, method=seam, behind=behind, feather=feather
                 )
-            )
-        return results
+                alpha, foreground, image = joined.alpha, joined.foreground, joined.image
+            else:
+                alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
+                image = foreground
+        many = {"image": image, "synthesized": synthesized, "foreground": foreground, "mask": mask, "alpha": alpha}
+        return edit_results(prepared, codes, many, captions)
 
     # ------------------------------------------------------------------ what people call
 
@@ -220,7 +259,10 @@ class HairEditor:
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
-        refine: int = 0,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
         steps: int = 100,
         lr: float = 0.1,
         batch_size: int = 16,
@@ -237,7 +279,11 @@ class HairEditor:
             method: "mapper" (one pass of the trained network) or "optimize" (descent on the code, needs no mapper).
             blend: keep the photo outside the hair; False returns the generator's picture.
             feather: width of the seam in pixels, None for 1/40 of the height.
-            refine: steps of latent refinement after the encoder.
+            seam: how hair is joined to the photo: "feather", "laplacian" or "poisson".
+            behind: what is seen where hair was: "photo" (continued under it) or "edit".
+            inversion: how the pictures' codes are found: "encoder" (one pass), "optimize" (then descent) or "pivotal"
+                (then a generator tuned to each picture).
+            invert_steps: steps of the descent, and as many of the tuning.
             steps: steps of `method="optimize"`.
             lr: its learning rate.
             batch_size: how many pictures go through the networks together.
@@ -249,15 +295,14 @@ class HairEditor:
             raise ValueError(
                 f"{len(images)} images, {len(hairstyles)} hairstyles and {len(colors)} colours do not pair up"
             )
-        if not 0.0 <= strength <= 2.0:
-            raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
-        if not any(wish is not None for wish in (*hairstyles, *colors)):
-            raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
+        check_request([*hairstyles, *colors], strength)
         wishes = [(as_wish(style), as_wish(color)) for style, color in zip(hairstyles, colors, strict=True)]
         results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
-            prepared = self.prepare(images[part], refine=refine, progress=progress)
+            prepared = self.prepare(
+                images[part], inversion=inversion, invert_steps=invert_steps, seed=seed, progress=progress
+            )
             results += self.edit_prepared(
                 prepared,
                 wishes[part],
@@ -266,45 +311,60 @@ class HairEditor:
                 method=method,
                 blend=blend,
                 feather=feather,
+                seam=seam,
+                behind=behind,
                 steps=steps,
                 lr=lr,
                 progress=progress,
             )
         return results
 
+    @torch.no_grad()
     def edit_prepared(
         self,
         prepared: Prepared,
         wishes: Sequence[tuple[Any, Any]],
         *,
+        method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
-        method: Method = "mapper",
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
+        watch: Stopwatch | None = None,
         **options: Any,
     ) -> list[EditResult]:
         """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
+        watch = watch or Stopwatch()
+        with watch("edit"):
+            codes = self.edited_codes(prepared, self.asked(wishes, method), method=method, **options)
+        captions = [(told(style), told(color)) for style, color in wishes]
+        return self.render(
+            prepared, codes, captions, blend=blend, feather=feather, seam=seam, behind=behind, watch=watch
+        )
+
+    def asked(self, wishes: Sequence[tuple[Any, Any]], method: Method = "mapper") -> EditBatch:
+        """Pairs of hairstyle and colour, each a text, an image tensor or None, as conditions."""
         styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
-        batch = self.conditions(method).encode(styles, colors, minimum_hair=0.005).to(self.device)
-        codes = self.edited_codes(prepared, batch, method=method, **options)
-        results = self.render(prepared, codes, blend=blend, feather=feather)
-        return [
-            replace(result, hairstyle=told(style), color=told(color))
-            for result, (style, color) in zip(results, wishes, strict=True)
-        ]
+        return self.conditions(method).encode(styles, colors, minimum_hair=0.005).to(self.device)
 
     def grid(
         self,
-        image: ImageSource,
+        image: ImageSource | Prepared,
         styles: Sequence[Wish],
         colors: Sequence[Wish],
         *,
-        refine: int = 0,
+        inversion: InversionMethod = "encoder",
+        invert_steps: int = 100,
         tile: int = 160,
         **options: Any,
     ) -> Image.Image:
         """Contact sheet of one person: a row per hairstyle, a column per colour; None leaves that part as it is."""
         rows, columns = [as_wish(style) for style in styles] or [None], [as_wish(color) for color in colors] or [None]
-        prepared = self.prepare([image], refine=refine)
+        prepared = (
+            image
+            if isinstance(image, Prepared)
+            else self.prepare([image], inversion=inversion, invert_steps=invert_steps)
+        )
         sheet: list[list[Tensor]] = []
         for row in rows:
             many = prepared[[0] * len(columns)]
@@ -316,6 +376,14 @@ class HairEditor:
             rows=[told(row) or "own style" for row in rows],
             tile=tile,
         )
+
+
+def check_request(wishes: Sequence[Wish], strength: float) -> None:
+    """Refuse a strength out of range, and wishes of which none asks for anything."""
+    if not 0.0 <= strength <= 2.0:
+        raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
+    if all(wish is None for wish in wishes):
+        raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
 
 
 def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:

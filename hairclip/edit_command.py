@@ -1,24 +1,50 @@
-"""The command ``python -m hairclip edit``: from a picture and a wish to a picture."""
+"""The command ``python -m hairclip edit``: from a photo, or a folder of them, and wishes to edited photos."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hairclip.edit_options import beside, changed, editing, inverting, photo_editor, slug, timing
 from hairclip.errors import HairclipError, within
 
 if TYPE_CHECKING:
-    from hairclip.edit import HairEditor
+    from hairclip.edit_photo import PhotoEditor
+    from hairclip.photo_result import Ask, OpenPhoto, PhotoResult
 
 
 def add_command(commands: Any) -> None:
     """Add ``edit`` to the subcommands of a parser."""
-    edit = commands.add_parser("edit", help="edit one portrait")
-    edit.add_argument("--image", required=True, help="the portrait, cropped to the face")
-    edit.add_argument("--text", help="hairstyle and colour in words, such as 'red bob cut'")
-    edit.add_argument("--hairstyle", help="a hairstyle in words, or a picture that shows it")
-    edit.add_argument("--color", help="a colour in words, or a picture that shows it")
+    edit = commands.add_parser(
+        "edit",
+        help="edit a photo, or a folder of photos",
+        description="Edit the hair in a photo: read it, find the face, align, invert, edit, blend, paste back, write. "
+        "With a folder as --image, every photo in it goes to the folder --out; those that cannot be edited are named "
+        "at the end, the exit code is then 1, and a second run does only what is left.",
+    )
+    edit.add_argument("--image", required=True, metavar="PATH", help="the photo, or a folder of photos")
+    edit.add_argument("--out", metavar="PATH", help="the photo to write (default: edited, in the photo's format)")
+    edit.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        help="hairstyle and colour in words, such as 'red bob cut'; each --text is an edit of its own, written to "
+        "OUT_1_red_bob_cut.jpg and so on",
+    )
+    edit.add_argument("--edits", metavar="FILE", help="more texts, one per line")
+    edit.add_argument("--hairstyle", help="a hairstyle in words, or a photo of someone who wears it")
+    edit.add_argument("--color", help="a colour in words, or a photo of someone who wears it")
     edit.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 2, default 1")
     edit.add_argument("--seed", type=int, default=0)
-    edit.add_argument("--out", default="edited.png", help="the picture to write (default edited.png)")
+    edit.add_argument(
+        "--face", default="largest", metavar="largest|left|right|all|N", help="which face, N counted from the left"
+    )
+    edit.add_argument("--aligned", action="store_true", help="the picture is already cropped to the face")
+    edit.add_argument(
+        "--framing",
+        choices=("auto", "ffhq", "portraits"),
+        default="auto",
+        help="the crop that the networks were trained on (default: by the size of their pictures)",
+    )
     edit.add_argument(
         "--compare",
         nargs="?",
@@ -32,86 +58,149 @@ def add_command(commands: Any) -> None:
         help="write a contact sheet, hairstyles times colours, to --out; --hairstyle and --color may list words, comma "
         "between them (default: all that the bundle knows)",
     )
+    edit.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="write N pictures, OUT_001.jpg and so on, that turn from each --text's edit into the next, or with one "
+        "text from the inverted photo into its edit",
+    )
+    edit.add_argument("--gif", action="store_true", help="with --steps: also an animated GIF, OUT.gif")
+    edit.add_argument("--invert", choices=("encoder", "optimize", "pivotal"), default="encoder", help=INVERT)
+    edit.add_argument("--invert-steps", type=int, default=100, help="steps of optimize or pivotal, default 100")
+    edit.add_argument("--no-cache", action="store_true", help="invert anew, and do not keep the inversion")
+    edit.add_argument(
+        "--blend",
+        choices=("feather", "laplacian", "poisson"),
+        help="how the edit is joined to the photo (default: feather)",
+    )
+    edit.add_argument(
+        "--behind",
+        choices=("photo", "edit"),
+        default="photo",
+        help="what is seen where hair was: the photo's background continued (default), or the generator's",
+    )
+    edit.add_argument("--no-blend", action="store_true", help="paste the generator's picture as it is")
     edit.add_argument("--method", choices=("mapper", "optimize"), default="mapper")
-    edit.add_argument("--steps", type=int, default=100, help="steps of --method optimize, default 100")
+    edit.add_argument("--optimize-steps", type=int, default=100, help="steps of --method optimize, default 100")
+    edit.add_argument("--save-stages", metavar="DIR", help="write every stage as a picture into this folder")
+    edit.add_argument("--timing", action="store_true", help="print the seconds of each stage")
     edit.add_argument("--bundle", default="portraits", help="name or folder of the networks")
     edit.add_argument("--mapper", help="a mapper's file, such as runs/portraits/mapper.safetensors")
     edit.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     edit.set_defaults(run=_edit)
 
 
-def _edit(options: argparse.Namespace) -> None:
-    from hairclip.edit import compare
-    from hairclip.images import check_image_path, save_image
-    from hairclip.pretrained import BUNDLES
-    from hairclip.prompts import split_prompt
+INVERT = (
+    "how the photo's codes are found: one pass of the encoder (default), descent on the codes, or then tuning a copy "
+    "of the generator to the photo"
+)
 
-    within("--steps", options.steps, 1)
-    within("--seed", options.seed, 0)
-    for path in (options.out, options.compare):  # before the work, not after it
+
+def _edit(options: argparse.Namespace) -> int | None:
+    from hairclip.edit import check_request
+    from hairclip.edit_wishes import read_wishes
+    from hairclip.faces import as_choice
+    from hairclip.images import check_image_path
+
+    for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
+        if getattr(options, option) is not None:
+            within(f"--{option.replace('_', '-')}", getattr(options, option), least)
+    if options.gif and options.steps is None:
+        raise HairclipError("--gif needs the number of its pictures: add --steps 24.")
+    folder = Path(options.image).is_dir()
+    if options.out is None:
+        suffix = Path(options.image).suffix.lower()
+        kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
+        options.out = "edited" if folder else f"edited{kept}"
+    for path in (None if folder else options.out, options.compare):  # before the work, not after it
         if isinstance(path, str):
             check_image_path(path)
-    hairstyle, color = options.hairstyle, options.color
-    _tell_unknown(hairstyle, color, several=options.grid)
-    if options.text is not None:
-        styles = _listed(None, options.bundle, "hairstyle") if options.bundle in BUNDLES else []
-        parsed = split_prompt(options.text, known=[style for style in styles if style is not None] or None)
-        print(parsed.message)
-        hairstyle, color = hairstyle or parsed.hairstyle, color or parsed.color
-    settings = {
-        "strength": options.strength,
-        "seed": options.seed,
-        "method": options.method,
-        "steps": options.steps,
-        "progress": options.method == "optimize",
-    }
-    editor = _editor(options.bundle, options.mapper, options.device)
+    options.face = as_choice(options.face)
+    wishes = read_wishes(options)
+    if not options.grid:
+        for wish in wishes:
+            check_request([wish.hairstyle, wish.color], options.strength)
+    if folder:
+        from hairclip.edit_folder_command import edit_folder_by
+
+        return edit_folder_by(options, wishes, photo_editor(options), editing(options))
+    editor = photo_editor(options)
+    opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
+    if options.no_blend:
+        opened.refuse_stranger()
     if options.grid:
-        styles, colors = _listed(hairstyle, options.bundle, "hairstyle"), _listed(color, options.bundle, "color")
-        save_image(editor.grid(options.image, styles, colors, **settings), options.out)
-    else:
-        result = editor.edit(options.image, hairstyle=hairstyle, color=color, **settings)
-        save_image(compare(result) if options.compare is True else result.image, options.out)
-        if isinstance(options.compare, str):
-            save_image(compare(result), options.compare)
-            print(f"wrote {options.compare}")
+        _write_grid(options, editor, opened)
+        return None
+    asks = [editor.ask(wish.hairstyle, wish.color) for wish in wishes]
+    for note in dict.fromkeys([*opened.notes, *(note for ask in asks for note in ask.notes)]):
+        print(f"note: {note}")
+    if options.steps is not None:
+        _write_frames(options, editor, opened, asks)
+        return None
+    for number, (ask, wish) in enumerate(zip(asks, wishes, strict=True), start=1):
+        added = f"_{number}_{slug(wish.label)}" if len(wishes) > 1 else ""
+        (result,) = editor.edit_open([opened], ask, **editing(options))
+        _write(options, result, added)
+    return None
+
+
+def _write(options: argparse.Namespace, result: "PhotoResult", added: str) -> None:
+    from hairclip.edit import compare
+    from hairclip.images import save_image
+    from hairclip.sheet import stacked
+    from hairclip.stopwatch import Stopwatch
+
+    out, watch = beside(options.out, added), Stopwatch()
+    with watch("write"):
+        if options.compare is True:
+            save_image(stacked([compare(edit) for edit in result.edits]), out)
+        else:
+            result.save(out)
+    if isinstance(options.compare, str):
+        save_image(stacked([compare(edit) for edit in result.edits]), beside(options.compare, added))
+        print(f"wrote {beside(options.compare, added)}")
+    if options.save_stages:
+        stages = Path(options.save_stages) / added.strip("_")
+        result.save_stages(stages)
+        print(f"wrote the stages to {stages}")
+    print(f"wrote {out}{'' if options.compare is True else f': {changed(result)}'}")
+    if options.timing:
+        print(timing({**result.seconds, **watch.seconds}))
+
+
+def _write_grid(options: argparse.Namespace, editor: "PhotoEditor", opened: "OpenPhoto") -> None:
+    from hairclip.edit_wishes import listed
+    from hairclip.images import save_image
+
+    styles = listed(options.hairstyle, options.bundle, "hairstyle")
+    colors = listed(options.color, options.bundle, "color")
+    settings = editing(options)
+    save_image(editor.editor.grid(opened.prepared[[0]], styles, colors, **settings), options.out)
     print(f"wrote {options.out}")
 
 
-def _editor(bundle: str, mapper: str | None, device: str) -> "HairEditor":
-    """An editor whose parts fit each other."""
-    from hairclip.edit import HairEditor
-    from hairclip.training.distributed import pick_device
+def _write_frames(options: argparse.Namespace, editor: "PhotoEditor", opened: "OpenPhoto", asks: list["Ask"]) -> None:
+    from PIL import Image
+    from tqdm import tqdm
 
-    return HairEditor.from_bundle(bundle, device=pick_device(device), mapper=mapper)
+    from hairclip.images import save_image
 
-
-def _listed(words: str | None, bundle: str, label: str) -> list[str | None]:
-    """The rows or columns of a grid: what stays, then the words given, or all that label the bundle's latents."""
-    from hairclip.pretrained import BUNDLES, load_latent_labels
-    from hairclip.prompts import COLORS, HAIRSTYLES
-
-    everything = list(HAIRSTYLES if label == "hairstyle" else COLORS)
-    if words is not None:
-        named = [word.strip() for word in words.split(",") if word.strip()]
-        if not named:
-            raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
-        return [None, *named]
-    if BUNDLES.get(bundle, {}).get("latents", "").startswith(f"{bundle}/"):  # embedded: others have no labels
-        labels = load_latent_labels(BUNDLES[bundle]["latents"])
-        present = set((labels or {}).get(label) or everything)
-        everything = [name for name in everything if name in present] + sorted(present - set(everything))
-    return [None, *everything]
-
-
-def _tell_unknown(hairstyle: str | None, color: str | None, *, several: bool) -> None:
-    """Print which words of --hairstyle and --color no network was trained on: they may be mistyped."""
-    from hairclip.edit import as_wish
-    from hairclip.prompts import unknown_word
-
-    for words, is_color in ((hairstyle, False), (color, True)):
-        for word in (words.split(",") if several else [words]) if words else []:
-            wish = as_wish(word) if word.strip() else None
-            note = unknown_word(wish, "color" if is_color else "hairstyle") if isinstance(wish, str) else None
-            if note is not None:
-                print(note)
+    small: list[Image.Image] = []
+    frames = editor.frames(opened, asks, options.steps, **editing(options))
+    digits = max(3, len(str(options.steps)))
+    for number, result in enumerate(tqdm(frames, total=options.steps, desc="frames", disable=None), start=1):
+        result.save(beside(options.out, f"_{number:0{digits}}"))
+        if options.gif:
+            shown = result.picture.convert("RGB")
+            shown.thumbnail((640, 640), Image.Resampling.LANCZOS)
+            small.append(shown)
+    first, last = (beside(options.out, f"_{number:0{digits}}") for number in (1, options.steps))
+    print(f"wrote {first} to {last}")
+    if options.gif:
+        there_and_back = [*small, *small[-2:0:-1]]
+        path = Path(options.out).with_suffix(".gif")
+        save_image(
+            there_and_back[0], path, save_all=True, append_images=there_and_back[1:], duration=80, loop=0, optimize=True
+        )
+        print(f"wrote {path}")

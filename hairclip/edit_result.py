@@ -1,18 +1,22 @@
 """What an edit starts from and what it gives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from hairclip.images import save_image, to_pil
-from hairclip.invert import Inversion
+from hairclip.invert import Inversion, join_inversions
 from hairclip.sheet import captioned_sheet
 
-__all__ = ["EditResult", "Prepared", "compare"]
+__all__ = ["Captions", "EditResult", "Prepared", "compare", "edit_results"]
+
+Captions: TypeAlias = tuple[str | None, str | None]
+"""The hairstyle and the colour that were asked for, in words."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,16 @@ class Prepared:
 
     def __getitem__(self, index: Sequence[int]) -> "Prepared":
         chosen = torch.as_tensor(list(index), device=self.aligned.device)
-        inversion = Inversion(
-            self.inversion.w_plus[chosen],
-            self.inversion.images[chosen],
-            self.inversion.psnr[chosen],
-            self.inversion.steps,
+        return Prepared(self.aligned[chosen], self.inversion[index], self.hair_mask[chosen])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Prepared"]) -> "Prepared":
+        """One batch of several."""
+        return cls(
+            torch.cat([part.aligned for part in parts]),
+            join_inversions([part.inversion for part in parts]),
+            torch.cat([part.hair_mask for part in parts]),
         )
-        return Prepared(self.aligned[chosen], inversion, self.hair_mask[chosen])
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class EditResult:
     """What the generator makes of the input's codes."""
     synthesized: Tensor
     """What the generator makes of the edited codes, before blending."""
+    foreground: Tensor
+    """What `alpha` mixes with the input: `synthesized`, its colours matched to the photo around the hair."""
     mask: Tensor
     """Hair of `synthesized`, bool."""
     source_mask: Tensor
@@ -63,6 +72,8 @@ class EditResult:
     """Codes of the edit."""
     inversion_psnr: float
     """How well the generator rebuilds the input, dB."""
+    inversion_identity: float | None
+    """Cosine of the identity embeddings of input and inversion; None without an identity network."""
     hairstyle: str | None
     """What was asked: a text, "reference" for a picture, or None."""
     color: str | None
@@ -77,6 +88,38 @@ class EditResult:
 
     def _repr_png_(self) -> bytes | None:
         return self.to_pil()._repr_png_()
+
+
+def edit_results(
+    prepared: Prepared, codes: Tensor, pictures: Mapping[str, Tensor], captions: Sequence[Captions] | None = None
+) -> list[EditResult]:
+    """One result per prepared picture.
+
+    Args:
+        prepared: what the edits started from.
+        codes: the edited W+ codes, (B, n_latent, w_dim).
+        pictures: (B, ...) tensors for the fields of `EditResult` that have their names.
+        captions: what was asked of each.
+    """
+    inversion, results = prepared.inversion, []
+    for i in range(len(prepared)):
+        one = slice(i, i + 1)
+        hairstyle, color = (None, None) if captions is None else captions[i]
+        results.append(
+            EditResult(
+                **{name: value[one] for name, value in pictures.items()},
+                aligned=prepared.aligned[one],
+                inversion=inversion.images[one],
+                source_mask=prepared.hair_mask[one],
+                w_plus=inversion.w_plus[one],
+                edited_w_plus=codes[one],
+                inversion_psnr=float(inversion.psnr[i]),
+                inversion_identity=None if inversion.identity is None else float(inversion.identity[i]),
+                hairstyle=hairstyle,
+                color=color,
+            )
+        )
+    return results
 
 
 def compare(result: EditResult, tile: int = 256) -> Image.Image:

@@ -5,18 +5,18 @@ here and nowhere else.
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from hairclip.decode import decode, over_white, picture_file
 from hairclip.errors import HairclipError
 
 Images: TypeAlias = Float[Tensor, "batch 3 height width"]
@@ -52,30 +52,12 @@ def load_image(source: ImageSource) -> Images:
         if source.dtype != np.uint8 or source.ndim not in (2, 3):
             raise ValueError(f"an image array is uint8 (H, W, 3) or (H, W), not {source.dtype} {source.shape}")
         source = Image.fromarray(source)
-    if isinstance(source, (str, Path)):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is not wrong; huge is an error
-                with Image.open(source) as opened:
-                    opened.load()
-                    source = opened.copy()
-        except FileNotFoundError:
-            raise HairclipError(f"there is no image at {str(source) or repr('')}: check the path.") from None
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise HairclipError(f"{source} cannot be read as an image ({error}): give a JPEG, PNG or WebP.") from None
-    pixels = np.asarray(_upright_rgb(source), dtype=np.float32)
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
-
-
-def _upright_rgb(picture: Image.Image) -> Image.Image:
-    """As it is meant to be seen: turned as its EXIF says, 16 bits scaled to 8, transparent parts over white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "I" or picture.mode.startswith("I;16"):  # PIL would clip what is over 255
-        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    if isinstance(source, Image.Image):
+        picture = over_white(*decode(source))
+    else:
+        with picture_file(source) as opened:
+            picture = over_white(*decode(opened))
+    return torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def to_uint8(images: Images) -> np.ndarray:
@@ -94,18 +76,26 @@ def to_pil(image: Float[Tensor, "..."]) -> Image.Image:
     return Image.fromarray(to_uint8(image if image.ndim == 4 else image[None])[0])
 
 
-def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path) -> None:
-    """Write one image; the suffix of `path` names the format. The file appears whole or not at all."""
+def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path, **encoding: Any) -> None:
+    """Write one image; the suffix of `path` names the format. The file appears whole or not at all.
+
+    Args:
+        image: a tensor of the convention, or a PIL picture.
+        path: the file; its folder is made where it is missing.
+        encoding: what Pillow's writer of that format understands, such as quality.
+    """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     path = Path(path)
     check_image_path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         try:
-            picture.save(partial)
+            picture.save(partial, **encoding)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+    except ValueError as error:  # the format cannot hold it: WebP ends at 16383 pixels
+        raise HairclipError(f"cannot write {path} ({error}): choose another format, such as .png.") from None
     except OSError as error:
         raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None
 

@@ -1,66 +1,99 @@
-"""Find the W+ codes of a picture: one pass of the encoder, then, if asked, gradient descent on the codes.
+"""Find what makes a generator show a picture: its W+ codes, and if asked a generator tuned to it.
 
-The descent starts where the encoder ends and is held near it, because codes far from the encoder's rebuild pixels
-better but edit worse (the distortion-editability trade-off, Tov et al. 2021, "Designing an Encoder for StyleGAN
+`encoder` is one pass. `optimize` goes on by gradient descent on the codes. `pivotal` then tunes a copy of the generator
+around them (`hairclip.pivotal`). The descent is held near where it starts, because codes far from the encoder's rebuild
+pixels better but edit worse (the distortion-editability trade-off, Tov et al. 2021, "Designing an Encoder for StyleGAN
 Image Manipulation").
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from hairclip.images import Images, Scores, resize_area
+from hairclip.errors import HairclipError
+from hairclip.images import Images, Scores, WPlus, resize_area
 from hairclip.networks.stylegan2 import Generator
+from hairclip.pivotal import Tuned, tune
+from hairclip.reconstruction import Features, ReconstructionLoss, psnr
 
-__all__ = ["Inversion", "gradient_loss", "invert", "psnr", "pyramid_loss"]
+__all__ = ["METHODS", "Inversion", "InversionMethod", "finish_inversion", "invert", "join_inversions"]
 
-Features = Callable[[Tensor], Tensor]
+InversionMethod: TypeAlias = Literal["encoder", "optimize", "pivotal"]
+Start: TypeAlias = Literal["encoder", "mean"]
+METHODS: tuple[InversionMethod, ...] = get_args(InversionMethod)
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """Codes of a batch of pictures and how well they rebuild them."""
+    """Codes of a batch of pictures, with tuned generators where there are any, and how well they rebuild them."""
 
     w_plus: Tensor
     """W+ codes, (B, n_latent, w_dim)."""
     images: Tensor
-    """What the generator makes of them, (B, 3, size, size) in about [-1, 1]."""
+    """What the generator, or each one's own, makes of them, (B, 3, size, size) in about [-1, 1]."""
     psnr: Tensor
     """Peak signal-to-noise ratio to the input in dB, (B,)."""
     steps: int
-    """Refinement steps taken (0: the encoder alone)."""
+    """Steps of descent taken on the codes (0: the encoder alone)."""
+    method: InversionMethod = "encoder"
+    identity: Tensor | None = None
+    """Cosine of the identity embeddings of input and inversion, (B,); None where there was no identity network."""
+    tuned: tuple[Tuned, ...] | None = None
+    """The generator tuned to each picture, method `pivotal` only."""
+
+    def __len__(self) -> int:
+        return len(self.w_plus)
+
+    def __getitem__(self, index: Sequence[int]) -> "Inversion":
+        """Some of the samples, any number of times."""
+        chosen = torch.as_tensor(list(index), device=self.w_plus.device)
+        return Inversion(
+            self.w_plus[chosen],
+            self.images[chosen],
+            self.psnr[chosen],
+            self.steps,
+            self.method,
+            None if self.identity is None else self.identity[chosen],
+            None if self.tuned is None else tuple(self.tuned[i] for i in index),
+        )
+
+    def synthesize(self, codes: WPlus, generator: Generator) -> Images:
+        """Pictures of codes near those of the samples: by each sample's own generator, else by `generator`.
+
+        Args:
+            codes: (B, n_latent, w_dim), the i-th one an edit of the i-th sample.
+            generator: the one that the pictures were inverted with.
+        """
+        if self.tuned is None:
+            return generator(codes, noise="const")
+        pictures: list[Tensor | None] = [None] * len(codes)
+        own = [id(tuned.generator) for tuned in self.tuned]
+        for first, tuned in {key: tuned.generator for key, tuned in zip(own, self.tuned, strict=True)}.items():
+            where = [i for i, key in enumerate(own) if key == first]  # edits of one photo go through together
+            for i, picture in zip(where, tuned(codes[where], noise="const"), strict=True):
+                pictures[i] = picture
+        return torch.stack([picture for picture in pictures if picture is not None])
 
 
-def psnr(images: Images, target: Images) -> Scores:
-    """Peak signal-to-noise ratio in dB per sample, of images in [-1, 1] (clamped; peak 2)."""
-    error = (images.clamp(-1, 1) - target.clamp(-1, 1)).square().mean(dim=(1, 2, 3))
-    return 10.0 * torch.log10(4.0 / error.clamp_min(1e-10))
-
-
-def pyramid_loss(images: Images, target: Images, levels: int = 4) -> Scores:
-    """Mean absolute error over an area-averaged pyramid, (B,): coarse levels see shape and colour, fine ones detail."""
-    total = torch.zeros(images.shape[0], device=images.device)
-    used = 0
-    for _ in range(levels):
-        total = total + (images - target).abs().mean(dim=(1, 2, 3))
-        used += 1
-        if min(images.shape[-2:]) < 8:
-            break
-        images, target = F.avg_pool2d(images, 2), F.avg_pool2d(target, 2)
-    return total / used
-
-
-def gradient_loss(images: Images, target: Images) -> Scores:
-    """Mean absolute error of horizontal and vertical differences, (B,): keeps strands and edges sharp."""
-    error = images - target
-    across = (error[..., :, 1:] - error[..., :, :-1]).abs().mean(dim=(1, 2, 3))
-    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean(dim=(1, 2, 3))
-    return across + down
+def join_inversions(parts: Sequence[Inversion]) -> Inversion:
+    """One batch of several, all made by one method with the same networks."""
+    identities = [part.identity for part in parts if part.identity is not None]
+    tuned = [one for part in parts for one in part.tuned or ()]
+    return Inversion(
+        torch.cat([part.w_plus for part in parts]),
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.psnr for part in parts]),
+        max(part.steps for part in parts),
+        parts[0].method,
+        torch.cat(identities) if identities else None,
+        tuple(tuned) or None,
+    )
 
 
 def invert(
@@ -68,78 +101,132 @@ def invert(
     encoder: Callable[[Tensor], Tensor],
     generator: Generator,
     *,
-    steps: int = 0,
+    method: InversionMethod = "encoder",
+    steps: int = 100,
+    start: Start = "encoder",
     lr: float = 0.05,
     stay: float = 0.01,
-    features: Features | None = None,
-    feature_weight: float = 0.1,
+    loss: ReconstructionLoss | None = None,
+    identity: Features | None = None,
     patience: int = 40,
+    seed: int = 0,
     progress: bool = False,
 ) -> Inversion:
-    """W+ codes of aligned pictures.
+    """W+ codes of aligned pictures, and tuned generators if `method` says so. Each sample is treated by itself.
 
     Args:
         images: (B, 3, H, W) in [-1, 1], any size; compared at the generator's size.
         encoder: images -> W+ codes.
-        generator: W+ codes -> images, called with constant noise.
-        steps: refinement steps; 0 keeps the encoder's codes.
+        generator: W+ codes -> images, called with constant noise; never changed.
+        method: "encoder" (one pass), "optimize" (then descent on the codes) or "pivotal" (then tuning of a copy).
+        steps: of the descent, and as many of the tuning.
+        start: where the descent starts, the encoder's codes or the mean of all, which needs no good encoder.
         lr: peak rate of Adam, in units of the codes' own spread; it rises over the first 5 % and falls with a cosine.
-        stay: weight of the squared distance to the encoder's codes, in the same units.
-        features: images -> (B, width) embedding whose cosine distance to the input's is added (identity, say); None
-            for none.
-        feature_weight: weight of that term.
-        patience: stop once no sample's loss has fallen by 0.5 % for this many steps.
-        progress: show a progress bar.
+        stay: weight of the squared distance to the start, in the same units; 0 when starting from the mean, which is
+            nobody's portrait.
+        loss: what the descent and the tuning go down; None for pixels and texture only.
+        identity: aligned faces -> (B, width) embedding, which `Inversion.identity` compares.
+        patience: a sample stops once its loss has not fallen by 0.5 % for this many steps.
+        seed: of the random latents of the tuning's regularisation; nothing else is random.
+        progress: show progress bars.
 
     Returns:
-        The best codes seen per sample, with their pictures and PSNR.
+        The best seen of each sample.
     """
-    target = resize_area(images, generator.size)
+    if method not in METHODS:
+        raise HairclipError(f"there is no inversion method '{method}': choose {', '.join(METHODS[:-1])} or pivotal.")
     with torch.no_grad():
-        start = encoder(images)
-        rebuilt = generator(start, noise="const")
-    if steps <= 0:
-        return Inversion(start, rebuilt, psnr(rebuilt, target), 0)
+        codes = encoder(images) if start == "encoder" or method == "encoder" else _mean_codes(generator, len(images))
+    if method == "encoder":
+        return finish_inversion(images, codes, generator, method=method, identity=identity)
+    loss = loss or ReconstructionLoss()
+    target = resize_area(images, generator.size)
+    held = 0.0 if start == "mean" else stay
+    codes, taken = _descend(codes, generator, loss.to(target), steps, lr, held, patience, progress)
+    tuned: list[Tuned] = []
+    if method == "pivotal":
+        for i in range(len(images)):
+            one = slice(i, i + 1)
+            tuned.append(
+                tune(
+                    generator,
+                    codes[one],
+                    loss.to(target[one]),
+                    steps=steps,
+                    perceptual=loss.perceptual,
+                    patience=patience,
+                    seed=seed,
+                    progress=progress,
+                )
+            )
+    return finish_inversion(images, codes, generator, method=method, steps=taken, identity=identity, tuned=tuned)
 
+
+@torch.no_grad()
+def finish_inversion(
+    images: Images,
+    codes: WPlus,
+    generator: Generator,
+    *,
+    method: InversionMethod,
+    steps: int = 0,
+    identity: Features | None = None,
+    tuned: Sequence[Tuned] = (),
+) -> Inversion:
+    """The pictures that found codes make, by tuned generators where there are any, and how good they are."""
+    target = resize_area(images, generator.size)
+    draft = Inversion(codes, target, psnr(target, target), steps, method, None, tuple(tuned) or None)
+    rebuilt = draft.synthesize(codes, generator)
+    alike = None if identity is None else F.cosine_similarity(identity(rebuilt.clamp(-1, 1)), identity(target), dim=-1)
+    return Inversion(codes, rebuilt, psnr(rebuilt, target), steps, method, alike, draft.tuned)
+
+
+def _mean_codes(generator: Generator, count: int) -> WPlus:
+    average = generator.latent_avg
+    if average is None:
+        average = generator.mean_latent(10_000, torch.Generator().manual_seed(0))
+    return generator.expand(average.expand(count, -1)).clone()
+
+
+def _descend(
+    start: WPlus,
+    generator: Generator,
+    loss: Callable[[Tensor], Tensor],
+    steps: int,
+    lr: float,
+    stay: float,
+    patience: int,
+    progress: bool,
+) -> tuple[Tensor, int]:
+    """The best codes of a descent from `start`, and the steps taken."""
     # One unit is the spread of the codes over their features, so that lr means the same for every generator.
-    unit = start.std(dim=-1, keepdim=True).mean().clamp_min(1e-6)
-    wanted = None if features is None else F.normalize(features(target).detach(), dim=-1)
+    unit = start.std(dim=-1, keepdim=True).mean(dim=1, keepdim=True).clamp_min(1e-6)
     offset = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([offset], lr=lr, betas=(0.9, 0.99))
-    best_loss = torch.full((len(images),), math.inf, device=images.device)
-    best_codes = start.clone()
-    stale = taken = 0
+    best: Scores = torch.full((len(start),), math.inf, device=start.device)
+    mark, codes_of_best = best.clone(), start.clone()
+    stale, taken = torch.zeros(len(start), dtype=torch.int64, device=start.device), 0
     with torch.enable_grad(), tqdm(total=steps, desc="inverting", disable=not progress, leave=False) as bar:
         for step in range(steps + 1):
             codes = start + offset * unit
-            made = generator(codes, noise="const")
-            loss = (
-                pyramid_loss(made, target)
-                + 0.5 * gradient_loss(made, target)
-                + 0.5 * (made - target).square().mean(dim=(1, 2, 3))
-            )
-            if features is not None and wanted is not None:
-                loss = loss + feature_weight * (1.0 - (F.normalize(features(made), dim=-1) * wanted).sum(-1))
-            loss = loss + stay * offset.square().mean(dim=(1, 2))
-            score = loss.detach()
-            stale = 0 if bool((score < best_loss * 0.995).any()) else stale + 1
-            better = score < best_loss
-            best_codes = torch.where(better[:, None, None], codes.detach(), best_codes)
-            best_loss = torch.where(better, score, best_loss)
-            taken = step
-            if step == steps or stale >= patience:
+            total = loss(generator(codes, noise="const")) + stay * offset.square().mean(dim=(1, 2))
+            score = total.detach()
+            running = stale < patience  # a sample that has stopped keeps what it has, whatever its neighbours do
+            better = (score < best) & running
+            codes_of_best = torch.where(better[:, None, None], codes.detach(), codes_of_best)
+            best = torch.where(better, score, best)
+            fell = score < mark * 0.995
+            mark, stale, taken = torch.where(fell, score, mark), torch.where(fell & running, 0, stale + 1), step
+            if step == steps or not bool((stale < patience).any()):
                 break
             for group in optimizer.param_groups:
                 group["lr"] = lr * schedule(step / steps)
-            (gradient,) = torch.autograd.grad(loss.sum(), offset)
-            offset.grad = gradient
+            (offset.grad,) = torch.autograd.grad(total.sum(), offset)
             optimizer.step()
             bar.update()
             if step % 10 == 0:
-                bar.set_postfix_str(f"{float(psnr(made.detach(), target).mean()):.2f} dB")
-    with torch.no_grad():
-        rebuilt = generator(best_codes, noise="const")
-    return Inversion(best_codes, rebuilt, psnr(rebuilt, target), taken)
+                bar.set_postfix_str(f"loss {float(best.mean()):.3f}")
+    return codes_of_best, taken
 
 
 def schedule(progress: float, warmup: float = 0.05, cooldown: float = 0.5) -> float:

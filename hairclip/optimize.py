@@ -7,6 +7,7 @@ and medium layers and a colour only the fine ones, as the three sub-mappers of H
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,6 @@ from hairclip.condition import EditBatch
 from hairclip.images import Flags, WPlus
 from hairclip.invert import schedule
 from hairclip.losses.total import HairEditLoss, SourceFeatures
-from hairclip.networks.stylegan2 import Generator
 
 __all__ = ["layer_mask", "optimize_codes"]
 
@@ -33,7 +33,7 @@ def layer_mask(
 
 def optimize_codes(
     w_plus: WPlus,
-    generator: Generator,
+    generator: Callable[[Tensor], Tensor],
     loss: HairEditLoss,
     source: SourceFeatures,
     batch: EditBatch,
@@ -49,7 +49,7 @@ def optimize_codes(
 
     Args:
         w_plus: inverted codes, (B, n_latent, w_dim).
-        generator: W+ codes -> images, called with constant noise.
+        generator: W+ codes -> images, the same for the same codes.
         loss: the training loss; its frozen networks judge the picture at every step.
         source: what the loss remembers of the pictures of `w_plus`.
         batch: what is asked of each sample.
@@ -76,7 +76,7 @@ def optimize_codes(
             fade = noise * max(0.0, 1.0 - step / (0.75 * steps)) ** 2 if 0 < step < steps else 0.0
             jitter = torch.randn(w_plus.shape, generator=random).to(w_plus.device) * fade if fade > 0 else 0.0
             codes = w_plus + (offset + jitter) * free
-            losses = loss(source, generator(codes, noise="const"), w_plus, codes, batch).per_sample
+            losses = loss(source, generator(codes), w_plus, codes, batch).per_sample
             better = losses.detach() < best_loss
             best_codes = torch.where(better[:, None, None], codes.detach(), best_codes)
             best_loss = torch.where(better, losses.detach(), best_loss)

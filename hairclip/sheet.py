@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hairclip.images import to_pil
 
-__all__ = ["captioned_sheet"]
+__all__ = ["captioned_sheet", "stacked"]
 
 _LINE = 13
 _INK = (40, 40, 40)
@@ -56,3 +56,16 @@ def captioned_sheet(
                 picture = picture.resize((tile, tile), Image.Resampling.LANCZOS)
             sheet.paste(picture, (left + c * (tile + gap), top))
     return sheet
+
+
+def stacked(sheets: Sequence[Image.Image], gap: int = 4) -> Image.Image:
+    """Sheets one below the other on white."""
+    if len(sheets) == 1:
+        return sheets[0]
+    height = sum(sheet.height + gap for sheet in sheets) - gap
+    whole = Image.new("RGB", (max(sheet.width for sheet in sheets), height), "white")
+    top = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height + gap
+    return whole

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from PIL import Image
 from torch import Tensor
@@ -18,15 +18,19 @@ def as_wish(wish: Wish) -> str | Tensor | None:
 
     A string that names an existing file, or that looks like a path to one, is a picture; any other string is a text.
     """
-    if wish is None:
-        return None
-    if isinstance(wish, str):
-        if not wish.strip():
-            raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
-        looks_like_file = os.sep in wish or Path(wish).suffix.lower() in Image.registered_extensions()
-        if not looks_like_file and not os.path.isfile(wish):  # Path.is_file raises for a text too long for a name
-            return wish.strip()
-    return load_picture(wish)
+    if isinstance(wish, str) and not wish.strip():
+        raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
+    if is_picture(wish):
+        return load_picture(wish)
+    return wish.strip() if isinstance(wish, str) else None
+
+
+def is_picture(wish: Wish) -> TypeGuard[ImageSource]:
+    """Whether a wish is a picture, or the path of one, and not a text or None."""
+    if not isinstance(wish, str):
+        return wish is not None
+    looks_like_file = os.sep in wish or Path(wish).suffix.lower() in Image.registered_extensions()
+    return looks_like_file or os.path.isfile(wish)  # Path.is_file raises for a text too long for a name
 
 
 def load_picture(source: ImageSource) -> Tensor:

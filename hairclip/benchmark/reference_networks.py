@@ -103,8 +103,6 @@ def mapper_output(mapper: HairMapper, w_plus: WPlus, hairstyle: Embeddings | Non
     for network, codes, embedding in groups:
         if network is None or (embedding is None and mapper.absent == "zero"):
             moves.append(torch.zeros_like(codes))
-        elif mapper.whiten:
-            moves.append(_sub_mapper(network, (codes - mapper.center) @ mapper.unspread, embedding) @ mapper.spread)
         else:
             moves.append(_sub_mapper(network, codes, embedding))
     return torch.cat(moves, dim=1) * mapper.scale

@@ -10,7 +10,6 @@ from torch import Tensor
 from hairclip.color import NamedColors
 from hairclip.edit import EditResult, HairEditor, Method
 from hairclip.evaluation.metrics import (
-    PerceptualDistance,
     cosine,
     mask_iou,
     masked_psnr,
@@ -19,8 +18,10 @@ from hairclip.evaluation.metrics import (
 )
 from hairclip.evaluation.testset import EditCase, Rendered, render_all
 from hairclip.images import Images, Masks
-from hairclip.invert import psnr
+from hairclip.invert import InversionMethod
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.perceptual import PerceptualDistance
+from hairclip.reconstruction import psnr
 
 __all__ = ["Benchmark", "Record", "Referee", "build_benchmark", "make_edits"]
 
@@ -87,7 +88,7 @@ def make_edits(
     benchmark: Benchmark,
     *,
     method: Method = "mapper",
-    refine: int = 0,
+    inversion: InversionMethod = "encoder",
     progress: bool = False,
     **options: Any,
 ) -> list[EditResult]:
@@ -98,7 +99,7 @@ def make_edits(
         [style for style, _ in wishes],
         [color for _, color in wishes],
         method=method,
-        refine=refine,
+        inversion=inversion,
         progress=progress,
         **options,
     )

@@ -1,17 +1,14 @@
 """What an edit is worth, as numbers: one value per sample, so that the worst ones can be found and shown."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hairclip.color import NAMED_COLORS, NamedColors, mean_lab, nearest_color
 from hairclip.images import Images, Masks, Scores
 
 __all__ = [
-    "PerceptualDistance",
     "auc",
     "cosine",
     "mask_iou",
@@ -88,58 +85,6 @@ def ms_ssim(images: Images, target: Images) -> Scores:
         result = result * contrast.mean(dim=(1, 2, 3)).clamp_min(1e-4).pow(weight)
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return result
-
-
-class PerceptualDistance:
-    """A distance in the manner of LPIPS on the features of any convolutional network at hand.
-
-    As in Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1):
-    features of several layers, unit-normalised over channels, squared differences averaged over space, summed over
-    layers. The layer weights learned there from human judgements cannot be had here and are all 1/(number of
-    layers): figures compare with each other, not with published LPIPS.
-
-    Args:
-        network: images -> anything; used in eval mode, without gradients.
-        layers: names of the modules whose outputs count; None takes the last activation (ReLU, PReLU, ...) at each
-            spatial size met on the way, smallest 4 px.
-    """
-
-    def __init__(self, network: nn.Module, layers: Sequence[str] | None = None) -> None:
-        self.network = network
-        self.layers = None if layers is None else list(layers)
-
-    @torch.no_grad()
-    def __call__(self, images: Images, target: Images) -> Scores:
-        first, second = self._features(images), self._features(target)
-        distances = []
-        for key, features in first.items():
-            other = second[key]
-            difference = F.normalize(features.flatten(2), dim=1) - F.normalize(other.flatten(2), dim=1)
-            distances.append(difference.square().sum(dim=1).mean(dim=-1))
-        return torch.stack(distances).mean(dim=0)
-
-    def _features(self, images: Tensor) -> dict[object, Tensor]:
-        found: dict[object, Tensor] = {}
-        activations = (nn.ReLU, nn.PReLU, nn.LeakyReLU, nn.SiLU, nn.GELU)
-
-        def keep(key: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] >= 4:
-                found[output.shape[-1] if key is None else key] = output.float()
-
-        handles = []
-        for name, module in self.network.named_modules():
-            wanted = isinstance(module, activations) if self.layers is None else name in self.layers
-            if wanted:
-                key = None if self.layers is None else name
-                handles.append(module.register_forward_hook(lambda _m, _i, output, key=key: keep(key, output)))
-        try:
-            self.network(images)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not found:
-            raise ValueError("the perceptual distance found no layer to compare in this network")
-        return found
 
 
 def named_hair_color(images: Images, masks: Masks, named: NamedColors = NAMED_COLORS) -> list[str | None]:

@@ -11,14 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hairclip.color import NamedColors
-from hairclip.evaluation.metrics import PerceptualDistance, auc, mask_iou, ms_ssim, named_hair_color
+from hairclip.evaluation.metrics import auc, mask_iou, ms_ssim, named_hair_color
 from hairclip.evaluation.report import portrait_colors
 from hairclip.evaluation.tables import Figure, format_table, make_folder, write_json
 from hairclip.evaluation.testset import Rendered, held_out_people, render_all
 from hairclip.images import Images, save_image
 from hairclip.invert import invert
+from hairclip.perceptual import PerceptualDistance
 from hairclip.portraits import spec as portrait_spec
 from hairclip.prompts import color_prompt, hairstyle_prompt
+from hairclip.reconstruction import ReconstructionLoss
 from hairclip.sheet import captioned_sheet
 
 __all__ = ["NETWORK_FIGURES", "evaluate_networks"]
@@ -177,8 +179,18 @@ def inversion_figures(
     count = min(count, len(images))
     if count:
         chosen = images[:count]
+        pixels = ReconstructionLoss(texture_weight=0.0)  # how near the generator can get at all
         slow = [
-            invert(part, networks.encoder, networks.generator, steps=steps, stay=0.0, progress=progress)
+            invert(
+                part,
+                networks.encoder,
+                networks.generator,
+                method="optimize",
+                steps=steps,
+                stay=0.0,
+                loss=pixels,
+                progress=progress,
+            )
             for part in chosen.split(8)
         ]
         optimized = torch.cat([s.images for s in slow])

@@ -22,6 +22,7 @@ from hairclip.evaluation.benchmark import (
 from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
 from hairclip.evaluation.testset import cache_folder, calibrate_colors, make_cases
 from hairclip.images import save_image
+from hairclip.invert import InversionMethod
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.pretrained import data_folder
 from hairclip.sheet import captioned_sheet
@@ -65,7 +66,7 @@ def evaluate_editor(
     optimize_count: int = 24,
     optimize_steps: int = 100,
     seed: int = 0,
-    refine: int = 0,
+    inversion: InversionMethod = "encoder",
     workers: int = 0,
     named: NamedColors | None = None,
     progress: bool = True,
@@ -81,7 +82,7 @@ def evaluate_editor(
         optimize_count: how many of them are also made by `method="optimize"`; 0 for none.
         optimize_steps: steps of that method.
         seed: of the cases.
-        refine: steps of latent refinement before editing.
+        inversion: how the sources' codes are found, see `hairclip.invert.invert`.
         workers: processes that render; 0 renders in this one.
         named: reference hair colours; None takes those of rendered hair.
         progress: show progress bars.
@@ -96,7 +97,7 @@ def evaluate_editor(
     named = named or portrait_colors(size=size, workers=workers, progress=progress)
     referee = Referee(editor, judge, named)
 
-    edits = make_edits(editor, benchmark, refine=refine, progress=progress)
+    edits = make_edits(editor, benchmark, inversion=inversion, progress=progress)
     inversions = results_to_images(edits, "inversion")
     answers = {
         "mapper": results_to_images(edits, "synthesized"),
@@ -109,7 +110,7 @@ def evaluate_editor(
         # Cases come in the order style, colour, both, so the first ones hold every task.
         part = benchmark.subset(range(min(optimize_count, count)))
         optimized = make_edits(
-            editor, part, method="optimize", refine=refine, steps=optimize_steps, seed=seed, progress=progress
+            editor, part, method="optimize", inversion=inversion, steps=optimize_steps, seed=seed, progress=progress
         )
         records["optimize"] = referee.measure(
             part, results_to_images(optimized, "synthesized"), results_to_images(optimized, "inversion")

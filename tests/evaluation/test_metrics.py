@@ -1,10 +1,8 @@
 import pytest
 import torch
-from tiny_networks import tiny_networks
 from torch.nn import functional as F
 
 from hairclip.evaluation.metrics import (
-    PerceptualDistance,
     auc,
     cosine,
     mask_iou,
@@ -60,19 +58,6 @@ def test_single_scale_similarity_agrees_with_the_formula_on_flat_pictures():
     a, b = 0.25, 0.75
     expected = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
     torch.testing.assert_close(ms_ssim(first, second), torch.tensor([expected]), atol=1e-3, rtol=0)
-
-
-def test_perceptual_distance_orders_pictures_and_leaves_no_hook_behind():
-    judge = tiny_networks().judge
-    distance = PerceptualDistance(judge, layers=["blocks.0", "blocks.1"])
-    images = pictures(size=32)
-    assert (distance(images, images) == 0).all()
-    near = (images + 0.05).clamp(-1, 1)
-    assert (distance(images, near) < distance(images, pictures(9, size=32))).all()
-    assert not any(module._forward_hooks for module in judge.modules())
-    assert PerceptualDistance(tiny_networks().parser)(images, near).shape == (2,)
-    with pytest.raises(ValueError, match="no layer"):
-        PerceptualDistance(judge, layers=["missing"])(images, images)
 
 
 def test_hair_colours_are_named_where_there_is_hair():

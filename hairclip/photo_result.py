@@ -1,0 +1,145 @@
+"""What editing a photo goes through and what it gives: cut, opened, asked, edited, pasted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from hairclip.align import FaceSquare, rectangle, spread
+from hairclip.edit_result import EditResult, Prepared
+from hairclip.edit_stages import save_stages
+from hairclip.errors import HairclipError
+from hairclip.faces import Face
+from hairclip.images import to_pil
+from hairclip.inversion_check import check_inversion
+from hairclip.photo import Photo, write_photo
+
+__all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "Rectangle", "add_seconds", "pasted"]
+
+Rectangle: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are the first ones outside."""
+
+
+@dataclass(frozen=True)
+class CutPhoto:
+    """A photo read, its faces found and cut out."""
+
+    photo: Photo
+    faces: list[Face]
+    """The chosen ones; empty where the picture itself is the crop."""
+    squares: list[FaceSquare]
+    crops: list[Image.Image]
+    """One per square."""
+    notes: list[str]
+    """What a person should know, a sentence each."""
+    seconds: dict[str, float]
+    """By stage."""
+
+
+@dataclass(frozen=True)
+class OpenPhoto(CutPhoto):
+    """And inverted: many edits can start from here."""
+
+    prepared: Prepared
+    """One sample per square."""
+
+    def poor(self, *, blend: bool = True) -> list[str]:
+        """A sentence for each face that the generator does not rebuild as the same person's."""
+        inversion = self.prepared.inversion
+        told = [check_inversion(inversion, i, name=self.photo.name, blend=blend) for i in range(len(self.prepared))]
+        return [sentence for sentence in told if sentence is not None]
+
+    def refuse_stranger(self) -> None:
+        """Raise a `HairclipError` if the generator's picture without blending would show someone else."""
+        for sentence in self.poor(blend=False):
+            raise HairclipError(sentence)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What an edit asks for, references read: each part a text, a crop (1, 3, size, size) or None."""
+
+    hairstyle: str | Tensor | None
+    color: str | Tensor | None
+    notes: list[str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """One edit of a photo."""
+
+    picture: Image.Image
+    """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
+    rectangle: Rectangle | None
+    """Left, top, right and bottom of the part that changed; None where nothing did."""
+    opened: OpenPhoto
+    """What it started from."""
+    edits: list[EditResult]
+    """One per face."""
+    seconds: dict[str, float]
+    """By stage: models, read, find, align, invert, references, edit, blend, paste; a batch's in equal shares."""
+    notes: list[str]
+    """What a person should know, a sentence each."""
+
+    @property
+    def photo(self) -> Photo:
+        """The unedited photo."""
+        return self.opened.photo
+
+    @property
+    def faces(self) -> list[Face]:
+        """The edited faces, one per edit; empty where the picture itself was the crop."""
+        return self.opened.faces
+
+    def save_stages(self, folder: str | Path) -> None:
+        """Write every stage as a picture, see `hairclip.edit_stages`."""
+        save_stages(self, folder)
+
+    def save(self, path: str | Path) -> None:
+        """Write the photo, encoded as it was where the suffix names the same format."""
+        write_photo(self.picture, path, self.photo)
+
+
+def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: float = 1.0) -> dict[str, float]:
+    """Times by stage, and a share of others."""
+    added = dict(seconds)
+    for stage, spent in more.items():
+        added[stage] = added.get(stage, 0.0) + spent * share
+    return added
+
+
+def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Rectangle | None]:
+    """A photo with edited crops put back, and the rectangle in which it changed."""
+    picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
+    changed: list[Rectangle] = []
+    for edit, square in zip(edits, opened.squares, strict=True):
+        crop, weight = to_pil(edit.foreground), _gray(edit.alpha)
+        place = rectangle(square, crop.width, picture.size)
+        if place is None:
+            continue
+        before = picture.crop(place)
+        there = spread(weight, square, picture.size, place)
+        after = Image.composite(spread(crop, square, picture.size, place), before, there)
+        box = ImageChops.difference(before, after).getbbox()
+        if box is not None:
+            picture.paste(after, place)
+            changed.append((place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3]))
+        if opaque is not None:  # new hair in front of a transparent background shows
+            hair = ImageChops.multiply(there, spread(_gray(edit.mask.float()), square, picture.size, place))
+            opaque = opaque.copy()
+            opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
+    if opaque is not None:
+        picture.putalpha(opaque)
+    if not changed:
+        return picture, None
+    left, top, right, bottom = zip(*changed, strict=True)
+    return picture, (min(left), min(top), max(right), max(bottom))
+
+
+def _gray(weights: Tensor) -> Image.Image:
+    """Weights (1, 1, H, W) in [0, 1] as a picture of mode "L"."""
+    return Image.fromarray((weights[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy())
