@@ -82,9 +82,14 @@ class ReferenceStep:
         edited = generate(self.generator, w_hat)
 
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
-        for name, text in (("text_hairstyle", hairstyle), ("text_color", color)):
-            if isinstance(text, str):
-                terms[name] = 1 - F.cosine_similarity(self._embedding(edited), loss.clip.encode_text([text])).mean()
+        for name, asked, shown in (("text_hairstyle", hairstyle, grey_hair), ("text_color", color, flat_hair_color)):
+            if isinstance(asked, Tensor) and loss.references == "separated":
+                wanted = self._hair_embedding(asked, shown)
+            elif isinstance(asked, str):
+                wanted = loss.clip.encode_text([asked])
+            else:
+                continue
+            terms[name] = 1 - F.cosine_similarity(self._embedding(edited), wanted).mean()
         if isinstance(hairstyle, Tensor):
             wanted, has = self._hair_embedding(hairstyle, grey_hair), self._hair_embedding(edited, grey_hair)
             terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()

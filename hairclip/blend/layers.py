@@ -90,7 +90,9 @@ def noise_level(images: Images, masks: Masks) -> Tensor:
     ordered = torch.where(masks, second.abs(), torch.inf).flatten(2).sort(dim=-1).values
     middle = (count // 2).clamp(max=size - 1).expand(-1, 3)[..., None]
     median = ordered.gather(-1, middle)[..., 0]
-    return torch.where(count > 64, (median / 0.6745 / _GRAIN_GAIN).clamp(max=GRAIN_LIMIT), torch.zeros_like(median))[..., None, None]
+    return torch.where(count > 64, (median / 0.6745 / _GRAIN_GAIN).clamp(max=GRAIN_LIMIT), torch.zeros_like(median))[
+        ..., None, None
+    ]
 
 
 def add_grain(images: Images, sigma: Tensor, seed: int = 0) -> Images:
