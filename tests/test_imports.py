@@ -17,6 +17,7 @@ LAYERS = [
     (
         "color",
         "prompts",
+        "yaml_files",
         "safe_pickle",
         "nvidia_pickle",
         "torch_archives",
