@@ -5,7 +5,7 @@ A batch mixes tasks freely: every sample has its own hairstyle and its own colou
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,12 @@ from torch import Tensor
 from hairclip.color import Gamma, LabColors, flat_hair_color, grey_hair, mean_lab
 from hairclip.errors import HairclipError
 from hairclip.images import Embeddings, Flags, Images, Masks
-from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.mapper import HairCondition, References
 from hairclip.prompts import color_prompt, hairstyle_prompt
+
+if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
+    import hairclip.networks.clip
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,12 @@ class ConditionEncoder:
     """
 
     def __init__(
-        self, clip: Clip, parser: FaceParser, *, gamma: Gamma = "none", references: References = "whole"
+        self,
+        clip: "hairclip.networks.clip.Clip",
+        parser: FaceParser,
+        *,
+        gamma: Gamma = "none",
+        references: References = "whole",
     ) -> None:
         self.clip = clip
         self.parser = parser

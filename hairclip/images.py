@@ -144,3 +144,24 @@ def resize_area(images: Float[Tensor, "batch channels height width"], size: int)
     if min(images.shape[-2:]) >= size:
         return F.adaptive_avg_pool2d(images, size)
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def area_resample(images: Float[Tensor, "batch channels _ _"], size: int) -> Float[Tensor, "batch channels size size"]:
+    """To ``(B, C, size, size)``, each target pixel the exact mean of the source area it covers.
+
+    Equal to enlarging by repetition to a common multiple and average pooling, without the large intermediate. Differs
+    from adaptive average pooling, which weights every touched source pixel the same.
+    """
+    height, width = images.shape[-2:]
+    if (height, width) == (size, size):
+        return images
+    rows, columns = _area_weights(height, size, like=images), _area_weights(width, size, like=images)
+    return rows @ images @ columns.T
+
+
+def _area_weights(source: int, target: int, *, like: Tensor) -> Float[Tensor, "target source"]:
+    # In units of 1/target of a source pixel every edge is an integer, so the overlaps are exact.
+    t = torch.arange(target, device=like.device)[:, None]
+    s = torch.arange(source, device=like.device)[None, :]
+    overlap = torch.minimum((t + 1) * source, (s + 1) * target) - torch.maximum(t * source, s * target)
+    return overlap.clamp(min=0).to(like.dtype) / source

@@ -96,8 +96,17 @@ def test_portraits_stand_apart_from_networks():
             assert not any(name.startswith(("networks", "pretrained")) for name in imports(path)), module
 
 
-def test_import_is_light():
-    heavy = ("open_clip", "torchvision", "numba", "tensorboard", "facenet_pytorch", "anny", "pydantic")
-    code = f"import hairclip, sys; print([name for name in {heavy!r} if name in sys.modules])"
+def loaded_by(code: str, names: tuple[str, ...]) -> list[str]:
+    code = f"{code}; import sys; print([name for name in {names!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    return ast.literal_eval(result.stdout)
+
+
+def test_import_is_light():
+    heavy = ("open_clip", "torchvision", "numba", "tensorboard", "facenet_pytorch", "anny", "pydantic", "torch")
+    assert loaded_by("import hairclip", heavy) == []
+
+
+def test_the_editor_imports_no_clip_before_it_needs_one():
+    heavy = ("open_clip", "torchvision", "timm", "torch._dynamo", "facenet_pytorch", "pydantic", "numba")
+    assert loaded_by("from hairclip import HairEditor", heavy) == []

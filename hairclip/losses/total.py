@@ -1,7 +1,7 @@
 """The training loss of HairCLIP: three families of terms, weighted and summed, with networks shared between them."""
 
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -9,14 +9,16 @@ from torch import Tensor
 
 from hairclip.color import Gamma, LabColors, mean_lab
 from hairclip.condition import EditBatch, shown_hair
-from hairclip.images import Embeddings, Flags, Images, Masks, Scores, WPlus, resize_area
+from hairclip.images import Embeddings, Flags, Images, Masks, Scores, WPlus, area_resample, resize_area
 from hairclip.losses.attribute_preservation import background_loss, identity_loss, latent_loss, maintain_color_loss
 from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
 from hairclip.losses.text_manipulation import text_loss
-from hairclip.networks.clip import Clip, area_resample
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import References
+
+if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
+    import hairclip.networks.clip
 
 TextPixels: TypeAlias = Literal["official", "normalized"]
 
@@ -111,7 +113,7 @@ class HairEditLoss:
 
     def __init__(
         self,
-        clip: Clip,
+        clip: "hairclip.networks.clip.Clip",
         parser: FaceParser,
         identity: FaceEncoder,
         weights: LossWeights | None = None,

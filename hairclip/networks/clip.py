@@ -20,7 +20,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
 from hairclip.errors import HairclipError
-from hairclip.images import Images, resize_area
+from hairclip.images import Images, area_resample, resize_area
 
 #: open_clip's config of OpenAI's ViT-B/32. Its activation is QuickGELU: plain GELU gives other numbers.
 VIT_B_32: dict[str, Any] = {
@@ -181,24 +181,3 @@ def _tokenizer(name: str, context_length: int, mode: str | None, options: str) -
             f"this CLIP's tokenizer {name} cannot be loaded ({reason}): it needs the package transformers and, the "
             "first time, the network."
         ) from None
-
-
-def area_resample(images: Images, size: int) -> Pixels:
-    """To ``(B, 3, size, size)``, each target pixel the exact mean of the source area it covers.
-
-    Equal to enlarging by repetition to a common multiple and average pooling, without the large intermediate. Differs
-    from adaptive average pooling, which weights every touched source pixel the same.
-    """
-    height, width = images.shape[-2:]
-    if (height, width) == (size, size):
-        return images
-    rows, columns = _area_weights(height, size, like=images), _area_weights(width, size, like=images)
-    return rows @ images @ columns.T
-
-
-def _area_weights(source: int, target: int, *, like: Tensor) -> Float[Tensor, "target source"]:
-    # In units of 1/target of a source pixel every edge is an integer, so the overlaps are exact.
-    t = torch.arange(target, device=like.device)[:, None]
-    s = torch.arange(source, device=like.device)[None, :]
-    overlap = torch.minimum((t + 1) * source, (s + 1) * target) - torch.maximum(t * source, s * target)
-    return overlap.clamp(min=0).to(like.dtype) / source

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hairclip.condition import ConditionEncoder
+from hairclip.images import area_resample
 from hairclip.losses.total import HairEditLoss, LossOutput
-from hairclip.networks.clip import VIT_B_32, area_resample
+from hairclip.networks.clip import VIT_B_32
 
 SIZE = 128
 
