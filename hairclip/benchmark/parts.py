@@ -6,8 +6,9 @@ from torch import Tensor
 from hairclip.benchmark.measure import Stopwatch, Work
 from hairclip.benchmark.steps import LibraryTraining
 from hairclip.benchmark.world import World
+from hairclip.config import Config
 
-__all__ = ["REST", "part_works"]
+__all__ = ["REST", "part_precision", "part_works"]
 
 REST = "other terms"
 """What the losses do beside the networks: colours, backgrounds, weights. Found by difference."""
@@ -92,6 +93,13 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
         "losses": judge,
         "optimiser": update,
     }
+
+
+def part_precision(part: str, config: Config) -> str:
+    """In which precision a part computes its products and convolutions."""
+    if part.startswith("generator"):
+        return config.training.precision
+    return config.losses.precision if part.startswith(("CLIP", "identity", "parser")) else "float32"
 
 
 def _backward(output: Tensor, pictures: Tensor) -> None:

@@ -82,14 +82,14 @@ class ReferenceStep:
         edited = generate(self.generator, w_hat)
 
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
-        for name, asked, shown in (("text_hairstyle", hairstyle, grey_hair), ("text_color", color, flat_hair_color)):
-            if isinstance(asked, Tensor) and loss.references == "separated":
-                wanted = self._hair_embedding(asked, shown)
-            elif isinstance(asked, str):
-                wanted = loss.clip.encode_text([asked])
-            else:
-                continue
-            terms[name] = 1 - F.cosine_similarity(self._embedding(edited), wanted).mean()
+        for name, asked, separated in (
+            ("text_hairstyle", hairstyle, grey_hair),
+            ("text_color", color, flat_hair_color),
+        ):
+            # The embedding of a hairstyle without colour, or of a colour alone, is taken for a text's.
+            if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
+                wanted = self._wanted(asked, separated)
+                terms[name] = 1 - F.cosine_similarity(self._embedding(edited), wanted).mean()
         if isinstance(hairstyle, Tensor):
             wanted, has = self._hair_embedding(hairstyle, grey_hair), self._hair_embedding(edited, grey_hair)
             terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()
@@ -104,11 +104,13 @@ class ReferenceStep:
 
     def _condition(self, asked: Asked, separated: Separated) -> Embeddings | None:
         """What the mapper is told, without a way for gradients back to CLIP."""
-        if asked is None:
-            return None
+        return None if asked is None else self._wanted(asked, separated).detach()
+
+    def _wanted(self, asked: str | Images, separated: Separated) -> Embeddings:
+        """The embedding of a text or of a reference's hair."""
         if isinstance(asked, str):
-            return self.loss.clip.encode_text([asked]).detach()
-        return self._hair_embedding(asked, separated).detach()
+            return self.loss.clip.encode_text([asked])
+        return self._hair_embedding(asked, separated)
 
     def _hair_embedding(self, images: Images, separated: Separated) -> Embeddings:
         """Of a picture's hair, shown as it is, as in the official code, or where set so, its shape or colour alone."""

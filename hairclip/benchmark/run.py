@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from hairclip.benchmark.agreement import Agreement, compare
 from hairclip.benchmark.latency import edit_works, time_first_edit, time_imports
 from hairclip.benchmark.measure import Memory, Stopwatch, Timing, Work, count_flops, interleave, peak_flops, ratio
-from hairclip.benchmark.parts import REST, part_works
+from hairclip.benchmark.parts import REST, part_precision, part_works
 from hairclip.benchmark.report import SAMPLES, agreement_table, hours, show_hours, show_seconds, summary, table
 from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
 from hairclip.benchmark.world import Kind, World
@@ -73,7 +73,7 @@ def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, 
 
 def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
     """Each part of the step by itself."""
-    batch, precision = world.config.training.batch_size, world.config.training.precision
+    batch = world.config.training.batch_size
     training = LibraryTraining(world, world.tasks("mix", batch))
     works: dict[str, Work] = {**part_works(world, training), "step": training}
     timings = interleave(works, watch, repeats=repeats, warmup=warmup, title="parts")
@@ -87,23 +87,18 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     del seconds["step"]
 
     figures: Figures = {}
+    rows = []
     for part, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-        share = peaks.share(operations[part], spent, precision) if spent else 0.0
-        figures[part] = {"seconds": spent, "of_step": spent / step, "flops": operations[part], "share_of_peak": share}
-    rows = [
-        [
-            part,
-            show_seconds(one["seconds"]),
-            f"{one['of_step']:.1%}",
-            f"{one['flops'] / 1e9:.1f}",
-            f"{one['share_of_peak']:.1%}",
-        ]
-        for part, one in figures.items()
-    ]
+        own = part_precision(part, world.config)
+        share = peaks.share(operations[part], spent, own) if spent else 0.0
+        count = operations[part]
+        figures[part] = {"seconds": spent, "of_step": spent / step, "flops": count, "share_of_peak": share, "in": own}
+        cells = [own, show_seconds(spent), f"{spent / step:.1%}", f"{count / 1e9:.1f}", f"{share:.1%}"]
+        rows.append([part, *cells])
     total = sum(seconds.values())
-    rows.append(["all parts", show_seconds(total), f"{total / step:.1%}", "", ""])
-    rows.append(["the step itself", show_seconds(step), "100.0%", f"{flops['step']['step'] / 1e9:.1f}", ""])
-    head = [f"part, batch {batch}, {precision}", "ms", "of the step", "GFLOP", "share of peak"]
+    rows.append(["all parts", "", show_seconds(total), f"{total / step:.1%}", "", ""])
+    rows.append(["the step itself", "", show_seconds(step), "100.0%", f"{flops['step']['step'] / 1e9:.1f}", ""])
+    head = [f"part, batch {batch}", "computes in", "ms", "of the step", "GFLOP", "share of its peak"]
     print(table(head, rows), end="\n\n")
     return {"parts": figures, "step_seconds": step}
 
