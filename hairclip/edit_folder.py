@@ -136,7 +136,7 @@ def edit_folder(
         batch: list[tuple[Path, str, CutPhoto]] = []
 
         def finish() -> None:
-            for path, job, written, result, key in _edited(editor, batch, jobs, names, inverting, editing):
+            for path, job, written, result, key in _edited(editor, batch, jobs, names, inverting, editing, report):
                 try:
                     result.save(out / written)
                 except HairclipError as error:
@@ -161,7 +161,6 @@ def edit_folder(
                 report.failed[path.name] = str(error)
                 bar.update()
                 continue
-            report.notes += cut.notes
             batch.append((path, digest, cut))
             faces = sum(len(one.squares) for _, _, one in batch)
             pixels = sum(one.photo.size[0] * one.photo.size[1] for _, _, one in batch)
@@ -179,12 +178,24 @@ def _edited(
     names: Mapping[Path, str],
     inverting: Mapping[str, Any] | None,
     editing: Mapping[str, Any] | None,
+    report: FolderReport,
 ) -> Iterator[tuple[Path, Job, str, PhotoResult, str]]:
     """Every job of every photo of a batch: path, job, name of the file to write, result, key."""
-    opened = editor.invert([cut for _, _, cut in batch], **(inverting or {}))
-    for job in jobs:
-        results = editor.edit_open(opened, job.ask, **(editing or {}))
-        for (path, digest, _), result in zip(batch, results, strict=True):
+    editing, kept = editing or {}, []
+    for (path, digest, _), one in zip(
+        batch, editor.invert([cut for _, _, cut in batch], **(inverting or {})), strict=True
+    ):
+        try:
+            if not editing.get("blend", True):
+                one.refuse_stranger()
+        except HairclipError as error:
+            report.failed[path.name] = str(error)
+            continue
+        report.notes += one.notes
+        kept.append((path, digest, one))
+    for job in jobs if kept else ():
+        results = editor.edit_open([one for _, _, one in kept], job.ask, **editing)
+        for (path, digest, _), result in zip(kept, results, strict=True):
             yield path, job, _named(names[path], job), result, f"{digest} {job.key}"
 
 

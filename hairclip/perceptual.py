@@ -7,6 +7,7 @@ with each other, not with published LPIPS.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,10 @@ __all__ = ["PerceptualDistance", "parser_distance"]
 
 _ACTIVATIONS = (nn.ReLU, nn.PReLU, nn.LeakyReLU, nn.SiLU, nn.GELU)
 _SMALLEST = 4  # pixels; smaller maps say nothing about where
+
+
+class _Enough(Exception):
+    """All features are there."""
 
 
 class PerceptualDistance:
@@ -51,10 +56,14 @@ class PerceptualDistance:
     def features(self, images: Images) -> list[Tensor]:
         """Unit-normalised features of (B, 3, H, W) pictures in [-1, 1], one (B, C, h, w) tensor per layer."""
         found: dict[object, Tensor] = {}
+        waiting: set[object] = set(self.layers or ())
 
         def keep(key: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] >= _SMALLEST:
                 found[output.shape[-1] if key is None else key] = output.float()
+            waiting.discard(key)
+            if self.layers is not None and not waiting:
+                raise _Enough  # what the network does after the last layer asked for is of no use here
 
         handles = []
         for name, module in self.network.named_modules():
@@ -63,7 +72,8 @@ class PerceptualDistance:
                 key = None if self.layers is None else name
                 handles.append(module.register_forward_hook(lambda _m, _i, output, key=key: keep(key, output)))
         try:
-            self.run(images)
+            with suppress(_Enough):
+                self.run(images)
         finally:
             for handle in handles:
                 handle.remove()

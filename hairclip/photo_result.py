@@ -11,8 +11,10 @@ from torch import Tensor
 from hairclip.align import FaceSquare, rectangle, spread
 from hairclip.edit_result import EditResult, Prepared
 from hairclip.edit_stages import save_stages
+from hairclip.errors import HairclipError
 from hairclip.faces import Face
 from hairclip.images import to_pil
+from hairclip.inversion_check import check_inversion
 from hairclip.photo import Photo, write_photo
 
 __all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "Rectangle", "add_seconds", "pasted"]
@@ -43,6 +45,17 @@ class OpenPhoto(CutPhoto):
 
     prepared: Prepared
     """One sample per square."""
+
+    def poor(self, *, blend: bool = True) -> list[str]:
+        """A sentence for each face that the generator does not rebuild as the same person's."""
+        inversion = self.prepared.inversion
+        told = [check_inversion(inversion, i, name=self.photo.name, blend=blend) for i in range(len(self.prepared))]
+        return [sentence for sentence in told if sentence is not None]
+
+    def refuse_stranger(self) -> None:
+        """Raise a `HairclipError` if the generator's picture without blending would show someone else."""
+        for sentence in self.poor(blend=False):
+            raise HairclipError(sentence)
 
 
 @dataclass(frozen=True)

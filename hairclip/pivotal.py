@@ -6,6 +6,7 @@ locality regularisation (section 3.2) keeps the change to the pivot's surroundin
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -80,12 +81,13 @@ def tune(
     with torch.no_grad():
         sample = _latents(generator, 256, random)
         spread = (sample - sample.mean(dim=0)).norm(dim=-1).mean()
-    best, best_loss, stale = {name: weight.detach().clone() for name, weight in weights.items()}, float("inf"), 0
+    best = {name: weight.detach().clone() for name, weight in weights.items()}
+    best_loss, mark, stale = math.inf, math.inf, 0
     with torch.enable_grad(), tqdm(total=steps, desc="tuning", disable=not progress, leave=False) as bar:
         for step in range(steps + 1):
             distance = loss(tuned(pivot, noise="const")).sum()
             score = float(distance.detach())
-            stale = 0 if score < best_loss * 0.995 else stale + 1
+            mark, stale = (score, 0) if score < mark * 0.995 else (mark, stale + 1)
             if score < best_loss:
                 best = {name: weight.detach().clone() for name, weight in weights.items()}
                 best_loss = score

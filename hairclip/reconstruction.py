@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.images import Images, Scores
+from hairclip.images import Images, Scores, SoftMasks
 from hairclip.perceptual import PerceptualDistance
 
-__all__ = ["Features", "ReconstructionLoss", "gradient_loss", "psnr", "pyramid_loss", "texture_loss"]
+__all__ = ["Features", "ReconstructionLoss", "fine_detail", "gradient_loss", "psnr", "pyramid_loss", "texture_loss"]
 
 Features = Callable[[Tensor], Tensor]
 
@@ -61,10 +61,14 @@ def texture_loss(images: Images, target: Images, window: int = 8, levels: int = 
 
 def local_contrast(images: Images, window: int) -> Tensor:
     """Root mean square of brightness's finest octave in overlapping windows, (B, 1, h, w)."""
+    energy = F.avg_pool2d(fine_detail(images).square(), window, stride=window // 2)
+    return (energy + 1e-5).sqrt()  # without the summand a flat window has no gradient
+
+
+def fine_detail(images: Images) -> SoftMasks:
+    """Brightness without its mean over 3 x 3 pixels, (B, 1, H, W)."""
     brightness = images.mean(dim=1, keepdim=True)
-    smooth = F.avg_pool2d(F.pad(brightness, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    energy = F.avg_pool2d((brightness - smooth).square(), window, stride=window // 2)
-    return (energy + 1e-5).sqrt()
+    return brightness - F.avg_pool2d(F.pad(brightness, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 @dataclass(frozen=True)

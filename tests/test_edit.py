@@ -10,7 +10,9 @@ from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 from hairclip.edit import HairEditor, as_wish, compare
 from hairclip.errors import HairclipError
 from hairclip.images import save_image, to_pil
+from hairclip.inversion_cache import InversionCache
 from hairclip.networks.mapper import HairMapper
+from hairclip.pretrained import load_bundle, save_network
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,40 @@ def test_optimizing_needs_no_mapper(networks: SimpleNamespace, portrait: torch.T
     assert not torch.equal(result.edited_w_plus[:, 5:], result.w_plus[:, 5:])
     again = editor.edit(portrait, color="red", method="optimize", steps=5)
     assert torch.equal(result.image, again.image)
+
+
+def test_an_edit_is_synthesised_by_the_generator_that_was_tuned_to_the_photo(
+    networks: SimpleNamespace, editor: HairEditor, portrait: torch.Tensor
+):
+    mirrored = portrait.flip(-1)
+    prepared = editor.prepare([portrait, mirrored], inversion="pivotal", invert_steps=10)
+    results = editor.edit_prepared(prepared, [("afro", None), (None, "red")])
+    for result, tuned in zip(results, prepared.inversion.tuned, strict=True):
+        torch.testing.assert_close(result.synthesized, tuned.generator(result.edited_w_plus), atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(result.synthesized, networks.generator(result.edited_w_plus), atol=1e-3)
+    optimized = editor.edit_prepared(prepared[[1, 1]], [(None, "red"), (None, "blue")], method="optimize", steps=2)
+    assert not torch.equal(optimized[0].image, optimized[1].image)
+
+
+def test_ten_edits_of_one_photo_invert_once(networks: SimpleNamespace, portrait: torch.Tensor, tmp_path: Path):
+    calls: list[int] = []
+    handle = networks.encoder.register_forward_hook(lambda *_: calls.append(1))
+    editor = HairEditor(networks, groups=(3, 5), cache=InversionCache(tmp_path))
+    options = {"inversion": "optimize", "invert_steps": 3}
+    first = editor.edit(portrait, color="red", **options)
+    again = editor.edit(portrait, color="blue", **options)
+    editor.edit(portrait, color="red", inversion="optimize", invert_steps=4)
+    handle.remove()
+    assert len(calls) == 2
+    assert torch.equal(first.w_plus, again.w_plus)
+
+
+def test_networks_without_identity_edit_as_before(networks: SimpleNamespace, portrait: torch.Tensor, tmp_path: Path):
+    parts = SimpleNamespace(**{name: value for name, value in vars(networks).items() if name != "identity"})
+    assert HairEditor(parts).edit(portrait, color="red").inversion_identity is None
+    for part in ("generator", "clip", "parser", "encoder", "mapper"):
+        save_network(tmp_path / f"{part}.safetensors", part, getattr(networks, part))
+    assert HairEditor(load_bundle(tmp_path)).edit(portrait, color="red").inversion_identity is None
 
 
 def test_user_errors_are_one_sentence(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):

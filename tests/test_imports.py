@@ -36,6 +36,7 @@ LAYERS = [
         "pivotal",
         "invert",
         "inversion_cache",
+        "inversion_check",
         "blend",
         "sheet",
         "edit_result",

@@ -24,6 +24,19 @@ def test_the_distance_orders_pictures_and_leaves_no_hook_behind():
         PerceptualDistance(nets.judge, layers=["missing"])(images, images)
 
 
+def test_the_network_runs_no_further_than_the_last_layer_asked_for():
+    nets = tiny_networks()
+    seen: list[str] = []
+    nets.parser.up[0].register_forward_hook(lambda *_: seen.append("up"))
+    images = pictures(0)
+    found = parser_distance(nets.parser).features(images)
+    assert len(found) == 4  # the centre has 2 pixels
+    assert seen == []
+    everything = PerceptualDistance(nets.parser, ["down.0", "up.3"], run=nets.parser.logits).features(images)
+    assert seen == ["up"]
+    torch.testing.assert_close(found[0], everything[0])
+
+
 def test_features_say_where_to_go():
     distance = parser_distance(tiny_networks().parser)
     images, target = pictures(0).requires_grad_(), pictures(1)

@@ -69,3 +69,15 @@ def test_tuning_stops_early_when_nothing_improves():
     tuned = tune(nets.generator, pivot, flat, steps=50, patience=3, locality=0.0)
     assert len(calls) < 10
     assert all(not delta.any() for delta in tuned.deltas.values())
+
+
+def test_slow_but_steady_progress_is_no_reason_to_stop():
+    nets, pivot, _ = setting()
+    calls = []
+
+    def slow(images: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return images.sum(dim=(1, 2, 3)) * 0 + 0.997 ** len(calls)
+
+    tune(nets.generator, pivot, slow, steps=12, patience=4, locality=0.0)
+    assert len(calls) == 13

@@ -1,0 +1,143 @@
+"""How well each inversion method rebuilds held-out portraits, and what it costs."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hairclip.edit import HairEditor
+from hairclip.evaluation.metrics import mask_iou, ms_ssim
+from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
+from hairclip.evaluation.testset import make_cases, render_all
+from hairclip.images import Images, Masks, Scores, save_image
+from hairclip.invert import METHODS, InversionMethod
+from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.perceptual import PerceptualDistance
+from hairclip.reconstruction import fine_detail
+from hairclip.sheet import captioned_sheet
+
+__all__ = ["INVERSION_FIGURES", "evaluate_inversions", "hair_sharpness"]
+
+INVERSION_FIGURES: tuple[Figure, ...] = (
+    Figure("psnr", "PSNR", "dB"),
+    Figure("ms_ssim", "MS-SSIM"),
+    Figure("perceptual", "perceptual distance (judge)"),
+    Figure("hair_iou", "hair-mask IoU with the truth"),
+    Figure("hair_sharpness", "strength of hair texture, portrait = 1"),
+    Figure("identity", "identity cosine"),
+    Figure("seconds", "seconds a portrait"),
+)
+
+
+def evaluate_inversions(
+    editor: HairEditor,
+    judge: HairstyleClassifier,
+    out: str | Path,
+    *,
+    count: int = 24,
+    steps: int = 100,
+    methods: Sequence[InversionMethod] = METHODS,
+    seed: int = 0,
+    batch_size: int = 8,
+    workers: int = 0,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Invert held-out portraits by each method; print a table, write `inversions.json` and a sheet to the folder `out`.
+
+    The judge has no part in any inversion; the identity network is a term of the descent and of the tuning, so that
+    its cosine is a fair figure of the encoder only.
+
+    Args:
+        editor: whose networks invert; its cache is not used, because seconds count.
+        judge: hairstyle classifier, whose features tell the perceptual distance.
+        out: folder of the report.
+        count: number of portraits, those that the edit benchmark of this seed starts from.
+        steps: of the descent, and of the tuning.
+        methods: which to measure.
+        seed: of the portraits.
+        batch_size: portraits that go through the networks together.
+        workers: processes that render.
+        progress: show progress bars.
+        say: where the table goes.
+
+    Returns:
+        What `inversions.json` holds: mean figures per method, under "low" what 5 % of the portraits are below (what
+        `hairclip.inversion_check` is set by), and one record per portrait and method.
+    """
+    out = Path(out)
+    make_folder(out)  # before the work, not after it
+    size = editor.networks.generator.size
+    editor = HairEditor(editor.networks)
+    specs = [case.source for case in make_cases(count, seed)]
+    rendered = render_all(specs, size, workers=workers, progress=progress)
+    judge = judge.to(editor.device).eval()
+    perceptual = PerceptualDistance(judge, layers=[f"blocks.{i}" for i in range(len(judge.blocks))])
+    _ = editor.prepare(list(rendered.images[:1]))  # loads the networks: no method shall pay for that
+    pictures: list[list[Tensor]] = [list(rendered.images)]
+    records: dict[str, list[dict[str, float]]] = {}
+    for method in methods:
+        made, rows = [], []
+        for first in range(0, count, batch_size):
+            part = slice(first, first + batch_size)
+            images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
+            started = time.perf_counter()
+            inversion = editor.prepare(list(images), inversion=method, invert_steps=steps, progress=progress).inversion
+            seconds = (time.perf_counter() - started) / len(images)
+            rows += _measure(editor, perceptual, inversion, images, hair, seconds)
+            made.append(inversion.images.cpu())
+        records[method] = rows
+        pictures.append(list(torch.cat(made)))
+    figures = {method: {f.name: mean_of(rows, f.name) for f in INVERSION_FIGURES} for method, rows in records.items()}
+    low = {
+        method: {
+            name: float(np.quantile([row[name] for row in rows if name in row], 0.05))
+            for name in ("psnr", "identity")
+            if name in rows[0]
+        }
+        for method, rows in records.items()
+    }
+    report = {"count": count, "seed": seed, "steps": steps, "figures": figures, "low": low, "portraits": records}
+    write_json(report, out / "inversions.json")
+    shown = [list(row) for row in zip(*pictures, strict=True)][:12]
+    save_image(captioned_sheet(shown, columns=["portrait", *methods], tile=224), out / "inversions.png")
+    say(format_table(INVERSION_FIGURES, figures))
+    for name, values in low.items():
+        say(f"{name}: 5 % are below {' and '.join(f'{value:.2f} ({figure})' for figure, value in values.items())}")
+    say(f"{count} held-out portraits, {steps} steps; figures and pictures in {out}")
+    return report
+
+
+@torch.no_grad()
+def _measure(
+    editor: HairEditor, perceptual: PerceptualDistance, inversion: Any, images: Images, hair: Masks, seconds: float
+) -> list[dict[str, float]]:
+    columns = {
+        "psnr": inversion.psnr,
+        "ms_ssim": ms_ssim(inversion.images, images),
+        "perceptual": perceptual(inversion.images, images),
+        "hair_iou": mask_iou(editor.networks.parser.hair_mask(inversion.images), hair),
+        "hair_sharpness": hair_sharpness(inversion.images, images, hair),
+    }
+    if inversion.identity is not None:
+        columns["identity"] = inversion.identity
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [{**dict(zip(columns, row, strict=True)), "seconds": seconds} for row in rows]
+
+
+def hair_sharpness(images: Images, target: Images, hair: Masks) -> Scores:
+    """Strength of the finest detail within the hair against that of the target: 1 is as strong, less is smoother.
+
+    Detail at the hair's outline, which follows the background, does not count.
+    """
+    inside = -F.max_pool2d(-hair.float(), 5, stride=1, padding=2)
+
+    def strength(pictures: Images) -> Scores:
+        return (fine_detail(pictures).square() * inside).sum(dim=(1, 2, 3))
+
+    return (strength(images) / strength(target).clamp_min(1e-8)).sqrt()

@@ -1,0 +1,69 @@
+"""Say when an inversion is poor, so that nobody is handed a stranger's face as their own."""
+
+from dataclasses import dataclass
+
+from hairclip.invert import Inversion, InversionMethod
+
+__all__ = ["LIMITS", "InversionLimits", "check_inversion"]
+
+
+@dataclass(frozen=True)
+class InversionLimits:
+    """Below which figures an inversion is poor.
+
+    Attributes:
+        identity: least cosine of the identity embeddings of photo and inversion.
+        psnr: least PSNR, dB; networks trained on few faces confuse what lies far from all of them, so that the cosine
+            alone lets a blurred grey face pass for another.
+    """
+
+    identity: float
+    psnr: float
+
+
+LIMITS: dict[InversionMethod, InversionLimits] = {
+    "encoder": InversionLimits(identity=0.41, psnr=20.0),
+    "optimize": InversionLimits(identity=0.9, psnr=22.0),
+    "pivotal": InversionLimits(identity=0.9, psnr=22.0),
+}
+"""For the portraits bundle, from held-out portraits; stricter where identity is a term of the descent itself."""
+
+FFHQ_LIMITS = InversionLimits(identity=0.25, psnr=0.0)
+
+
+def check_inversion(
+    inversion: Inversion,
+    sample: int = 0,
+    *,
+    limits: InversionLimits | None = None,
+    name: str = "the photo",
+    blend: bool = True,
+) -> str | None:
+    """A sentence if one sample's inversion is poor, None if it is good enough or there is no identity to compare.
+
+    Args:
+        inversion: of a batch.
+        sample: which of its samples.
+        limits: None takes `LIMITS` for generators under 256 pixels, and the cosine at which ArcFace tells people apart
+            for larger ones.
+        name: of the photo, for the sentence.
+        blend: whether the photo's own face will be kept; what the sentence advises depends on it.
+    """
+    if inversion.identity is None:
+        return None
+    if limits is None:
+        limits = LIMITS[inversion.method] if inversion.images.shape[-1] < 256 else FFHQ_LIMITS
+    identity, psnr = float(inversion.identity[sample]), float(inversion.psnr[sample])
+    missed = []
+    if not identity >= limits.identity:
+        missed.append(f"identity {identity:.2f}, good is {limits.identity:.2f} and more")
+    if not psnr >= limits.psnr:
+        missed.append(f"{psnr:.1f} dB, good is {limits.psnr:.0f} dB and more")
+    if not missed:
+        return None
+    if blend:
+        advice = "so only its hair is used" + ("" if inversion.method == "pivotal" else "; --invert pivotal is nearer")
+    else:
+        other = "" if inversion.method == "pivotal" else ", or try --invert pivotal"
+        advice = f"and without blending it would replace the photo's: leave out --no-blend{other}"
+    return f"{name} is rebuilt poorly ({'; '.join(missed)}): the generated face is not this person's, {advice}."

@@ -1,0 +1,56 @@
+"""The inversion report without its renderer: portraits are painted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_networks import tiny_networks
+
+from hairclip.edit import HairEditor
+from hairclip.evaluation import testset
+from hairclip.evaluation.inversions import INVERSION_FIGURES, evaluate_inversions, hair_sharpness
+from hairclip.inversion_cache import InversionCache
+from hairclip.portraits.spec import PortraitSpec
+
+
+def paint(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray]:
+    image = np.random.default_rng(spec.identity.seed).integers(0, 256, (size, size, 3)).astype(np.uint8)
+    hair = np.zeros((size, size), bool)
+    hair[2:12, 4:-4] = True
+    return image, hair
+
+
+def test_the_report_has_every_method_figure_and_portrait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(testset, "_render_cached", paint)
+    nets = tiny_networks()
+    editor = HairEditor(nets, cache=InversionCache(tmp_path / "cache"))
+    report = evaluate_inversions(editor, nets.judge, tmp_path / "out", count=3, steps=8, batch_size=2, progress=False)
+    assert json.loads((tmp_path / "out" / "inversions.json").read_text()) == report
+    figures = report["figures"]
+    assert list(figures) == ["encoder", "optimize", "pivotal"]
+    assert figures["encoder"]["psnr"] < figures["optimize"]["psnr"] < figures["pivotal"]["psnr"]
+    for method, rows in report["portraits"].items():
+        assert len(rows) == 3
+        for figure in INVERSION_FIGURES:
+            mean = sum(row[figure.name] for row in rows) / 3
+            assert figures[method][figure.name] == pytest.approx(mean)
+    assert not (tmp_path / "cache").exists()  # what is remembered cannot be timed
+    with Image.open(tmp_path / "out" / "inversions.png") as sheet:
+        assert sheet.width > 4 * 224
+    printed = capsys.readouterr().out
+    assert all(figure.title in printed for figure in INVERSION_FIGURES)
+
+
+def test_sharpness_is_the_share_of_texture_inside_the_hair():
+    random = torch.Generator().manual_seed(0)
+    target = torch.randn(1, 3, 32, 32, generator=random)
+    hair = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    hair[..., 8:24, 8:24] = True
+    torch.testing.assert_close(hair_sharpness(0.5 * target, target, hair), torch.tensor([0.5]))
+    outside = torch.where(hair, target, torch.randn(1, 3, 32, 32, generator=random))
+    torch.testing.assert_close(hair_sharpness(outside, target, hair), torch.ones(1))
