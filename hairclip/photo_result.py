@@ -74,6 +74,8 @@ class PhotoResult:
 
     picture: Image.Image
     """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
+    mask: Image.Image
+    """Weight of the edits in `picture`, mode "L": where it is 0, every pixel is the photo's."""
     rectangle: Rectangle | None
     """Left, top, right and bottom of the part that changed; None where nothing did."""
     opened: OpenPhoto
@@ -112,9 +114,10 @@ def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: 
     return added
 
 
-def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Rectangle | None]:
-    """A photo with edited crops put back, and the rectangle in which it changed."""
+def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
+    """A photo with edited crops put back, the weight of the edits in it, and the rectangle in which it changed."""
     picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
+    mask = Image.new("L", picture.size)
     changed: list[Rectangle] = []
     for edit, square in zip(edits, opened.squares, strict=True):
         crop, weight = to_pil(edit.foreground), _gray(edit.alpha)
@@ -124,6 +127,7 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
         before = picture.crop(place)
         there = spread(weight, square, picture.size, place)
         after = Image.composite(spread(crop, square, picture.size, place), before, there)
+        mask.paste(ImageChops.lighter(mask.crop(place), there), place)
         box = ImageChops.difference(before, after).getbbox()
         if box is not None:
             picture.paste(after, place)
@@ -135,9 +139,9 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
     if opaque is not None:
         picture.putalpha(opaque)
     if not changed:
-        return picture, None
+        return picture, mask, None
     left, top, right, bottom = zip(*changed, strict=True)
-    return picture, (min(left), min(top), max(right), max(bottom))
+    return picture, mask, (min(left), min(top), max(right), max(bottom))
 
 
 def _gray(weights: Tensor) -> Image.Image:

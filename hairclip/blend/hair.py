@@ -70,7 +70,7 @@ def blend_hair(
     alpha = alpha_from_masks(removed, shown, feather, 0)
     if behind == "edit":
         image = join(source, edited, alpha, method)
-        return Blended(image, alpha, edited, edited, removed)
+        return Blended(image, alpha, edited if method == "feather" else image, edited, removed)
     bare = uncover(source, edited, source_labels, edited_labels, removed, dilate(new.alpha > 0, grow))
     # Around opaque hair its own colour continues: pixels of the edit there hold some of the edit's background.
     cut_out = edited if method == "poisson" else torch.where(matte < 1, new.color, edited)
