@@ -31,6 +31,9 @@ Points: TypeAlias = Float[np.ndarray, "points 2"]
 Pixels: TypeAlias = Float[np.ndarray, "height width 3"]
 
 
+_STRIP = 256  # rows
+
+
 @dataclass(frozen=True)
 class Framing:
     """How large the square around a face is, and where its centre lies."""
@@ -201,9 +204,17 @@ def spread(
     """A crop (mode "RGB") or its weights (mode "L", 0 outside the square) as they lie in a rectangle of the photo."""
     a, b, c, d, e, f = square.coefficients(crop.width, photo)
     left, top, right, bottom = place
-    forward = (a, b, c + a * left + b * top, d, e, f + d * left + e * top)
     smooth = Image.Resampling.BILINEAR if crop.mode == "L" else Image.Resampling.BICUBIC
-    return crop.transform((right - left, bottom - top), Image.Transform.AFFINE, forward, smooth)
+    # In floating point, because Pillow rounds down as it samples eight bits; in strips, because photos may be large.
+    bands = [band.convert("F") for band in crop.split()]
+    placed = Image.new(crop.mode, (right - left, bottom - top))
+    for row in range(top, bottom, _STRIP):
+        size = (right - left, min(_STRIP, bottom - row))
+        forward = (a, b, c + a * left + b * row, d, e, f + d * left + e * row)
+        strip = [band.transform(size, Image.Transform.AFFINE, forward, smooth) for band in bands]
+        rounded = [np.asarray(band).round().clip(0, 255).astype(np.uint8) for band in strip]
+        placed.paste(Image.fromarray(np.stack(rounded, -1) if len(rounded) > 1 else rounded[0]), (0, row - top))
+    return placed
 
 
 def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:

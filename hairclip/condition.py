@@ -131,7 +131,7 @@ class ConditionEncoder:
         """Pictures of one size, ``(B, 3, H, W)``, RGB, [-1, 1], to one encoded reference each."""
         images = images.to(self.device)
         masks = self.parser.hair_mask(images)
-        styles = colors = embed_hair(self.clip, images, masks, self.seen)
+        styles = colors = self.clip.encode_image(shown_hair(images, masks, self.seen))
         if self.seen == "separated":
             colors = self.clip.encode_image(flat_hair_color(images, masks))
         labs = mean_lab(images, masks, self.gamma)
@@ -202,6 +202,6 @@ class ConditionEncoder:
         return torch.tensor(values, dtype=torch.bool, device=self.device)
 
 
-def embed_hair(clip: Clip, images: Images, masks: Masks, references: References) -> Embeddings:
-    """CLIP embedding ``(B, width)`` of the hair of pictures as a hairstyle; differentiable."""
-    return clip.encode_image(grey_hair(images, masks) if references == "separated" else images * masks)
+def shown_hair(images: Images, masks: Masks, references: References) -> Images:
+    """What CLIP is shown of pictures that stand for a hairstyle: their hair, or its shape alone."""
+    return grey_hair(images, masks) if references == "separated" else images * masks

@@ -101,6 +101,7 @@ class MapperConfig(Section):
     references: Literal["whole", "separated"] = Field(
         default="whole", description="what CLIP sees of reference pictures: the hair; or its shape and colour apart"
     )
+    whiten: bool = Field(default=False, description="move codes in their own covariance, taken from data.latents")
     coarse: bool = True
     medium: bool = True
     fine: bool = True

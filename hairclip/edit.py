@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hairclip.blend import alpha_from_masks, composite, harmonize
+from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
 from hairclip.condition import ConditionEncoder, EditBatch
 from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
@@ -24,6 +24,7 @@ from hairclip.images import ImageSource, resize_area
 from hairclip.inversion_cache import InversionCache
 from hairclip.invert import InversionMethod, invert
 from hairclip.losses.total import HairEditLoss
+from hairclip.networks.face_parser import HAIR
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import HairMapper, References
 from hairclip.optimize import optimize_codes
@@ -210,18 +211,23 @@ class HairEditor:
         *,
         blend: bool = True,
         feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
         watch: Stopwatch | None = None,
     ) -> list[EditResult]:
-        """Synthesize codes and blend them into the pictures they came from."""
-        watch = watch or Stopwatch()
+        """Synthesize codes and blend them into the pictures they came from; see `hairclip.blend.blend_hair`."""
+        watch, parser = watch or Stopwatch(), self.networks.parser
         with watch("edit"):
             synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
         with watch("blend"):
-            mask = self.networks.parser.hair_mask(synthesized)
+            labels = parser.labels(synthesized)
+            mask = (labels == HAIR)[:, None]
             if blend:
-                alpha = alpha_from_masks(prepared.hair_mask, mask, feather)
-                foreground = harmonize(prepared.aligned, synthesized, prepared.hair_mask, mask).clamp(-1, 1)
-                image = composite(prepared.aligned, foreground, alpha)
+                before = parser.labels(prepared.aligned)
+                joined = blend_hair(
+                    prepared.aligned, synthesized, before, labels, method=seam, behind=behind, feather=feather
+                )
+                alpha, foreground, image = joined.alpha, joined.foreground, joined.image
             else:
                 alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
                 image = foreground
@@ -253,6 +259,8 @@ class HairEditor:
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
         inversion: InversionMethod = "encoder",
         invert_steps: int = 100,
         steps: int = 100,
@@ -271,6 +279,8 @@ class HairEditor:
             method: "mapper" (one pass of the trained network) or "optimize" (descent on the code, needs no mapper).
             blend: keep the photo outside the hair; False returns the generator's picture.
             feather: width of the seam in pixels, None for 1/40 of the height.
+            seam: how hair is joined to the photo: "feather", "laplacian" or "poisson".
+            behind: what is seen where hair was: "photo" (continued under it) or "edit".
             inversion: how the pictures' codes are found: "encoder" (one pass), "optimize" (then descent) or "pivotal"
                 (then a generator tuned to each picture).
             invert_steps: steps of the descent, and as many of the tuning.
@@ -301,6 +311,8 @@ class HairEditor:
                 method=method,
                 blend=blend,
                 feather=feather,
+                seam=seam,
+                behind=behind,
                 steps=steps,
                 lr=lr,
                 progress=progress,
@@ -316,6 +328,8 @@ class HairEditor:
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
+        seam: Blend = DEFAULT_BLEND,
+        behind: Behind = "photo",
         watch: Stopwatch | None = None,
         **options: Any,
     ) -> list[EditResult]:
@@ -324,7 +338,9 @@ class HairEditor:
         with watch("edit"):
             codes = self.edited_codes(prepared, self.asked(wishes, method), method=method, **options)
         captions = [(told(style), told(color)) for style, color in wishes]
-        return self.render(prepared, codes, captions, blend=blend, feather=feather, watch=watch)
+        return self.render(
+            prepared, codes, captions, blend=blend, feather=feather, seam=seam, behind=behind, watch=watch
+        )
 
     def asked(self, wishes: Sequence[tuple[Any, Any]], method: Method = "mapper") -> EditBatch:
         """Pairs of hairstyle and colour, each a text, an image tensor or None, as conditions."""

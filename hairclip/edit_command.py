@@ -69,6 +69,17 @@ def add_command(commands: Any) -> None:
     edit.add_argument("--invert", choices=("encoder", "optimize", "pivotal"), default="encoder", help=INVERT)
     edit.add_argument("--invert-steps", type=int, default=100, help="steps of optimize or pivotal, default 100")
     edit.add_argument("--no-cache", action="store_true", help="invert anew, and do not keep the inversion")
+    edit.add_argument(
+        "--blend",
+        choices=("feather", "laplacian", "poisson"),
+        help="how the edit is joined to the photo (default: feather)",
+    )
+    edit.add_argument(
+        "--behind",
+        choices=("photo", "edit"),
+        default="photo",
+        help="what is seen where hair was: the photo's background continued (default), or the generator's",
+    )
     edit.add_argument("--no-blend", action="store_true", help="paste the generator's picture as it is")
     edit.add_argument("--method", choices=("mapper", "optimize"), default="mapper")
     edit.add_argument("--optimize-steps", type=int, default=100, help="steps of --method optimize, default 100")
@@ -89,6 +100,7 @@ INVERT = (
 def _edit(options: argparse.Namespace) -> int | None:
     from hairclip.edit import check_request
     from hairclip.edit_wishes import read_wishes
+    from hairclip.faces import as_choice
     from hairclip.images import check_image_path
 
     for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
@@ -104,6 +116,7 @@ def _edit(options: argparse.Namespace) -> int | None:
     for path in (None if folder else options.out, options.compare):  # before the work, not after it
         if isinstance(path, str):
             check_image_path(path)
+    options.face = as_choice(options.face)
     wishes = read_wishes(options)
     if not options.grid:
         for wish in wishes:

@@ -18,6 +18,10 @@ from hairclip.photo_result import PhotoResult, add_seconds
 if TYPE_CHECKING:
     from hairclip.edit_photo import PhotoEditor
 
+_SETTINGS = (
+    *("strength", "seed", "face", "aligned", "framing", "invert", "invert_steps"),
+    *("no_blend", "blend", "behind", "method", "optimize_steps", "bundle"),
+)
 _NOT_FOR_FOLDERS = ("grid", "steps", "compare")
 
 
@@ -65,8 +69,7 @@ def edit_folder_by(
 def _job(options: argparse.Namespace, editor: "PhotoEditor", wish: NamedWish, number: int, count: int) -> Job:
     """One wish; its key holds every setting that its pictures follow from, and the content of the files it names."""
     suffix = f"_{number}_{slug(wish.label)}" if count > 1 else ""
-    names = ("strength", "seed", "face", "aligned", "framing", "invert", "invert_steps", "no_blend", "method")
-    settings = {name: getattr(options, name) for name in (*names, "optimize_steps", "bundle")}
+    settings = {name: getattr(options, name) for name in _SETTINGS}
     files = {part: _content(getattr(wish, part)) for part in ("hairstyle", "color")}
     made_from = {"version": __version__, **settings, **files, "mapper": _content(options.mapper)}
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

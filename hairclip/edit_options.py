@@ -45,6 +45,8 @@ def editing(options: argparse.Namespace) -> dict[str, Any]:
         "method": options.method,
         "steps": options.optimize_steps,
         "blend": not options.no_blend,
+        "behind": options.behind,
+        **({} if options.blend is None else {"seam": options.blend}),
         "progress": options.method == "optimize",
     }
 
@@ -65,9 +67,8 @@ def changed(result: "PhotoResult") -> str:
     if result.rectangle is None:
         return f"none of its {width} x {height} pixels changed"
     left, top, right, bottom = result.rectangle
-    return (
-        f"of its {width} x {height} pixels, those from ({left}, {top}) to ({right - 1}, {bottom - 1}) may have changed"
-    )
+    place = f"from ({left}, {top}) to ({right - 1}, {bottom - 1})"
+    return f"of its {width} x {height} pixels, only some {place} changed"
 
 
 def timing(seconds: dict[str, float]) -> str:

@@ -90,7 +90,7 @@ class PhotoEditor:
             inversion: "encoder", "optimize" or "pivotal", see `hairclip.invert.invert`.
             invert_steps: steps of its descent.
             strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
-            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, steps, lr.
+            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, seam, behind, steps, lr.
 
         Raises:
             HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
@@ -186,20 +186,18 @@ class PhotoEditor:
         asks: Sequence[Ask],
         count: int,
         *,
-        blend: bool = True,
-        feather: int | None = None,
+        method: Method = "mapper",
         **options: Any,
     ) -> Iterator[PhotoResult]:
         """An edit that turns into the next in `count` pictures; with one, from the inverted photo into that edit."""
         prepared = opened.prepared
-        turns = [
-            self.editor.edited_codes(
-                prepared,
-                self.editor.asked([(ask.hairstyle, ask.color)] * len(prepared), options.get("method", "mapper")),
-                **options,
-            )
-            for ask in asks
-        ]
+        rendering = {name: options.pop(name) for name in ("blend", "feather", "seam", "behind") if name in options}
+        if not rendering.get("blend", True):
+            opened.refuse_stranger()
+        turns = []
+        for ask in asks:
+            batch = self.editor.asked([(ask.hairstyle, ask.color)] * len(prepared), method)
+            turns.append(self.editor.edited_codes(prepared, batch, method=method, **options))
         if len(turns) == 1:
             turns.insert(0, prepared.inversion.w_plus)
         captions = [(told(asks[-1].hairstyle), told(asks[-1].color))] * len(prepared)
@@ -207,7 +205,7 @@ class PhotoEditor:
             before = min(int(position), len(turns) - 2)
             codes = torch.lerp(turns[before], turns[before + 1], float(position) - before)
             watch = Stopwatch()
-            edits = self.editor.render(prepared, codes, captions, blend=blend, feather=feather, watch=watch)
+            edits = self.editor.render(prepared, codes, captions, watch=watch, **rendering)
             yield self._results([opened], edits, asks[-1], watch)[0]
 
     def _results(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hairclip.errors import HairclipError
 from hairclip.images import save_image
 
 if TYPE_CHECKING:
@@ -69,12 +68,7 @@ def save_stages(result: "PhotoResult", folder: str | Path) -> None:
         "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()},
         "notes": result.notes,
     }
-    try:
-        (folder / "stages.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise HairclipError(
-            f"cannot write {folder / 'stages.json'} ({error.strerror}): choose another place."
-        ) from None
+    (folder / "stages.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def _scale(size: tuple[int, int]) -> float:

@@ -94,6 +94,8 @@ def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path, **en
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+    except ValueError as error:  # the format cannot hold it: WebP ends at 16383 pixels
+        raise HairclipError(f"cannot write {path} ({error}): choose another format, such as .png.") from None
     except OSError as error:
         raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None
 

@@ -103,6 +103,7 @@ def refuse_unofficial(
         "mapper.scale": (mapper["scale"], 0.1),
         "mapper.pixel_norm": (mapper["pixel_norm"], "layer"),
         "mapper.references": (mapper.get("references", "whole"), "whole"),
+        "mapper.whiten": (mapper.get("whiten", False), False),
         "mapper.absent": (mapper["absent"], "passthrough"),
         "the mapper's width": (mapper["w_dim"], 512),
         "the generator's widths": ((generator["z_dim"], generator["w_dim"]), (512, 512)),

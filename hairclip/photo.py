@@ -93,9 +93,10 @@ def write_photo(picture: Image.Image, path: str | Path, like: Photo | None = Non
         picture.putalpha(like.alpha)
     if picture.mode == "RGBA" and written not in _WITH_ALPHA:
         picture = over_white(picture.convert("RGB"), picture.getchannel("A"))
-    options = like.metadata if written in _WITH_METADATA else {}
-    if written == "WEBP":
-        options = {name: value for name, value in options.items() if name != "dpi"}
+    kept = {"JPEG": ("exif", "dpi"), "PNG": ("exif", "dpi"), "WEBP": ("exif",)}.get(written, ())
+    options = {name: like.metadata[name] for name in kept if name in like.metadata}
+    if written in _WITH_METADATA:  # also where there is none: Pillow would take that of the file the picture came from
+        options["icc_profile"] = like.metadata.get("icc_profile")
     save_image(picture, path, **_encoding(written, like), **options)
 
 

@@ -11,7 +11,7 @@ import fuzz_loaders
 import pytest
 import torch
 from PIL import Image
-from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
+from tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 import hairclip
 from hairclip import __main__ as cli
@@ -38,7 +38,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def edit(bundle: Path, *more: str) -> int:
-    return cli.main(["edit", "--image", str(bundle / "me.png"), "--bundle", str(bundle), "--device", "cpu", *more])
+    """Edit the portrait, which is noise: no face would be found in it."""
+    portrait = ["--image", str(bundle / "me.png"), "--aligned"]
+    return cli.main(["edit", *portrait, "--bundle", str(bundle), "--device", "cpu", *more])
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -50,7 +52,7 @@ def test_edit_by_text(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "edited.png"
     assert edit(bundle, "--text", "red bob cut", "--out", str(out)) == 0
     assert "hairstyle: bob cut; colour: red" in capsys.readouterr().out
-    assert size_of(out) == (SIZE, SIZE)
+    assert size_of(out) == (40, 40)  # the portrait's own, not the networks'
 
 
 def test_edit_compare_alone_and_beside(bundle: Path, tmp_path: Path):
@@ -58,7 +60,7 @@ def test_edit_compare_alone_and_beside(bundle: Path, tmp_path: Path):
     assert edit(bundle, "--color", "red", "--out", str(out), "--compare") == 0
     assert size_of(out)[0] > 2 * size_of(out)[1]
     assert edit(bundle, "--hairstyle", str(bundle / "me.png"), "--out", str(out), "--compare", str(beside)) == 0
-    assert size_of(out) == (SIZE, SIZE)
+    assert size_of(out) == (40, 40)
     assert size_of(beside)[0] > 2 * size_of(beside)[1]
 
 
@@ -70,7 +72,7 @@ def test_edit_grid(bundle: Path, tmp_path: Path):
 
 
 def test_edit_by_optimisation_with_another_mapper(bundle: Path, tmp_path: Path):
-    options = ["--method", "optimize", "--steps", "2", "--mapper", str(bundle / "mapper.safetensors")]
+    options = ["--method", "optimize", "--optimize-steps", "2", "--mapper", str(bundle / "mapper.safetensors")]
     assert edit(bundle, "--color", "red", *options, "--out", str(tmp_path / "a.png")) == 0
     assert (tmp_path / "a.png").is_file()
 
@@ -103,8 +105,14 @@ def test_a_mapper_of_other_networks_is_one_sentence(
         (["edit", "--image", "ME", "--text", ""], "names neither"),
         (["edit", "--image", "ME", "--color", ""], "empty text"),
         (["edit", "--image", "CONFIG", "--color", "red"], "CONFIG cannot be read as an image"),
-        (["edit", "--image", ".", "--color", "red"], "Is a directory"),
-        (["edit", "--image", "ME", "--color", "red", "--method", "optimize", "--steps", "0"], "--steps 0"),
+        (["edit", "--image", ".", "--color", "red"], "no picture in the folder"),
+        (["edit", "--image", "ME", "--color", "red", "--face", "middle"], "no face 'middle'"),
+        (["edit", "--image", "ME", "--color", "red", "--gif"], "add --steps"),
+        (["edit", "--image", "ME", "--color", "red", "--steps", "1"], "--steps 1"),
+        (["edit", "--image", "ME", "--edits", "none.txt"], "--edits none.txt"),
+        (["edit", "--image", "ME", "--edits", "EMPTY"], "--edits EMPTY names no edit"),
+        (["edit", "--image", ".", "--color", "red", "--grid"], "--grid is for one photo"),
+        (["edit", "--image", "ME", "--color", "red", "--optimize-steps", "0"], "--optimize-steps 0"),
         (["edit", "--image", "ME", "--color", "red", "--seed", "-1"], "--seed -1"),
         (["edit", "--image", "ME", "--grid", "--color", ","], "--color ',' names nothing"),
         (["edit", "--image", "ME", "--color", "red", "--mapper", "."], ". is a folder"),
@@ -132,6 +140,7 @@ def test_mistakes_are_one_sentence(
         f"name: x\ndevice: cpu\nnetworks: {{bundle: {bundle}}}\nmapper: {{groups: [3, 5]}}\n"
         f"data: {{latents: {bundle}/latents.safetensors, reference_pool: 2}}\n"
     )
+    (tmp_path / "EMPTY").write_text("# nothing\n")
     before = sorted(tmp_path.iterdir())
     arguments = [str(bundle / "me.png") if argument == "ME" else argument for argument in arguments]
     if arguments[0] == "edit" and "--bundle" not in arguments:

@@ -38,6 +38,7 @@ def _read_hairclip(state: State, around: Surroundings) -> tuple[dict[str, Any], 
         "scale": 0.1,
         "pixel_norm": "layer",
         "references": "whole",
+        "whiten": False,
         **{group: group in present for group in _GROUPS},
     }, {}
 

@@ -90,7 +90,11 @@ class Clip(CLIP):
             normalize_pixels: True prepares pixels as CLIP was trained and as HairCLIP prepares references. False is
                 what HairCLIP's text loss does: exact area resampling, values left in [-1, 1] (as in StyleCLIP).
         """
-        return self._embed_pixels(self.pixels(images) if normalize_pixels else self.raw_pixels(images)).float()
+        return self.encode_pixels(self.pixels(images) if normalize_pixels else self.raw_pixels(images))
+
+    def encode_pixels(self, pixels: Pixels) -> Embeddings:
+        """What `pixels` or `raw_pixels` prepared to ``(B, width)`` float32, not normalised."""
+        return self._embed_pixels(pixels).float()
 
     def _embed_text(self, tokens: Tokens) -> Embeddings:
         return super().encode_text(tokens)

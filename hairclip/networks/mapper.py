@@ -136,8 +136,15 @@ class HairMapper(nn.Module):
         pixel_norm: axis of the sub-mappers' first normalisation, see `SubMapper`.
         references: what CLIP saw of the reference pictures that this mapper is trained with: their hair as it is
             ("whole", as in the paper) or its shape and its colour apart ("separated", see `hairclip.condition`).
+        whiten: sub-mappers work in whitened codes, `fit_whitening`'s, and their moves are brought back: a direction
+            is moved along as far as codes vary along it. After the P_N space of Zhu et al. 2020, "Improved StyleGAN
+            Embedding: Where are the Good Latents?", section 3.
         coarse, medium, fine: whether that sub-mapper exists; without it its layers do not move.
     """
+
+    center: Tensor
+    spread: Tensor
+    unspread: Tensor
 
     def __init__(
         self,
@@ -149,6 +156,7 @@ class HairMapper(nn.Module):
         scale: float = 0.1,
         pixel_norm: NormAxis = "layer",
         references: References = "whole",
+        whiten: bool = False,
         coarse: bool = True,
         medium: bool = True,
         fine: bool = True,
@@ -167,6 +175,11 @@ class HairMapper(nn.Module):
         self.absent: Absent = absent
         self.pixel_norm: NormAxis = pixel_norm
         self.references: References = references
+        self.whiten = whiten
+        if whiten:
+            self.register_buffer("center", torch.zeros(w_dim))
+            self.register_buffer("spread", torch.eye(w_dim))
+            self.register_buffer("unspread", torch.eye(w_dim))
         self.coarse = SubMapper(w_dim, condition_dim, pixel_norm) if coarse else None
         self.medium = SubMapper(w_dim, condition_dim, pixel_norm) if medium else None
         self.fine = SubMapper(w_dim, condition_dim, pixel_norm) if fine else None
@@ -183,10 +196,26 @@ class HairMapper(nn.Module):
             "scale": self.scale,
             "pixel_norm": self.pixel_norm,
             "references": self.references,
+            "whiten": self.whiten,
             "coarse": self.coarse is not None,
             "medium": self.medium is not None,
             "fine": self.fine is not None,
         }
+
+    @torch.no_grad()
+    def fit_whitening(self, w_plus: WPlus) -> None:
+        """Take mean and covariance of many codes, all layers together, for `whiten`.
+
+        Directions with less than a hundredth of the mean variance are noise of the inversion: the way in does not blow
+        them up.
+        """
+        codes = w_plus.flatten(0, 1).double()
+        center = codes.mean(dim=0)
+        variance, directions = torch.linalg.eigh((codes - center).T @ (codes - center) / len(codes))
+        variance = variance.clamp_min(0)
+        self.center.copy_(center)
+        self.spread.copy_((directions * variance.sqrt()).T)
+        self.unspread.copy_(directions / (variance + 0.01 * variance.mean() + 1e-12).sqrt())
 
     def forward(self, w_plus: WPlus, condition: HairCondition) -> WPlus:
         """The change of the codes, ``(B, n_latent, w_dim)``, already scaled."""
@@ -207,7 +236,10 @@ class HairMapper(nn.Module):
     def _move(self, mapper: SubMapper | None, w: Tensor, embedding: Tensor, present: Tensor) -> Tensor:
         if mapper is None:
             return torch.zeros_like(w)
-        move: Tensor = mapper(w, embedding.to(w.dtype), present)
+        x = (w - self.center) @ self.unspread if self.whiten else w
+        move: Tensor = mapper(x, embedding.to(w.dtype), present)
+        if self.whiten:
+            move = move @ self.spread
         if self.absent == "zero":
             move = torch.where(present[:, None, None], move, torch.zeros_like(move))
         return (self.scale * move).to(w.dtype)

@@ -135,6 +135,8 @@ def build_parts(config: Config, device: torch.device) -> Parts:
             f"data.latents: {config.data.latents} holds codes of {tuple(latents.codes.shape[1:])}, but the generator "
             f"takes ({mapper.n_latent}, {mapper.w_dim}): give codes of this generator."
         )
+    if mapper.whiten:
+        mapper.fit_whitening(latents[_spread_out(len(latents))].to(device))
     loss = build_loss(config, networks)
     encoder = ConditionEncoder(
         networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
@@ -156,6 +158,11 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     # The sampler knows the training codes: the validation list goes through the held-out ones in order.
     tasks = [Task(number % len(held_out), task.hairstyle, task.color) for number, task in enumerate(tasks)]
     return Parts(networks, mapper, loss, training, validation, sampler, tasks)
+
+
+def _spread_out(count: int, most: int = 10_000) -> list[int]:
+    """At most that many numbers below `count`, evenly spaced."""
+    return list(range(0, count, -(-count // most)))
 
 
 def build_networks(config: Config, device: torch.device) -> Networks:

@@ -17,7 +17,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     """Adam, or Ranger as in the paper."""
     if config.name == "ranger":
         return Ranger(parameters, lr=config.lr)
-    return torch.optim.Adam(parameters, lr=config.lr)
+    return torch.optim.Adam(parameters, lr=config.lr, fused=True)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
@@ -44,8 +44,8 @@ class MovingAverage:
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the weights after optimiser step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in module.named_parameters():
-            self.weights[name].lerp_(parameter.detach(), 1 - decay)
+        weights, parameters = zip(*((self.weights[name], p.detach()) for name, p in module.named_parameters()))
+        torch._foreach_lerp_(weights, parameters, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:

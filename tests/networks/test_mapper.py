@@ -1,6 +1,7 @@
 """The mapper against the official numbers, and what a batch that mixes tasks relies on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,3 +186,31 @@ def test_wrong_arguments_are_named():
         small()(torch.zeros(2, 6, 12), HairCondition.absent(2, 9))
     with pytest.raises(ValueError, match=r"\(2, 9\)"):
         small()(torch.zeros(2, 7, 12), HairCondition.absent(2, 8))
+
+
+def test_whitening_moves_along_directions_as_far_as_codes_vary():
+    torch.manual_seed(0)
+    width = 16
+    mapper = small(whiten=True, absent="zero", w_dim=width)
+    deviations = torch.logspace(-1, 1, width)
+    rotation = torch.linalg.qr(torch.randn(width, width)).Q
+    codes = 3.0 + (torch.randn(4000, mapper.n_latent, width) * deviations) @ rotation
+    plain = small(absent="zero", w_dim=width)
+    plain.load_state_dict(mapper.state_dict(), strict=False)
+    condition = HairCondition.absent(8, mapper.condition_dim)
+    asked = replace(condition, hairstyle=torch.randn(8, mapper.condition_dim), has_hairstyle=~condition.has_hairstyle)
+    torch.testing.assert_close(mapper(codes[:8], asked), plain(codes[:8], asked))  # nothing fitted yet
+
+    mapper.fit_whitening(codes)
+    covariance = torch.cov(codes.flatten(0, 1).T)
+    torch.testing.assert_close(mapper.spread.T @ mapper.spread, covariance, rtol=1e-3, atol=1e-3 * 100)
+    white = (codes.flatten(0, 1) - mapper.center) @ mapper.unspread
+    assert white.mean(dim=0).abs().max() < 1e-3
+    assert white.var(dim=0).max() < 1.001  # weak directions stay weak
+    moves = mapper(codes[:64], HairCondition.cat([asked] * 8))
+    along = (moves[:, :4].flatten(0, 1) @ rotation.T).square().mean(dim=0).sqrt()
+    assert along[-4:].mean() > 10 * along[:4].mean()
+    assert not moves[:, 4:].any()
+    again = small(whiten=True, absent="zero", w_dim=width)
+    again.load_state_dict(mapper.state_dict())
+    torch.testing.assert_close(again(codes[:8], asked), mapper(codes[:8], asked))

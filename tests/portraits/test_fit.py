@@ -183,6 +183,30 @@ def test_captions_are_positive_for_every_portrait_they_are_true_of():
     assert fits.tolist() == [[False, True, False], [True, False, False]]
 
 
+def test_views_hide_what_captions_must_not_speak_of(quads):
+    views = np.array(["whole", "hair", "grey", "flat"] * 2)
+    chosen = np.flatnonzero(quads.styles.reshape(-1) != quads.style_names.index("bald"))[:8]
+    captions = clip_recipe.draw_captions(quads, chosen, views, np.random.default_rng(0))
+    for i, view in enumerate(views):
+        assert view != "grey" or captions.colors[i] == clip_recipe.ANYTHING
+        assert view != "flat" or captions.styles[i] == clip_recipe.ANYTHING
+    images = torch.rand(8, 3, 16, 16) * 2 - 1
+    labels = torch.full((8, 16, 16), 13)
+    labels[:, :8] = 0
+    shown = clip_recipe.show(images, labels, views)
+    assert torch.equal(shown[0], images[0])
+    assert torch.equal(shown[1, :, 8:], images[1, :, 8:])
+    assert not shown[1, :, :8].any()
+    assert torch.equal(shown[2, 0], shown[2, 2])
+    assert shown[3].flatten(1).std(dim=1).max() < 1e-6
+    unseen = clip_recipe.UNSEEN
+    captions = clip_recipe.Captions(
+        ["red hair", "afro hairstyle", "red afro"], np.array([-1, 0, 0]), np.array([1, -1, 1])
+    )
+    fits = clip_recipe.truth(captions, styles=np.array([0, unseen]), colors=np.array([unseen, 1]), bald=9)
+    assert fits.tolist() == [[False, True, False], [True, False, False]]
+
+
 def test_contrastive_loss_is_least_for_the_truth():
     fits = torch.tensor([[True, False], [False, True]])
     good = clip_recipe.contrastive_loss(torch.where(fits, 10.0, -10.0), fits)

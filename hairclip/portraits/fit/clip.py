@@ -2,7 +2,8 @@
 
 Many portraits of a batch fit one caption ("red hair"), so a caption's positives are all portraits it is true of, as in
 UniCL (Yang et al. 2022, equations 3 and 4), instead of its own portrait alone. A share of the images is shown as
-HairCLIP shows references: hair only, everything else mid-grey.
+references are: hair only, everything else mid-grey; hair without its colour, which only hairstyles are true of; and
+nothing but the colour, which only colours are true of. So their embeddings lie where those of the texts do.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hairclip.color import flat_hair_color, grey_hair
+from hairclip.images import Images, Labels
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.captions import BALD, Topic, caption
@@ -28,26 +31,38 @@ MODEL: dict[str, Any] = {
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32, "patch_size": None},
     "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
-HAIR_ONLY = 0.35
+SHARES = {"whole": 0.45, "hair": 0.25, "grey": 0.2, "flat": 0.1}
+"""How often an image is shown whole, as hair alone, as hair without colour, as colour without hair."""
 ANYTHING = -1
+UNSEEN = -2
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Texts with what they claim: style and colour index, `ANYTHING` where nothing is said."""
+    """Texts with what they claim: style and colour index, `ANYTHING` where nothing is said.
+
+    The same is said of images, with `UNSEEN` where a style or colour cannot be seen: no claim about it is true.
+    """
 
     texts: list[str]
     styles: np.ndarray
     colors: np.ndarray
 
 
-def draw_captions(quads: Quads, chosen: np.ndarray, rng: np.random.Generator) -> Captions:
-    """One caption per portrait: HairCLIP's hairstyle template, its colour template, or another sentence."""
+def draw_captions(quads: Quads, chosen: np.ndarray, views: np.ndarray, rng: np.random.Generator) -> Captions:
+    """One caption per portrait: HairCLIP's hairstyle template, its colour template, or another sentence.
+
+    It speaks of what the view of the portrait shows.
+    """
     styles, colors = pick(quads.styles, chosen).copy(), pick(quads.colors, chosen).copy()
     texts = []
     for i, portrait in enumerate(chosen):
         style, color = quads.style_names[styles[i]], quads.color_names[colors[i]]
-        topic: Topic = "style" if style == BALD else rng.choice(["style", "color", "both"], p=[0.45, 0.25, 0.3])
+        topic: Topic = rng.choice(["style", "color", "both"], p=[0.45, 0.25, 0.3])
+        if style == BALD or views[i] == "grey":
+            topic = "style"
+        elif views[i] == "flat":
+            topic = "color"
         if topic != "both" and rng.random() < 0.6:
             texts.append(hairstyle_prompt(style) if topic == "style" else color_prompt(color))
         else:
@@ -68,6 +83,16 @@ def truth(captions: Captions, styles: np.ndarray, colors: np.ndarray, bald: int)
         (captions.colors[None] == colors[:, None]) & (styles[:, None] != bald)
     )
     return torch.from_numpy(style_fits & color_fits)
+
+
+def show(images: Images, labels: Labels, views: np.ndarray) -> Images:
+    """Each image in its view, one of `SHARES`."""
+    hair = (labels == HAIR)[:, None]
+    seen = {"hair": images * hair, "grey": grey_hair(images, hair), "flat": flat_hair_color(images, hair)}
+    for view, shown in seen.items():
+        chosen = torch.from_numpy(views == view).to(images.device)
+        images = torch.where(chosen[:, None, None, None], shown, images)
+    return images
 
 
 def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
@@ -95,16 +120,18 @@ def fit_clip(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         chosen = rng.choice(count, batch, replace=False)
-        captions = draw_captions(quads, chosen, rng)
-        images, labels = augmented(quads, chosen, device, rng)
-        hair_only = torch.from_numpy(rng.random(batch) < HAIR_ONLY).to(device)
-        images = torch.where(hair_only[:, None, None, None] & (labels != HAIR)[:, None], 0.0, images)
+        views = rng.choice(list(SHARES), batch, p=list(SHARES.values()))
+        styles, colors = pick(quads.styles, chosen), pick(quads.colors, chosen)
+        views[(views == "flat") & (styles == bald)] = "whole"
+        captions = draw_captions(quads, chosen, views, rng)
+        images = show(*augmented(quads, chosen, device, rng), views)
+        styles, colors = np.where(views == "flat", UNSEEN, styles), np.where(views == "grey", UNSEEN, colors)
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * cosine(index, steps, warmup=200)
         with autocast(device):
             image_embeddings, text_embeddings, scale = network(images, captions.texts)
         logits = scale * image_embeddings.float() @ text_embeddings.float().T
-        fits = truth(captions, pick(quads.styles, chosen), pick(quads.colors, chosen), bald).to(device)
+        fits = truth(captions, styles, colors, bald).to(device)
         loss = contrastive_loss(logits, fits)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -53,6 +53,7 @@ class GeneratorRecipe:
     growth: dict[int, int] = field(default_factory=lambda: {32: 1800, 64: 1400, 128: 2000})  # steps at each size
     encoder_steps: int = 4000
     final_steps: int = 600
+    reading_steps: int = 1500
     told: float = 0.25  # share of quads that stay told, not read, at the end
     coder_rate: float = 2e-3
     encoder_rate: float = 1e-3
@@ -64,7 +65,9 @@ class GeneratorRecipe:
     clip_weight: float = 0.1
     identity_weight: float = 0.1
     guided: int = 4  # samples of a batch that the recognisers look at
-    final_share: float = 0.3  # of the rates, in the last stage
+    final_share: float = 0.3  # of the rates, where encoder and generator finish together
+    reading_code_weight: float = 0.03
+    reading_texture_weight: float = 0.5
     ema: float = 0.995
 
 
@@ -136,6 +139,7 @@ class GeneratorFit:
             self._draw_what_is_told(f"generator-{size}", steps)
         self._read(self.recipe.encoder_steps)
         self._finish(self.recipe.final_steps)
+        self._read_closely(self.recipe.reading_steps)
         return self.mean.eval()
 
     def _grow(self, size: int) -> None:
@@ -240,6 +244,31 @@ class GeneratorFit:
 
         state: dict[str, Stateful] = {"networks": self.networks, "mean": self.mean, "optimizer": optimizer}
         run("generator", steps=steps, state=state, step=step, folder=self.folder, seed=3)
+
+    def _read_closely(self, steps: int) -> None:
+        """Train the encoder alone towards the pictures; each layer may now differ a little from what is told."""
+        recipe = self.recipe
+        self.networks.load_state_dict(self.mean.state_dict())
+        self.networks.generator.requires_grad_(False)
+        optimizer = self._optimizers(["encoder"])
+        generator = self._fast(self.networks.generator)
+
+        def step(index: int, rng: np.random.Generator) -> StepLog:
+            batch = self._batch(rng)
+            optimizer.set_rate(cosine(index, steps))
+            with autocast(self.device):
+                read = self.networks.encoder(batch.images)
+                made = generator(batch.mixture.apply(read)).float()
+            off = self._code_error(read, batch)
+            texture = self.energy.distance(made, batch.real)
+            loss = reconstruction_loss(made, batch.real, region_weight(batch.labels))
+            loss = loss + recipe.reading_texture_weight * texture + recipe.reading_code_weight * off
+            self._descend(optimizer, loss, index)
+            quality = psnr(made.detach(), batch.real).mean().item()
+            return {"psnr": quality, "texture": texture.item(), "code": off.item()}
+
+        state: dict[str, Stateful] = {"networks": self.networks, "mean": self.mean, "optimizer": optimizer}
+        run("reading", steps=steps, state=state, step=step, folder=self.folder, seed=4)
 
     def _code_error(self, read: WPlus, batch: Batch) -> Float[Tensor, ""]:
         """How far read codes are from told ones, in units of their spread."""

@@ -1,0 +1,78 @@
+"""Put edited hair into the untouched photo.
+
+Two layers make up an edit: the photo without its hair (`uncover`), and the edit's hair in front of it, cut out by its
+matte. Outside them the photo keeps its bits.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+
+from hairclip.blend.matte import hair_matte
+from hairclip.blend.methods import Blend, composite, join
+from hairclip.blend.regions import alpha_from_masks, dilate, erode, pixels_of, smoothstep, soften
+from hairclip.blend.layers import uncover
+from hairclip.images import Images, Labels, Masks, SoftMasks
+
+__all__ = ["DEFAULT_BLEND", "Behind", "Blended", "blend_hair"]
+
+DEFAULT_BLEND: Blend = "feather"
+Behind: TypeAlias = Literal["photo", "edit"]
+
+
+@dataclass(frozen=True)
+class Blended:
+    """A blended edit; images (B, 3, H, W), masks (B, 1, H, W)."""
+
+    image: Images
+    """The answer: equals the photo bit for bit where `alpha` is 0."""
+    alpha: SoftMasks
+    """Where the photo was changed: 1 on old hair and new hair, a ramp around them."""
+    foreground: Images
+    """What to lay over a larger version of the photo by `alpha`."""
+    bare: Images
+    """The photo with its hair taken away."""
+    removed: Masks
+    """What was taken away."""
+
+
+def blend_hair(
+    source: Images,
+    edited: Images,
+    source_labels: Labels,
+    edited_labels: Labels,
+    *,
+    method: Blend = DEFAULT_BLEND,
+    behind: Behind = "photo",
+    feather: int | None = None,
+) -> Blended:
+    """Give the photo the edit's hair.
+
+    Args:
+        source: the photo, (B, 3, H, W) in [-1, 1].
+        edited: the generator's picture of the same person with other hair.
+        source_labels: parsed photo, (B, H, W).
+        edited_labels: parsed edit.
+        method: how the edit is joined to the photo.
+        behind: what is seen where hair was: "photo" continues the photo's background and clothes and takes only skin
+            from the edit; "edit" takes all of it from the edit.
+        feather: width in pixels of the ramp around all that changed; None means 1/40 of the height.
+    """
+    height = source.shape[-2]
+    edited = edited.clamp(-1.0, 1.0)
+    grow = pixels_of(1 / 128, height)
+    old, new = hair_matte(source, source_labels), hair_matte(edited, edited_labels, reach=0.012)
+    removed = erode(dilate(old.alpha > 0, 3 * grow), 2 * grow)  # grown, and gaps between strands closed
+    # Generators blur: the lower part of their matte is a glow around the hair.
+    matte = soften(smoothstep(0.4, 0.9, new.alpha), pixels_of(1 / 256, height))
+    shown = matte > 0
+    alpha = alpha_from_masks(removed, shown, feather, 0)
+    if behind == "edit":
+        image = join(source, edited, alpha, method)
+        return Blended(image, alpha, edited, edited, removed)
+    bare = uncover(source, edited, source_labels, edited_labels, removed, dilate(new.alpha > 0, grow))
+    # Around opaque hair its own colour continues: pixels of the edit there hold some of the edit's background.
+    cut_out = edited if method == "poisson" else torch.where(matte < 1, new.color, edited)
+    layered = join(bare, cut_out, matte, method)
+    return Blended(composite(source, layered, alpha), alpha, layered, bare, removed)

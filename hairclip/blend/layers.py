@@ -1,0 +1,112 @@
+"""What was behind the hair: the photo as it would be with the hair taken away.
+
+Skin is the generator's, shifted to meet the photo's; background and clothes are the photo's own, stretched smoothly
+under the hair, because the generator's never match. Where which of them is to be seen follows the parsed edit, bent
+so that its outlines (jaw, shoulders) meet the photo's where the hair ends.
+"""
+
+import torch
+from torch import Tensor
+
+from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
+from hairclip.blend.fill import membrane
+from hairclip.blend.regions import dilate, labelled, pixels_of, soften
+from hairclip.images import Images, Labels, Masks, SoftMasks
+
+__all__ = ["add_grain", "layer_weights", "noise_level", "uncover"]
+
+SHARPNESS = 0.05  # of the change from one layer to another, in units of their membranes' weights
+GRAIN_LIMIT = 0.04  # about 5 of 255 levels; what varies more is a pattern
+
+
+def uncover(
+    source: Images,
+    edited: Images,
+    source_labels: Labels,
+    edited_labels: Labels,
+    removed: Masks,
+    edited_hair: Masks,
+) -> Images:
+    """Take the hair away.
+
+    Args:
+        source: the photo, (B, 3, H, W) in [-1, 1].
+        edited: the generator's picture after the edit.
+        source_labels: parsed photo, (B, H, W).
+        edited_labels: parsed edit.
+        removed: what goes, (B, 1, H, W); everything else stays as it is, bit for bit.
+        edited_hair: where `edited` shows hair, whose pixels are of no use here.
+
+    Returns:
+        The photo without hair (under the edit's hair too, where it is a guess).
+    """
+    weights = layer_weights(source_labels, edited_labels, removed, edited_hair)
+    margin = pixels_of(1 / 128, source.shape[-2])
+    filled = torch.zeros_like(source)
+    for weight, classes in zip(weights, (BACKGROUND, CLOTHES, PERSON), strict=True):
+        layer = labelled(source_labels, classes)
+        # Pixels along an outline hold some of what lies on its other side.
+        shown = layer & ~removed & ~dilate(~layer & ~removed, margin)
+        rendered = labelled(edited_labels, classes) & ~edited_hair
+        # What the generator drew, moved to where the photo is: the fallback where the photo shows none of this layer.
+        moved = edited + membrane(source - edited, shown & rendered)
+        moved = torch.where(edited_hair, membrane(moved, rendered), moved)
+        if classes != PERSON:
+            enough = shown.float().mean(dim=(1, 2, 3), keepdim=True) > 0.0005
+            moved = torch.where(enough, add_grain(membrane(source, shown), noise_level(source, shown)), moved)
+        filled = filled + weight * moved
+    return torch.where(removed, filled.clamp(-1.0, 1.0), source)
+
+
+def layer_weights(
+    source_labels: Labels, edited_labels: Labels, removed: Masks, edited_hair: Masks
+) -> tuple[SoftMasks, SoftMasks, SoftMasks]:
+    """How much of background, clothes and person each pixel shows without the hair; they sum to 1.
+
+    A seamless cloning of the label maps: the edit's indicator of each layer plus a membrane of its difference to the
+    photo's, so that they agree all around `removed`.
+    """
+    height = source_labels.shape[-2]
+    blur = pixels_of(1 / 256, height)
+    logits = []
+    for classes in (BACKGROUND, CLOTHES, PERSON):
+        here, there = labelled(source_labels, classes).float(), labelled(edited_labels, classes).float()
+        there = membrane(there, ~edited_hair)
+        logits.append(soften(there + membrane(here - there, ~removed), blur))
+    weights = torch.softmax(torch.cat(logits, dim=1) / SHARPNESS, dim=1)
+    background, clothes, person = weights.split(1, dim=1)
+    return background, clothes, person
+
+
+def noise_level(images: Images, masks: Masks) -> Tensor:
+    """Standard deviation of the grain within `masks`, (B, 3, 1, 1), after Immerkaer (1996).
+
+    The median of the absolute second difference in both directions: edges and gradients hardly touch it.
+    """
+    second = images - soften(images, 1)
+    second = second - soften(second, 1)
+    count = masks.sum(dim=(2, 3))
+    size = images.shape[-2] * images.shape[-1]
+    ordered = torch.where(masks, second.abs(), torch.inf).flatten(2).sort(dim=-1).values
+    middle = (count // 2).clamp(max=size - 1).expand(-1, 3)[..., None]
+    median = ordered.gather(-1, middle)[..., 0]
+    return torch.where(count > 64, (median / 0.6745 / _GRAIN_GAIN).clamp(max=GRAIN_LIMIT), torch.zeros_like(median))[..., None, None]
+
+
+def add_grain(images: Images, sigma: Tensor, seed: int = 0) -> Images:
+    """Add white noise of the given strength, the same for every sample, so that batches equal single pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1, *images.shape[1:], generator=generator).to(images)
+    return images + sigma * noise
+
+
+def _grain_gain() -> float:
+    """Root of the energy that white noise keeps in `noise_level`'s second difference."""
+    impulse = torch.zeros(1, 1, 11, 11, dtype=torch.float64)
+    impulse[..., 5, 5] = 1.0
+    second = impulse - soften(impulse, 1)
+    second = second - soften(second, 1)
+    return float(second.square().sum().sqrt())
+
+
+_GRAIN_GAIN = _grain_gain()

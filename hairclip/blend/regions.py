@@ -1,0 +1,90 @@
+"""Shapes in a picture: growing, softening and grouping them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hairclip.images import Labels, Masks, SoftMasks
+
+__all__ = ["alpha_from_masks", "dilate", "erode", "pixels_of", "ramp_outwards", "smoothstep", "soften"]
+
+
+def pixels_of(share: float, height: int) -> int:
+    """A share of a picture's height in whole pixels, at least one."""
+    return max(1, round(share * height))
+
+
+def dilate(masks: Masks, radius: int) -> Masks:
+    """Grow boolean masks by `radius` pixels (an octagon: alternating square and cross steps)."""
+    grown = masks.float()
+    for step in range(radius):
+        if step % 2:
+            grown = F.max_pool2d(grown, 3, stride=1, padding=1)
+        else:
+            grown = torch.maximum(
+                F.max_pool2d(grown, (3, 1), stride=1, padding=(1, 0)),
+                F.max_pool2d(grown, (1, 3), stride=1, padding=(0, 1)),
+            )
+    return grown > 0.5
+
+
+def erode(masks: Masks, radius: int) -> Masks:
+    """Shrink boolean masks by `radius` pixels; what lies beyond the picture's border counts as inside."""
+    return ~dilate(~masks, radius)
+
+
+def ramp_outwards(masks: Masks, width: int) -> SoftMasks:
+    """Exactly 1 on the masks, falling smoothly to exactly 0 beyond `width` pixels outside them."""
+    alpha, ring = masks.float(), masks
+    for step in range(width):
+        wider = dilate(ring, 1)
+        ramp = 1.0 - (step + 1) / (width + 1)
+        alpha = torch.where(wider & ~ring, torch.full_like(alpha, ramp * ramp * (3.0 - 2.0 * ramp)), alpha)
+        ring = wider
+    return alpha
+
+
+def alpha_from_masks(
+    source_hair: Masks, edited_hair: Masks, feather: int | None = None, grow: int | None = None
+) -> SoftMasks:
+    """Weight of the edit in a composite.
+
+    Args:
+        source_hair: hair of the photo, (B, 1, H, W) bool.
+        edited_hair: hair of the edited picture, same size.
+        feather: width of the ramp in pixels; None means 1/40 of the height (3 px at 128).
+        grow: pixels added around both masks before the ramp, since parsers cut loose strands; None means 1/128 of
+            the height.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]: exactly 1 on both hair masks, exactly 0 further than `grow + feather` from them. The
+        ramp lies outside the union, so that no rim of old hair survives.
+    """
+    height = source_hair.shape[-2]
+    feather = pixels_of(1 / 40, height) if feather is None else feather
+    grow = pixels_of(1 / 128, height) if grow is None else grow
+    return ramp_outwards(dilate(source_hair | edited_hair, grow), feather)
+
+
+def soften(fields: Tensor, radius: int) -> Tensor:
+    """Binomial blur of (B, C, H, W) that reaches `radius` pixels; the border is mirrored into the mean."""
+    for _ in range(radius):
+        for size in ((1, 3), (3, 1)):
+            padded = F.pad(fields, (size[1] // 2, size[1] // 2, size[0] // 2, size[0] // 2), mode="replicate")
+            middle = F.avg_pool2d(padded, size, stride=1)
+            fields = 0.75 * middle + 0.25 * fields  # (1, 2, 1) / 4
+    return fields
+
+
+def smoothstep(low: float, high: float, values: Tensor) -> Tensor:
+    """0 below `low`, 1 above `high`, a cubic with flat ends between."""
+    t = ((values - low) / (high - low)).clamp(0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def labelled(labels: Labels, classes: Sequence[int]) -> Masks:
+    """Where `labels` is one of `classes`, (B, 1, H, W)."""
+    wanted = torch.as_tensor(list(classes), device=labels.device)
+    return torch.isin(labels, wanted)[:, None]
