@@ -32,7 +32,7 @@ INVERSION_FIGURES: tuple[Figure, ...] = (
     Figure("perceptual", "perceptual distance (judge)"),
     Figure("hair_iou", "hair-mask IoU with the truth"),
     Figure("hair_sharpness", "strength of hair texture, portrait = 1"),
-    Figure("identity", "identity cosine"),
+    Figure("identity", "identity cosine (descended on)"),
     Figure("style_right", "then edited: hairstyle right (judge)", "%"),
     Figure("color_right", "then edited: hair colour right", "%"),
     Figure("seconds", "seconds a portrait"),
