@@ -1,5 +1,6 @@
 """How well each inversion method rebuilds held-out portraits, how well they edit then, and what it costs."""
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +81,8 @@ def evaluate_inversions(
     out = Path(out)
     make_folder(out)  # before the work, not after it
     size = editor.networks.generator.size
-    editor = HairEditor(editor.networks)
+    editor = copy.copy(editor)
+    editor.cache = None
     cases = make_cases(count, seed)
     rendered = render_all([case.source for case in cases], size, workers=workers, progress=progress)
     named = named or portrait_colors(size=size, workers=workers, progress=progress)
@@ -96,6 +98,7 @@ def evaluate_inversions(
             images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
             started = time.perf_counter()
             prepared = editor.prepare(list(images), inversion=method, invert_steps=steps, progress=progress)
+            prepared.inversion.psnr.cpu()  # waits for the device
             seconds = (time.perf_counter() - started) / len(images)
             measured = _measure(editor, perceptual, prepared, hair)
             edited = _measure_edits(editor, judge, named, prepared, cases[part])
