@@ -50,6 +50,7 @@ LAYERS = [
     ("config",),
     (
         "training",
+        "edit_networks",
         "edit",
         "edit_photo",
         "edit_options",
