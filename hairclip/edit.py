@@ -153,11 +153,13 @@ class HairEditor(EditorNetworks):
                 joined = blend_hair(
                     prepared.aligned, synthesized, before, labels, method=seam, behind=behind, feather=feather
                 )
-                alpha, foreground, image = joined.alpha, joined.foreground, joined.image
+                alpha, foreground, image, bare = joined.alpha, joined.foreground, joined.image, joined.bare
             else:
                 alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
-                image = foreground
+                image, bare = foreground, None
         many = {"image": image, "synthesized": synthesized, "foreground": foreground, "mask": mask, "alpha": alpha}
+        if bare is not None:
+            many["bare"] = bare
         return edit_results(prepared, codes, many, captions)
 
     # ------------------------------------------------------------------ what people call

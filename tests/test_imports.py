@@ -45,6 +45,7 @@ LAYERS = [
         "portraits",
         "faces",
         "edit_stages",
+        "photo_beyond",
         "photo_result",
     ),
     ("config",),

@@ -8,8 +8,8 @@ so that its outlines (jaw, shoulders) meet the photo's where the hair ends.
 import torch
 from torch import Tensor
 
-from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
 from hairclip.blend.fill import membrane
+from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
 from hairclip.blend.regions import dilate, labelled, pixels_of, soften
 from hairclip.images import Images, Labels, Masks, SoftMasks
 
@@ -68,12 +68,14 @@ def layer_weights(
     """
     height = source_labels.shape[-2]
     blur = pixels_of(1 / 256, height)
-    logits = []
-    for classes in (BACKGROUND, CLOTHES, PERSON):
-        here, there = labelled(source_labels, classes).float(), labelled(edited_labels, classes).float()
-        there = membrane(there, ~edited_hair)
-        logits.append(soften(there + membrane(here - there, ~removed), blur))
-    weights = torch.softmax(torch.cat(logits, dim=1) / SHARPNESS, dim=1)
+    layers = (BACKGROUND, CLOTHES, PERSON)
+    here, there = (
+        torch.cat([labelled(labels, classes).float() for classes in layers], dim=1)
+        for labels in (source_labels, edited_labels)
+    )
+    there = membrane(there, ~edited_hair)
+    logits = soften(there + membrane(here - there, ~removed), blur)
+    weights = torch.softmax(logits / SHARPNESS, dim=1)
     background, clothes, person = weights.split(1, dim=1)
     return background, clothes, person
 
@@ -90,7 +92,9 @@ def noise_level(images: Images, masks: Masks) -> Tensor:
     ordered = torch.where(masks, second.abs(), torch.inf).flatten(2).sort(dim=-1).values
     middle = (count // 2).clamp(max=size - 1).expand(-1, 3)[..., None]
     median = ordered.gather(-1, middle)[..., 0]
-    return torch.where(count > 64, (median / 0.6745 / _GRAIN_GAIN).clamp(max=GRAIN_LIMIT), torch.zeros_like(median))[..., None, None]
+    return torch.where(count > 64, (median / 0.6745 / _GRAIN_GAIN).clamp(max=GRAIN_LIMIT), torch.zeros_like(median))[
+        ..., None, None
+    ]
 
 
 def add_grain(images: Images, sigma: Tensor, seed: int = 0) -> Images:

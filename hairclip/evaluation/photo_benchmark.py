@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hairclip.align import FaceSquare, crop_face
-from hairclip.blend import BLENDS, Behind, Blend, dilate
+from hairclip.blend import BLENDS, DEFAULT_BLEND, Behind, Blend, dilate
 from hairclip.edit_photo import PhotoEditor
 from hairclip.errors import HairclipError
 from hairclip.evaluation.metrics import cosine, masked_psnr, ms_ssim
@@ -56,9 +56,10 @@ class Way:
 
 
 def default_ways(inversions: Sequence[InversionMethod]) -> list[Way]:
-    """Every blending method with every inversion; the generator's own background with the first one only."""
-    ways = [Way(inversion, seam) for inversion in inversions for seam in BLENDS]
-    return ways + [Way(inversions[0], seam, "edit") for seam in BLENDS]
+    """Every blending method with the first inversion, its generator's own background, and the other inversions."""
+    first, *others = inversions
+    ways = [Way(first, seam) for seam in BLENDS] + [Way(first, "poisson", "edit")]
+    return ways + [Way(inversion, DEFAULT_BLEND) for inversion in others]
 
 
 def evaluate_photos(
@@ -105,8 +106,7 @@ def evaluate_photos(
     if found:
         save_image(show_scenes(worst), out / "worst.png")
         save_image(show_scenes(found[:12]), out / "scenes.png")
-    for group in (ways[: len(BLENDS) * len(inversions)], ways[len(BLENDS) * len(inversions) :]):
-        say(format_table(FIGURES, {way.name: columns[way.name] for way in group}))
+    say(format_table(FIGURES, columns))
     say(f"{count} scenes; report and pictures in {out}")
     return report
 

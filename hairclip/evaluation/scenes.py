@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch.nn import functional as F
 
@@ -76,9 +76,7 @@ def make_scenes(count: int, seed: int = 0, size: int = 256) -> list[Scene]:
     return scenes
 
 
-def make_scene(
-    case: EditCase, others: Sequence[PortraitSpec], random: np.random.Generator, size: int = 256
-) -> Scene:
+def make_scene(case: EditCase, others: Sequence[PortraitSpec], random: np.random.Generator, size: int = 256) -> Scene:
     """Compose one scene of about 900 x 700 pixels."""
     width, height = (int(random.integers(low, high)) for low, high in ((760, 1000), (600, 800)))
     backdrop = clutter(width, height, random)
@@ -124,7 +122,9 @@ def place(picture: Pixels, person: Cutout, matrix: Affine) -> Pixels:
     """Lay a person over a picture."""
     size = picture.shape[1], picture.shape[0]
     layer = np.concatenate([person.color * person.alpha[..., None], 255.0 * person.alpha[..., None]], axis=-1)
-    warped = _warp(layer.astype(np.float32), matrix, size)  # premultiplied: nothing leaks in from under transparent parts
+    warped = _warp(
+        layer.astype(np.float32), matrix, size
+    )  # premultiplied: nothing leaks in from under transparent parts
     return warped[..., :3] + picture * (1.0 - warped[..., 3:] / 255.0)
 
 
@@ -136,9 +136,7 @@ def _warp(layer: Pixels, matrix: Affine, size: tuple[int, int]) -> Pixels:
         framed = Image.fromarray(np.pad(channel, 2))  # a clear rim, so that edges fade within a pixel
         moved = inverse.copy()
         moved[:, 2] += 2
-        warped = framed.transform(
-            size, Image.Transform.AFFINE, tuple(moved.ravel()), Image.Resampling.BICUBIC
-        )
+        warped = framed.transform(size, Image.Transform.AFFINE, tuple(moved.ravel()), Image.Resampling.BICUBIC)
         channels.append(np.asarray(warped).clip(0, 255))
     return np.stack(channels, axis=-1)
 
@@ -201,9 +199,7 @@ def cut_out(spec: PortraitSpec, size: int = 256) -> Cutout:
     return Cutout(longer[0], longer[1].astype(np.float32), longer[2].astype(bool), landmarks)
 
 
-def _rendered(
-    spec: PortraitSpec, size: int
-) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"], Float[np.ndarray, "size size"], np.ndarray]:
+def _rendered(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Image, labels, hair coverage and landmarks of one portrait, rendered once on this machine."""
     key = hashlib.sha256(json.dumps([spec.to_dict(), size, "scene"], sort_keys=True).encode()).hexdigest()[:32]
     path = cache_folder() / "scenes" / f"{key}.npz"
