@@ -15,6 +15,7 @@ from typing import Any
 from hairclip import __version__, edit_command, weight_commands
 from hairclip.benchmark.command import add_command as add_benchmark
 from hairclip.errors import HairclipError, within
+from hairclip.evaluation import photo_command
 
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", "MALLOC_TOP_PAD_": "268435456"}
 """glibc's settings that keep freed memory: on a CPU, page faults otherwise cost a third of a training step."""
@@ -57,11 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hairclip", description="Edit hair by text and by reference pictures.")
     parser.add_argument("--version", action="version", version=f"hairclip {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="train|edit|evaluate|benchmark|download|export|doctor"
+        dest="command",
+        required=True,
+        metavar="train|edit|evaluate|evaluate-photos|benchmark|download|export|doctor",
     )
     _add_train(commands)
     edit_command.add_command(commands)
     _add_evaluate(commands)
+    photo_command.add_command(commands)
     add_benchmark(commands)
     weight_commands.add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")

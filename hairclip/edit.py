@@ -10,23 +10,21 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
-from hairclip.condition import ConditionEncoder, EditBatch
+from hairclip.condition import EditBatch
+from hairclip.edit_networks import EditorNetworks, Method, check_mapper
 from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
 from hairclip.inversion_cache import InversionCache
 from hairclip.invert import InversionMethod, invert
-from hairclip.losses.total import HairEditLoss
 from hairclip.networks.face_parser import HAIR
-from hairclip.networks.ir_se import FaceEncoder
-from hairclip.networks.mapper import HairMapper, References
 from hairclip.optimize import optimize_codes
 from hairclip.perceptual import parser_distance
 from hairclip.pretrained import load_bundle, load_mapper
@@ -37,40 +35,9 @@ from hairclip.wishes import Wish, as_wish, load_picture, told
 
 __all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "check_request", "compare"]
 
-Method: TypeAlias = Literal["mapper", "optimize"]
 
-# A `hairclip.pretrained.Bundle`, or any object with attributes of its names: generator, clip, parser, encoder; identity
-# for optimisation of any kind, and to tell poor inversions; mapper for `method="mapper"`. Each is read when first
-# needed: a bundle loads no more.
-Networks: TypeAlias = Any
-
-
-class HairEditor:
-    """Edits the hair of pictures with one set of networks.
-
-    Args:
-        networks: a bundle, or any object with its attributes, all on one device and in eval mode.
-        mapper: used instead of `networks.mapper`.
-        groups: first medium and first fine layer, for `method="optimize"`.
-        loss: what `method="optimize"` descends on; None takes HairCLIP's weights and pixels as CLIP was trained with.
-        cache: remembers inversions; None inverts every time.
-    """
-
-    def __init__(
-        self,
-        networks: Networks,
-        *,
-        mapper: nn.Module | None = None,
-        groups: tuple[int, int] = (4, 8),
-        loss: HairEditLoss | None = None,
-        cache: InversionCache | None = None,
-    ) -> None:
-        self.networks = networks
-        self.cache = cache
-        self.groups = groups
-        self._mapper = mapper
-        self._conditions: dict[References, ConditionEncoder] = {}
-        self._loss = loss
+class HairEditor(EditorNetworks):
+    """Edits the hair of pictures with one set of networks; its arguments are those of `EditorNetworks`."""
 
     @classmethod
     def from_bundle(
@@ -86,49 +53,8 @@ class HairEditor:
         networks = load_bundle(name, device)
         if isinstance(mapper, (str, Path)):
             path, mapper = mapper, load_mapper(mapper)
-            _check_mapper(mapper, networks, f"the mapper {path}")
+            check_mapper(mapper, networks, f"the mapper {path}")
         return cls(networks, mapper=None if mapper is None else mapper.to(device).eval(), cache=cache)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return next(self.networks.generator.parameters()).device
-
-    @property
-    def mapper(self) -> nn.Module:
-        """The trained mapper, loaded when first needed.
-
-        Raises:
-            HairclipError: if it was trained for another generator or CLIP.
-        """
-        mapper = self.networks.mapper if self._mapper is None else self._mapper
-        _check_mapper(mapper, self.networks, "the mapper")
-        return mapper
-
-    def conditions(self, method: Method = "mapper") -> ConditionEncoder:
-        """What turns texts and reference pictures into conditions, as the mapper was trained or the loss is made."""
-        judged = self.mapper if method == "mapper" else self.loss
-        seen: References = getattr(judged, "references", "whole")
-        if seen not in self._conditions:
-            gamma = "none" if self._loss is None else self._loss.gamma
-            self._conditions[seen] = ConditionEncoder(
-                self.networks.clip, self.networks.parser, gamma=gamma, references=seen
-            )
-        return self._conditions[seen]
-
-    @property
-    def loss(self) -> HairEditLoss:
-        """What `method="optimize"` descends on."""
-        if self._loss is None:
-            networks = self.networks
-            self._loss = HairEditLoss(networks.clip, networks.parser, networks.identity, text_pixels="normalized")
-        return self._loss
-
-    @property
-    def identity(self) -> FaceEncoder | None:
-        """Tells whether an inversion shows the same person; None for networks without one."""
-        sources = getattr(self.networks, "sources", None)
-        return getattr(self.networks, "identity", None) if sources is None or "identity" in sources else None
 
     # ------------------------------------------------------------------ the three steps of an edit
 
@@ -227,11 +153,13 @@ class HairEditor:
                 joined = blend_hair(
                     prepared.aligned, synthesized, before, labels, method=seam, behind=behind, feather=feather
                 )
-                alpha, foreground, image = joined.alpha, joined.foreground, joined.image
+                alpha, foreground, image, bare = joined.alpha, joined.foreground, joined.image, joined.bare
             else:
                 alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
-                image = foreground
+                image, bare = foreground, None
         many = {"image": image, "synthesized": synthesized, "foreground": foreground, "mask": mask, "alpha": alpha}
+        if bare is not None:
+            many["bare"] = bare
         return edit_results(prepared, codes, many, captions)
 
     # ------------------------------------------------------------------ what people call
@@ -384,18 +312,3 @@ def check_request(wishes: Sequence[Wish], strength: float) -> None:
         raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
     if all(wish is None for wish in wishes):
         raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
-
-
-def _check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:
-    """Refuse a mapper that was trained with networks of other sizes."""
-    if not isinstance(mapper, HairMapper):
-        return
-    generator = networks.generator
-    fits = (generator.n_latent, generator.w_dim, networks.clip.width)
-    made = (mapper.n_latent, mapper.w_dim, mapper.condition_dim)
-    if made != fits:
-        raise HairclipError(
-            f"{name} does not fit the other networks: it takes {made[0]} layers of width {made[1]} and conditions of "
-            f"width {made[2]}, but the generator has {fits[0]} layers of width {fits[1]} and CLIP the width {fits[2]}; "
-            "give a mapper trained with them."
-        )

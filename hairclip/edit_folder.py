@@ -37,6 +37,8 @@ class Job:
 class FolderReport:
     """What became of the photos of a folder."""
 
+    found: int
+    """Photos that the folder has."""
     written: list[Path] = field(default_factory=list)
     skipped: int = 0
     """Photos that an earlier run had done."""
@@ -130,7 +132,7 @@ def edit_folder(
         raise HairclipError(f"cannot make the folder {out} ({error.strerror}): choose another place.") from None
     if out.resolve() == folder.resolve():
         raise HairclipError(f"edits would replace the photos in {folder}: give another folder as --out.")
-    report, manifest = FolderReport(), Manifest(out)
+    report, manifest = FolderReport(len(files)), Manifest(out)
     names = _output_names(files)
     with tqdm(total=len(files), desc="photos", disable=None if progress else True) as bar:
         batch: list[tuple[Path, str, CutPhoto]] = []

@@ -55,12 +55,12 @@ def edit_folder_by(
     )
     for note in report.notes:
         print(f"note: {note}")
-    done = f", {report.skipped} photos were done before" if report.skipped else ""
-    print(f"wrote {len(report.written)} photos to {options.out}{done}")
+    done = f", {report.skipped} of {report.found} photos were done before" if report.skipped else ""
+    print(f"wrote {len(report.written)} pictures to {options.out}{done}")
     if options.timing and seconds:
         print(timing(seconds))
     if report.failed:
-        print(f"hairclip: {len(report.failed)} photos could not be edited:", file=sys.stderr)
+        print(f"hairclip: {len(report.failed)} of {report.found} photos could not be edited:", file=sys.stderr)
         for name, reason in report.failed.items():
             print(f"  {name}: {reason}", file=sys.stderr)
     return 1 if report.failed else 0

@@ -217,9 +217,9 @@ class PhotoEditor:
             first += len(mine)
             paste = Stopwatch()
             with paste("paste"):
-                picture, changed = pasted(one, mine)
+                picture, mask, changed = pasted(one, mine)
             seconds = add_seconds(one.seconds, ask.seconds, share=1 / len(opened))
             seconds = add_seconds(seconds, watch.seconds, share=len(mine) / len(edits))
             seconds = add_seconds(seconds, paste.seconds)
-            results.append(PhotoResult(picture, changed, one, mine, seconds, [*one.notes, *ask.notes]))
+            results.append(PhotoResult(picture, mask, changed, one, mine, seconds, [*one.notes, *ask.notes]))
         return results

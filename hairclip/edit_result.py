@@ -77,6 +77,8 @@ class EditResult:
     hairstyle: str | None
     """What was asked: a text, "reference" for a picture, or None."""
     color: str | None
+    bare: Tensor | None = None
+    """The input with its hair taken away; None where nothing was blended."""
 
     def to_pil(self) -> Image.Image:
         """The edited picture."""

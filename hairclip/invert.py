@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -106,6 +107,7 @@ def invert(
     start: Start = "encoder",
     lr: float = 0.05,
     stay: float = 0.01,
+    agree: float = 0.3,
     loss: ReconstructionLoss | None = None,
     identity: Features | None = None,
     patience: int = 40,
@@ -121,9 +123,11 @@ def invert(
         method: "encoder" (one pass), "optimize" (then descent on the codes) or "pivotal" (then tuning of a copy).
         steps: of the descent, and as many of the tuning.
         start: where the descent starts, the encoder's codes or the mean of all, which needs no good encoder.
-        lr: peak rate of Adam, in units of the codes' own spread; it rises over the first 5 % and falls with a cosine.
+        lr: peak rate of Adam, in units of the spread of random latents; it rises over the first 5 % and falls with a
+            cosine.
         stay: weight of the squared distance to the start, in the same units; 0 when starting from the mean, which is
             nobody's portrait.
+        agree: weight of the squared difference of the layers' offsets from what they have in common.
         loss: what the descent and the tuning go down; None for pixels and texture only.
         identity: aligned faces -> (B, width) embedding, which `Inversion.identity` compares.
         patience: a sample stops once its loss has not fallen by 0.5 % for this many steps.
@@ -142,7 +146,7 @@ def invert(
     loss = loss or ReconstructionLoss()
     target = resize_area(images, generator.size)
     held = 0.0 if start == "mean" else stay
-    codes, taken = _descend(codes, generator, loss.to(target), steps, lr, held, patience, progress)
+    codes, taken = _descend(codes, generator, loss.to(target), steps, lr, (held, agree), patience, progress)
     tuned: list[Tuned] = []
     if method == "pivotal":
         for i in range(len(images)):
@@ -194,22 +198,28 @@ def _descend(
     loss: Callable[[Tensor], Tensor],
     steps: int,
     lr: float,
-    stay: float,
+    held: tuple[float, float],
     patience: int,
     progress: bool,
 ) -> tuple[Tensor, int]:
-    """The best codes of a descent from `start`, and the steps taken."""
-    # One unit is the spread of the codes over their features, so that lr means the same for every generator.
-    unit = start.std(dim=-1, keepdim=True).mean(dim=1, keepdim=True).clamp_min(1e-6)
-    offset = torch.zeros_like(start, requires_grad=True)
-    optimizer = torch.optim.Adam([offset], lr=lr, betas=(0.9, 0.99))
+    """The best codes of a descent from `start`, and the steps taken.
+
+    Codes edit well where the generator and the mapper know them: near W (section 3.2 of Tov et al.), all layers alike,
+    and within W where random latents lie (Zhu et al. 2020, "Improved StyleGAN Embedding: Where are the Good Latents?").
+    So all layers move together as far as they like, singly at a price, and in the units of W's own covariance.
+    """
+    (stay, agree), unit = held, latent_spread(generator)
+    shared = torch.zeros_like(start[:, :1], requires_grad=True)
+    single = torch.zeros_like(start, requires_grad=True)
+    optimizer = torch.optim.Adam([shared, single], lr=lr, betas=(0.9, 0.99))
     best: Scores = torch.full((len(start),), math.inf, device=start.device)
     mark, codes_of_best = best.clone(), start.clone()
     stale, taken = torch.zeros(len(start), dtype=torch.int64, device=start.device), 0
     with torch.enable_grad(), tqdm(total=steps, desc="inverting", disable=not progress, leave=False) as bar:
         for step in range(steps + 1):
-            codes = start + offset * unit
-            total = loss(generator(codes, noise="const")) + stay * offset.square().mean(dim=(1, 2))
+            codes = start + (shared + single) @ unit
+            near = stay * shared.square().mean(dim=(1, 2)) + agree * single.square().mean(dim=(1, 2))
+            total = loss(generator(codes, noise="const")) + near
             score = total.detach()
             running = stale < patience  # a sample that has stopped keeps what it has, whatever its neighbours do
             better = (score < best) & running
@@ -221,12 +231,26 @@ def _descend(
                 break
             for group in optimizer.param_groups:
                 group["lr"] = lr * schedule(step / steps)
-            (offset.grad,) = torch.autograd.grad(total.sum(), offset)
+            shared.grad, single.grad = torch.autograd.grad(total.sum(), (shared, single))
             optimizer.step()
             bar.update()
             if step % 10 == 0:
                 bar.set_postfix_str(f"loss {float(best.mean()):.3f}")
     return codes_of_best, taken
+
+
+@torch.no_grad()
+def latent_spread(generator: Generator, count: int = 4000) -> Float[Tensor, "w_dim w_dim"]:
+    """The symmetric square root of the covariance of random latents w: standard normal rows times it are spread alike.
+
+    Directions in which they hardly vary get a tenth of the mean spread, because encoders use them a little.
+    """
+    z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    w = generator.mapping(z.to(generator.constant)).cpu().double()
+    variance, directions = torch.linalg.eigh(torch.cov(w.T))
+    least = 0.01 * float(variance.mean()) + 1e-12
+    spread = directions * variance.clamp_min(least).sqrt() @ directions.T
+    return spread.to(generator.constant)
 
 
 def schedule(progress: float, warmup: float = 0.05, cooldown: float = 0.5) -> float:

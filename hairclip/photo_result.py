@@ -16,6 +16,7 @@ from hairclip.faces import Face
 from hairclip.images import to_pil
 from hairclip.inversion_check import check_inversion
 from hairclip.photo import Photo, write_photo
+from hairclip.photo_beyond import carry_on, faded
 
 __all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "Rectangle", "add_seconds", "pasted"]
 
@@ -74,6 +75,8 @@ class PhotoResult:
 
     picture: Image.Image
     """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
+    mask: Image.Image
+    """Weight of the edits in `picture`, mode "L": where it is 0, every pixel is the photo's."""
     rectangle: Rectangle | None
     """Left, top, right and bottom of the part that changed; None where nothing did."""
     opened: OpenPhoto
@@ -112,32 +115,39 @@ def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: 
     return added
 
 
-def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Rectangle | None]:
-    """A photo with edited crops put back, and the rectangle in which it changed."""
+def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
+    """A photo with edited crops put back, the weight of the edits in it, and the rectangle in which it changed."""
     picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
-    changed: list[Rectangle] = []
+    mask = Image.new("L", picture.size)
+    places: list[Rectangle] = []
     for edit, square in zip(edits, opened.squares, strict=True):
-        crop, weight = to_pil(edit.foreground), _gray(edit.alpha)
+        crop, weight = to_pil(faded(edit, square)), _gray(edit.alpha)
         place = rectangle(square, crop.width, picture.size)
         if place is None:
             continue
         before = picture.crop(place)
         there = spread(weight, square, picture.size, place)
         after = Image.composite(spread(crop, square, picture.size, place), before, there)
-        box = ImageChops.difference(before, after).getbbox()
-        if box is not None:
-            picture.paste(after, place)
-            changed.append((place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3]))
+        mask.paste(ImageChops.lighter(mask.crop(place), there), place)
+        picture.paste(after, place)
+        places += [place, *carry_on(opened.photo.picture, picture, mask, square, edit)]
         if opaque is not None:  # new hair in front of a transparent background shows
             hair = ImageChops.multiply(there, spread(_gray(edit.mask.float()), square, picture.size, place))
             opaque = opaque.copy()
             opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
+    changed = [box for box in (_difference(opened.photo.picture, picture, place) for place in places) if box]
     if opaque is not None:
         picture.putalpha(opaque)
     if not changed:
-        return picture, None
+        return picture, mask, None
     left, top, right, bottom = zip(*changed, strict=True)
-    return picture, (min(left), min(top), max(right), max(bottom))
+    return picture, mask, (min(left), min(top), max(right), max(bottom))
+
+
+def _difference(first: Image.Image, second: Image.Image, place: Rectangle) -> Rectangle | None:
+    """Where two pictures differ within a rectangle."""
+    box = ImageChops.difference(first.crop(place), second.crop(place)).getbbox()
+    return None if box is None else (place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3])
 
 
 def _gray(weights: Tensor) -> Image.Image:

@@ -40,7 +40,7 @@ def tune(
     loss: Callable[[Tensor], Tensor],
     *,
     steps: int = 100,
-    lr: float = 3e-4,
+    lr: float = 2e-3,
     locality: float = 0.1,
     reach: float = 1.0,
     perceptual: PerceptualDistance | None = None,

@@ -86,7 +86,7 @@ class ReconstructionLoss:
     perceptual: PerceptualDistance | None = None
     identity: Features | None = None
     perceptual_weight: float = 0.5
-    texture_weight: float = 3.0
+    texture_weight: float = 4.0
     identity_weight: float = 0.1
 
     def to(self, target: Images) -> Callable[[Tensor], Tensor]:

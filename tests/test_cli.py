@@ -11,7 +11,7 @@ import fuzz_loaders
 import pytest
 import torch
 from PIL import Image
-from tiny_networks import N_LATENT, W_DIM, tiny_networks
+from tiny_networks import N_LATENT, W_DIM, save_bundle, tiny_networks
 
 import hairclip
 from hairclip import __main__ as cli
@@ -27,10 +27,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of tiny random networks and a portrait."""
-    folder = tmp_path_factory.mktemp("bundle")
-    networks = tiny_networks()
-    for part in ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge"):
-        save_network(folder / f"{part}.safetensors", part, getattr(networks, part))
+    folder = save_bundle(tmp_path_factory.mktemp("bundle"))
     labels = {"hairstyle": ["afro"] * 3, "color": ["red"] * 3, "split": ["train", "train", "val"]}
     save_latents(folder / "latents.safetensors", torch.zeros(3, N_LATENT, W_DIM), labels)
     save_image(torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1, folder / "me.png")

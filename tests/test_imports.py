@@ -46,11 +46,13 @@ LAYERS = [
         "portraits",
         "faces",
         "edit_stages",
+        "photo_beyond",
         "photo_result",
     ),
     ("config",),
     (
         "training",
+        "edit_networks",
         "edit",
         "edit_photo",
         "edit_options",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
+from hairclip import __main__ as cli
 from hairclip.edit import HairEditor
 from hairclip.edit_folder import Job, edit_folder
 from hairclip.edit_photo import PhotoEditor
@@ -13,6 +14,7 @@ from hairclip.errors import HairclipError
 from hairclip.images import save_image
 from hairclip.inversion_check import LIMITS, InversionLimits, check_inversion
 from hairclip.invert import METHODS, Inversion, InversionMethod
+from hairclip.pretrained import save_network
 
 
 def inversion(identity: list[float], psnr: list[float], size: int = SIZE) -> Inversion:
@@ -87,3 +89,20 @@ def test_a_folder_goes_on_past_strangers(stranger: tuple[PhotoEditor, Path]):
     blended = edit_folder(editor, folder / "in", folder / "out", jobs, aligned=True)
     assert [path.name for path in blended.written] == ["me.png"]
     assert any("rebuilt poorly" in note for note in blended.notes)
+
+
+def test_the_command_notes_a_stranger_and_refuses_to_show_one(
+    stranger: tuple[PhotoEditor, Path], capsys: pytest.CaptureFixture[str]
+):
+    editor, folder = stranger
+    for part in ("generator", "clip", "parser", "identity", "encoder", "mapper"):
+        save_network(folder / "bundle" / f"{part}.safetensors", part, getattr(editor.editor.networks, part))
+    arguments = ["edit", "--image", str(folder / "in" / "me.png"), "--aligned", "--color", "red", "--device", "cpu"]
+    arguments += ["--bundle", str(folder / "bundle"), "--out", str(folder / "edited.png")]
+    assert cli.main([*arguments, "--no-blend"]) == 2
+    assert not (folder / "edited.png").exists()
+    refusal = capsys.readouterr().err
+    assert "leave out --no-blend" in refusal
+    assert refusal.count("\n") == 1
+    assert cli.main(arguments) == 0
+    assert "rebuilt poorly" in capsys.readouterr().out

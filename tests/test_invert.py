@@ -3,7 +3,7 @@ import torch
 from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
 from hairclip.errors import HairclipError
-from hairclip.invert import invert, join_inversions, schedule
+from hairclip.invert import invert, join_inversions, latent_spread, schedule
 from hairclip.perceptual import parser_distance
 from hairclip.reconstruction import ReconstructionLoss, psnr
 
@@ -57,6 +57,28 @@ def test_descent_from_the_mean_needs_no_encoder():
     nets.generator.latent_avg = torch.full((W_DIM,), 0.25)
     named = invert(images, no_encoder, nets.generator, method="optimize", steps=0, start="mean")
     assert (named.w_plus == 0.25).all()
+
+
+def test_the_price_of_single_layers_keeps_the_code_near_w():
+    nets = tiny_networks()
+    images = nets.generator(noisy(0)).clamp(-1, 1)
+    start = nets.encoder(images)
+    apart = {}
+    for agree in (0.0, 30.0):
+        found = invert(images, nets.encoder, nets.generator, method="optimize", steps=20, agree=agree)
+        offset = found.w_plus - start
+        apart[agree] = float((offset - offset.mean(dim=1, keepdim=True)).norm() / offset.norm())
+    assert apart[30.0] < 0.3 * apart[0.0]
+
+
+def test_steps_are_measured_in_the_spread_of_random_latents():
+    generator = tiny_networks().generator
+    with torch.no_grad():
+        w = generator.mapping(torch.randn(5000, W_DIM, generator=torch.Generator().manual_seed(1)))
+    spread = latent_spread(generator)
+    covariance = torch.cov(w.T)
+    torch.testing.assert_close(spread, spread.T)
+    assert (spread @ spread - covariance).norm() < 0.1 * covariance.norm()
 
 
 def test_a_sample_does_not_see_its_neighbours():

@@ -53,6 +53,9 @@ def shortened(command: str, out: Path) -> list[str]:
         return [*words, *few, "data.cache_sources=false", "logging.tensorboard=false"]
     if name == "evaluate":
         return replaced(replaced(words, "--count", "3"), "--workers", "1")
+    if name == "evaluate_inversion":
+        words = replaced(replaced(words, "--count", "2"), "--workers", "1")
+        return replaced(words, "--steps", "2")
     if name == "render_portraits":
         return replaced(replaced(replaced(words, "--count", "1"), "--workers", "1"), "--size", "32")
     if name == "train_portrait_networks":

@@ -1,5 +1,6 @@
 """Small random networks that fit together, for tests of everything above the networks."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -11,6 +12,7 @@ from hairclip.networks.face_parser import UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained import save_network
 
 SIZE, N_LATENT, W_DIM, WIDTH = 32, 8, 16, 24
 CLIP_CONFIG = {
@@ -51,3 +53,11 @@ def make_hair_visible(parser: UNetParser, generator: Generator) -> None:
     logits = parser.logits(generator(w_plus).clamp(-1, 1))
     margin = logits[:, 13] - logits[:, torch.arange(19) != 13].amax(dim=1)
     parser.final.bias[13] -= margin.median()
+
+
+def save_bundle(folder: Path) -> Path:
+    """The networks as files of a folder, which --bundle takes."""
+    networks = tiny_networks()
+    for part in ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge"):
+        save_network(folder / f"{part}.safetensors", part, getattr(networks, part))
+    return folder

@@ -1,11 +1,11 @@
 """From the generator's picture back to the photo: whose pixels are seen where."""
 
-from hairclip.blend.hair import DEFAULT_BLEND, Behind, Blended, blend_hair
-from hairclip.blend.matte import HairMatte, hair_matte
 from hairclip.blend.fill import fill_smoothly, membrane
+from hairclip.blend.hair import DEFAULT_BLEND, Behind, Blended, blend_hair
+from hairclip.blend.layers import uncover
+from hairclip.blend.matte import HairMatte, hair_matte
 from hairclip.blend.methods import BLENDS, Blend, composite, join, laplacian_blend, poisson_blend
 from hairclip.blend.regions import alpha_from_masks, dilate, erode
-from hairclip.blend.layers import uncover
 
 __all__ = [
     "BLENDS",

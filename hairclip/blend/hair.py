@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from hairclip.blend.layers import uncover
 from hairclip.blend.matte import hair_matte
 from hairclip.blend.methods import Blend, composite, join
 from hairclip.blend.regions import alpha_from_masks, dilate, erode, pixels_of, smoothstep, soften
-from hairclip.blend.layers import uncover
 from hairclip.images import Images, Labels, Masks, SoftMasks
 
 __all__ = ["DEFAULT_BLEND", "Behind", "Blended", "blend_hair"]
@@ -31,8 +31,8 @@ class Blended:
     """Where the photo was changed: 1 on old hair and new hair, a ramp around them."""
     foreground: Images
     """What to lay over a larger version of the photo by `alpha`."""
-    bare: Images
-    """The photo with its hair taken away."""
+    bare: Images | None
+    """The photo with its hair taken away; None where the edit is seen behind it."""
     removed: Masks
     """What was taken away."""
 
@@ -70,7 +70,7 @@ def blend_hair(
     alpha = alpha_from_masks(removed, shown, feather, 0)
     if behind == "edit":
         image = join(source, edited, alpha, method)
-        return Blended(image, alpha, edited, edited, removed)
+        return Blended(image, alpha, edited if method == "feather" else image, None, removed)
     bare = uncover(source, edited, source_labels, edited_labels, removed, dilate(new.alpha > 0, grow))
     # Around opaque hair its own colour continues: pixels of the edit there hold some of the edit's background.
     cut_out = edited if method == "poisson" else torch.where(matte < 1, new.color, edited)

@@ -8,8 +8,8 @@ so that its outlines (jaw, shoulders) meet the photo's where the hair ends.
 import torch
 from torch import Tensor
 
-from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
 from hairclip.blend.fill import membrane
+from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
 from hairclip.blend.regions import dilate, labelled, pixels_of, soften
 from hairclip.images import Images, Labels, Masks, SoftMasks
 
@@ -68,12 +68,14 @@ def layer_weights(
     """
     height = source_labels.shape[-2]
     blur = pixels_of(1 / 256, height)
-    logits = []
-    for classes in (BACKGROUND, CLOTHES, PERSON):
-        here, there = labelled(source_labels, classes).float(), labelled(edited_labels, classes).float()
-        there = membrane(there, ~edited_hair)
-        logits.append(soften(there + membrane(here - there, ~removed), blur))
-    weights = torch.softmax(torch.cat(logits, dim=1) / SHARPNESS, dim=1)
+    layers = (BACKGROUND, CLOTHES, PERSON)
+    here, there = (
+        torch.cat([labelled(labels, classes).float() for classes in layers], dim=1)
+        for labels in (source_labels, edited_labels)
+    )
+    there = membrane(there, ~edited_hair)
+    logits = soften(there + membrane(here - there, ~removed), blur)
+    weights = torch.softmax(logits / SHARPNESS, dim=1)
     background, clothes, person = weights.split(1, dim=1)
     return background, clothes, person
 

@@ -7,10 +7,9 @@ background shows; a mask that stops at the shape leaves them standing when the h
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from hairclip.blend.fill import fill_smoothly
-from hairclip.blend.regions import dilate, erode, labelled, pixels_of
+from hairclip.blend.regions import connected_to, dilate, erode, labelled, pixels_of
 from hairclip.images import Images, Labels, Masks, SoftMasks
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 
@@ -25,6 +24,14 @@ BACKGROUND, CLOTHES = _ids("background"), _ids("cloth", "hat")
 PERSON = tuple(i for i in range(len(CELEBAMASK_CLASSES)) if i not in (HAIR, *BACKGROUND, *CLOTHES))
 # Dark as hair, near hair, and not hair.
 FEATURES = _ids("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
+
+
+def main_hair(hair: Masks) -> Masks:
+    """Hair that hangs together with some around the head: parsers see hair in clutter, too."""
+    height, width = hair.shape[-2:]
+    head = torch.zeros_like(hair)
+    head[..., round(0.1 * height) : round(0.75 * height), round(0.2 * width) : round(0.8 * width)] = True
+    return connected_to(hair & head, hair)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06) -> HairMatte
     """
     height = images.shape[-2]
     margin, far = pixels_of(1 / 128, height), pixels_of(reach, height)
-    hair = erode(dilate(labelled(labels, (HAIR,)), margin), margin)  # without pinholes
+    hair = main_hair(erode(dilate(labelled(labels, (HAIR,)), margin), margin))  # without pinholes
     inside = erode(hair, margin)
     weight = torch.where(inside, 1.0, torch.where(hair, 1e-3, 0.0))
     hair_color = fill_smoothly(images * (weight > 0), weight)

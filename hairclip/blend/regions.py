@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hairclip.images import Labels, Masks, SoftMasks
 
-__all__ = ["alpha_from_masks", "dilate", "erode", "pixels_of", "ramp_outwards", "smoothstep", "soften"]
+__all__ = ["alpha_from_masks", "connected_to", "dilate", "erode", "pixels_of", "ramp_outwards", "smoothstep", "soften"]
 
 
 def pixels_of(share: float, height: int) -> int:
@@ -33,6 +33,16 @@ def dilate(masks: Masks, radius: int) -> Masks:
 def erode(masks: Masks, radius: int) -> Masks:
     """Shrink boolean masks by `radius` pixels; what lies beyond the picture's border counts as inside."""
     return ~dilate(~masks, radius)
+
+
+def connected_to(seeds: Masks, masks: Masks, size: int = 128) -> Masks:
+    """The part of `masks` that hangs together with `seeds`, looked at with at most `size` pixels across."""
+    height, width = masks.shape[-2:]
+    small = (min(height, size), min(width, size))
+    allowed, reached = (F.adaptive_max_pool2d(one.float(), small) for one in (masks, seeds & masks))
+    for _ in range(2 * max(small)):  # long enough for all but mazes
+        reached = torch.minimum(F.max_pool2d(reached, 3, stride=1, padding=1), allowed)
+    return (F.interpolate(reached, size=(height, width), mode="nearest-exact") > 0.5) & masks
 
 
 def ramp_outwards(masks: Masks, width: int) -> SoftMasks:

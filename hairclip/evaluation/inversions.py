@@ -1,5 +1,6 @@
-"""How well each inversion method rebuilds held-out portraits, and what it costs."""
+"""How well each inversion method rebuilds held-out portraits, how well they edit then, and what it costs."""
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hairclip.color import NamedColors
 from hairclip.edit import HairEditor
-from hairclip.evaluation.metrics import mask_iou, ms_ssim
+from hairclip.edit_result import Prepared
+from hairclip.evaluation.metrics import mask_iou, ms_ssim, named_hair_color
+from hairclip.evaluation.report import portrait_colors
 from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
-from hairclip.evaluation.testset import make_cases, render_all
+from hairclip.evaluation.testset import EditCase, make_cases, render_all
 from hairclip.images import Images, Masks, Scores, save_image
 from hairclip.invert import METHODS, InversionMethod
 from hairclip.networks.classifier import HairstyleClassifier
@@ -29,7 +33,9 @@ INVERSION_FIGURES: tuple[Figure, ...] = (
     Figure("perceptual", "perceptual distance (judge)"),
     Figure("hair_iou", "hair-mask IoU with the truth"),
     Figure("hair_sharpness", "strength of hair texture, portrait = 1"),
-    Figure("identity", "identity cosine"),
+    Figure("identity", "identity cosine (descended on)"),
+    Figure("style_right", "then edited: hairstyle right (judge)", "%"),
+    Figure("color_right", "then edited: hair colour right", "%"),
     Figure("seconds", "seconds a portrait"),
 )
 
@@ -45,6 +51,7 @@ def evaluate_inversions(
     seed: int = 0,
     batch_size: int = 8,
     workers: int = 0,
+    named: NamedColors | None = None,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -63,6 +70,7 @@ def evaluate_inversions(
         seed: of the portraits.
         batch_size: portraits that go through the networks together.
         workers: processes that render.
+        named: reference hair colours; None takes those of rendered hair.
         progress: show progress bars.
         say: where the table goes.
 
@@ -73,9 +81,11 @@ def evaluate_inversions(
     out = Path(out)
     make_folder(out)  # before the work, not after it
     size = editor.networks.generator.size
-    editor = HairEditor(editor.networks)
-    specs = [case.source for case in make_cases(count, seed)]
-    rendered = render_all(specs, size, workers=workers, progress=progress)
+    editor = copy.copy(editor)
+    editor.cache = None
+    cases = make_cases(count, seed)
+    rendered = render_all([case.source for case in cases], size, workers=workers, progress=progress)
+    named = named or portrait_colors(size=size, workers=workers, progress=progress)
     judge = judge.to(editor.device).eval()
     perceptual = PerceptualDistance(judge, layers=[f"blocks.{i}" for i in range(len(judge.blocks))])
     _ = editor.prepare(list(rendered.images[:1]))  # loads the networks: no method shall pay for that
@@ -87,10 +97,13 @@ def evaluate_inversions(
             part = slice(first, first + batch_size)
             images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
             started = time.perf_counter()
-            inversion = editor.prepare(list(images), inversion=method, invert_steps=steps, progress=progress).inversion
+            prepared = editor.prepare(list(images), inversion=method, invert_steps=steps, progress=progress)
+            prepared.inversion.psnr.cpu()  # waits for the device
             seconds = (time.perf_counter() - started) / len(images)
-            rows += _measure(editor, perceptual, inversion, images, hair, seconds)
-            made.append(inversion.images.cpu())
+            measured = _measure(editor, perceptual, prepared, hair)
+            edited = _measure_edits(editor, judge, named, prepared, cases[part])
+            rows += [{**one, **edit, "seconds": seconds} for one, edit in zip(measured, edited, strict=True)]
+            made.append(prepared.inversion.images.cpu())
         records[method] = rows
         pictures.append(list(torch.cat(made)))
     figures = {method: {f.name: mean_of(rows, f.name) for f in INVERSION_FIGURES} for method, rows in records.items()}
@@ -115,8 +128,9 @@ def evaluate_inversions(
 
 @torch.no_grad()
 def _measure(
-    editor: HairEditor, perceptual: PerceptualDistance, inversion: Any, images: Images, hair: Masks, seconds: float
+    editor: HairEditor, perceptual: PerceptualDistance, prepared: Prepared, hair: Masks
 ) -> list[dict[str, float]]:
+    inversion, images = prepared.inversion, prepared.aligned
     columns = {
         "psnr": inversion.psnr,
         "ms_ssim": ms_ssim(inversion.images, images),
@@ -127,7 +141,22 @@ def _measure(
     if inversion.identity is not None:
         columns["identity"] = inversion.identity
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    return [{**dict(zip(columns, row, strict=True)), "seconds": seconds} for row in rows]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _measure_edits(
+    editor: HairEditor, judge: HairstyleClassifier, named: NamedColors, prepared: Prepared, cases: Sequence[EditCase]
+) -> list[dict[str, float]]:
+    """Whether the edits that the cases ask for, all by text, come out: codes may rebuild well and edit badly."""
+    edits = editor.edit_prepared(prepared, [(case.hairstyle, case.color) for case in cases])
+    pictures = torch.cat([edit.synthesized for edit in edits])
+    styles = judge.names(pictures)
+    colors = named_hair_color(pictures, torch.cat([edit.mask for edit in edits]), named)
+    rows = []
+    for case, style, color in zip(cases, styles, colors, strict=True):
+        asked = {"style_right": (case.hairstyle, style), "color_right": (case.color, color)}
+        rows.append({name: float(got == wanted) for name, (wanted, got) in asked.items() if wanted is not None})
+    return rows
 
 
 def hair_sharpness(images: Images, target: Images, hair: Masks) -> Scores:

@@ -188,6 +188,7 @@ def inversion_figures(
                 method="optimize",
                 steps=steps,
                 stay=0.0,
+                agree=0.0,
                 loss=pixels,
                 progress=progress,
             )

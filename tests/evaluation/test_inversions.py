@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tiny_networks import tiny_networks
 
+from hairclip.color import NAMED_COLORS
 from hairclip.edit import HairEditor
 from hairclip.evaluation import testset
 from hairclip.evaluation.inversions import INVERSION_FIGURES, evaluate_inversions, hair_sharpness
@@ -29,15 +30,27 @@ def test_the_report_has_every_method_figure_and_portrait(
     monkeypatch.setattr(testset, "_render_cached", paint)
     nets = tiny_networks()
     editor = HairEditor(nets, cache=InversionCache(tmp_path / "cache"))
-    report = evaluate_inversions(editor, nets.judge, tmp_path / "out", count=3, steps=8, batch_size=2, progress=False)
+    report = evaluate_inversions(
+        editor,
+        nets.judge,
+        tmp_path / "out",
+        count=3,
+        steps=8,
+        batch_size=2,
+        named=NAMED_COLORS,
+        progress=False,
+    )
     assert json.loads((tmp_path / "out" / "inversions.json").read_text()) == report
     figures = report["figures"]
     assert list(figures) == ["encoder", "optimize", "pivotal"]
+    assert all(0 <= low["identity"] <= 1 and low["psnr"] > 0 for low in report["low"].values())
     assert figures["encoder"]["psnr"] < figures["optimize"]["psnr"] < figures["pivotal"]["psnr"]
     for method, rows in report["portraits"].items():
         assert len(rows) == 3
         for figure in INVERSION_FIGURES:
-            mean = sum(row[figure.name] for row in rows) / 3
+            values = [row[figure.name] for row in rows if figure.name in row]
+            assert len(values) == {"style_right": 2, "color_right": 2}.get(figure.name, 3)  # style, colour, both
+            mean = sum(values) / len(values)
             assert figures[method][figure.name] == pytest.approx(mean)
     assert not (tmp_path / "cache").exists()  # what is remembered cannot be timed
     with Image.open(tmp_path / "out" / "inversions.png") as sheet:
