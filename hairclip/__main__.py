@@ -1,4 +1,4 @@
-"""The command line: ``python -m hairclip train|edit|evaluate|benchmark|download|export|doctor``; what scripts/ call.
+"""The command line: ``python -m hairclip COMMAND``, what scripts/ call; ``--help`` lists the commands.
 
 A user's mistake is one sentence on stderr and exit code 2.
 """

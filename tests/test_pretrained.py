@@ -98,6 +98,15 @@ def test_bisenet_is_rebuilt_as_bisenet(tmp_path):
     assert parser.input_size == 64
 
 
+def test_codes_that_are_alike_in_all_layers_take_the_place_of_one(tmp_path):
+    codes = torch.randn(5, 1, 8).expand(-1, 6, -1) + 0.001 * torch.randn(5, 6, 8)
+    for merge in (False, True):
+        pretrained.save_latents(tmp_path / f"{merge}.safetensors", codes, merge=merge)
+        torch.testing.assert_close(pretrained.load_latents(tmp_path / f"{merge}.safetensors"), codes, rtol=0, atol=0.01)
+    sizes = [(tmp_path / f"{merge}.safetensors").stat().st_size for merge in (False, True)]
+    assert sizes[1] < 0.5 * sizes[0]
+
+
 def test_latents_come_back_with_their_labels(tmp_path):
     codes = torch.randn(5, 6, 16)
     labels = {"hairstyle": ["afro"] * 5}
