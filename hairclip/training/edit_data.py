@@ -21,6 +21,7 @@ from hairclip.training.tasks import Task
 
 Sources: TypeAlias = SourceMemory | SourceFolder
 
+_BLOCK = 16
 _MINIMUM_HAIR = 0.005
 """Smallest share of hair in a colour reference: with less, its colour cannot be read and the colour stays as it is."""
 
@@ -61,8 +62,8 @@ class EditData:
         encoder: encodes texts and references.
         hairstyle_references: numbered pictures for hairstyles.
         color_references: numbered pictures for colours.
-        cache: keep what was computed of every source; each is then computed alone, so that nothing depends on the batch
-            it first came in.
+        cache: keep what was computed of every source. Nothing then depends on the batch it first came in: each is
+            computed alone, or, where all of them are kept, in a block of neighbours that is always the same.
     """
 
     latents: LatentSet
@@ -106,14 +107,22 @@ class EditData:
             if number in rows:
                 continue
             known = self._sources.get(number)
-            if known is None:
-                # Kept in host memory, of which there is more.
-                features = self._features([number])
-                known = SourceFeatures(*(getattr(features, part.name).cpu() for part in fields(SourceFeatures)))
-                self._sources[number] = known
-            rows[number] = known
+            rows[number] = self._compute(number) if known is None else known
         parts = ([getattr(rows[number], part.name) for number in numbers] for part in fields(SourceFeatures))
         return SourceFeatures(*(_moved(torch.cat(part), self.device) for part in parts))
+
+    def _compute(self, number: int) -> SourceFeatures:
+        """What the losses need of one source, kept in host memory, of which there is more; likewise its neighbours."""
+        keeps_all = isinstance(self._sources, SourceMemory) and self._sources.budget is None
+        first = number - number % _BLOCK
+        block = range(first, min(first + _BLOCK, len(self.latents))) if keeps_all else [number]
+        features = self._features(block)
+        kept = [getattr(features, part.name).cpu() for part in fields(SourceFeatures)]
+        for row, one in enumerate(block):
+            # cloned: a row alone would hold the memory of all
+            self._sources[one] = SourceFeatures(*(part[row : row + 1].clone() for part in kept))
+        row = number - block[0]
+        return SourceFeatures(*(part[row : row + 1] for part in kept))
 
     def _features(self, numbers: Sequence[int]) -> SourceFeatures:
         codes = _moved(self.latents[numbers], self.device)

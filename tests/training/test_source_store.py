@@ -36,6 +36,13 @@ def same(first: SourceFeatures | None, second: SourceFeatures) -> bool:
     )
 
 
+def close(one: SourceFeatures, other: SourceFeatures) -> bool:
+    return all(
+        torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-4)
+        for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
+    )
+
+
 def test_memory_stops_at_its_budget():
     store = SourceMemory(budget=2 * BYTES + 10)
     for number in range(4):
@@ -139,8 +146,8 @@ def test_training_takes_sources_from_the_folder(tiny_world: Path, tmp_path: Path
     first = build_parts(load_config(tiny_world, settings), cpu).training.collate(tasks).source
     second = build_parts(load_config(tiny_world, settings), cpu)
     second.training.loss = None  # nothing is computed any more
-    for other in (first, second.training.collate(tasks).source):
-        assert same(in_memory, other)
+    assert same(first, second.training.collate(tasks).source)
+    assert close(in_memory, first)  # computed with their neighbours, and alone
     reduced = build_parts(load_config(tiny_world, [*settings, "losses.resolution=32"]), cpu)
     assert reduced.training.collate(tasks).source.images.shape[-1] == 32
     assert len(list((tmp_path / "cache").iterdir())) == 2  # another setting, another key
@@ -153,5 +160,17 @@ def test_a_budget_changes_no_number(tiny_world: Path):
     for budget in ([], ["data.cache_budget_gb=3e-5"]):
         parts = build_parts(load_config(tiny_world, ["data.cache_sources=true", *budget]), cpu)
         samples += [parts.training.collate(tasks), parts.training.collate(tasks)]
-        assert len(parts.training._sources) == (2 if budget else 3)
-    assert all(same(samples[0].source, sample.source) for sample in samples[1:])
+        assert len(parts.training._sources) == (2 if budget else len(parts.training.latents))
+    assert same(samples[0].source, samples[1].source)
+    assert same(samples[2].source, samples[3].source)
+    assert close(samples[0].source, samples[2].source)
+    other = parts.training.collate(tasks[2:]).source  # in another company
+    assert torch.equal(other.images, samples[2].source.images[2:])
+
+
+def test_sources_do_not_depend_on_the_order_they_are_asked_for_in(tiny_world: Path):
+    config = load_config(tiny_world, ["data.cache_sources=true"])
+    first, second = (build_parts(config, torch.device("cpu")).training for _ in range(2))
+    tasks = [Task(number, None, "red") for number in (5, 2, 0)]
+    second.collate(tasks[1:2])
+    assert same(first.collate(tasks).source, second.collate(tasks).source)
