@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--install", type=Path, default=Path("data/portraits"), help="folder of the finished weights")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--steps", type=int, help="steps of each recogniser (default: its recipe's)")
-    parser.add_argument("--latents", type=int, default=6400, help="training latents to ship, two a quad")
+    parser.add_argument("--latents", type=int, default=3200, help="training latents to ship")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--threads", type=int, help="processor threads")
     parser.add_argument("--compile", action="store_true", help="fuse the generator's kernels; needs a C++ compiler")
@@ -88,15 +88,13 @@ def train_generator(
     save_network(install / "generator.safetensors", "generator", generator, half=True)
     save_network(install / "encoder.safetensors", "encoder", encoder, half=True)
 
-    # Both heads of a quad, each in one of its colours; whole quads are held out, so that nobody is in both splits.
-    turn = np.arange(min(max(1, count // 2), len(quads)))
-    chosen = np.stack([turn * 4 + turn % 2, turn * 4 + 2 + (turn + 1) % 2], axis=1).reshape(-1)
-    held_out = 2 * (len(turn) // 12)
+    # At most one portrait of each quad, so that nobody is in both splits.
+    chosen = np.arange(min(count, len(quads))) * 4 + np.arange(min(count, len(quads))) % 4
     portraits = [p for quad in quads.metadata for row in quad for p in row]
     labels = {
         "hairstyle": [portraits[i]["hair"]["style"] for i in chosen],
         "color": [portraits[i]["color"]["name"] for i in chosen],
-        "split": ["train"] * (len(chosen) - held_out) + ["val"] * held_out,
+        "split": ["train"] * (len(chosen) - len(chosen) // 12) + ["val"] * (len(chosen) // 12),
     }
     save_latents(install / "latents.safetensors", codes[torch.from_numpy(chosen)], labels, half=True, merge=True)
     print(json.dumps({"latents": len(chosen), "styles": sorted(set(labels["hairstyle"]))}))
