@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hairclip.color import Gamma, LabColors, mean_lab
 from hairclip.condition import EditBatch, shown_hair
-from hairclip.images import Embeddings, Images, Masks, Scores, WPlus, area_resample, resize_area
+from hairclip.images import Embeddings, Flags, Images, Masks, Scores, WPlus, area_resample, resize_area
 from hairclip.losses.attribute_preservation import background_loss, identity_loss, latent_loss, maintain_color_loss
 from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
 from hairclip.losses.text_manipulation import text_loss
@@ -106,7 +106,9 @@ class HairEditLoss:
             are, as HairCLIP does. Exact for the text terms where it is a multiple of CLIP's input, see `reduced`.
         precision: in which the networks judge, by autocast; colours, differences and sums are always float32.
         references: what CLIP sees of hair where it judges a hairstyle by a reference, see
-            :class:`hairclip.networks.mapper.HairMapper`; as the conditions were encoded.
+            :class:`hairclip.networks.mapper.HairMapper`; as the conditions were encoded. The embedding of a hairstyle
+            without colour, or of a colour without hairstyle, is what a text would be: "separated" references are
+            asked for by the text terms too.
     """
 
     def __init__(
@@ -176,6 +178,7 @@ class HairEditLoss:
         """
         edited = self.reduced(edited)
         condition = batch.condition
+        hairstyle_as_text, color_as_text = self._as_text(batch)
         with self._judging(edited):
             hair_mask = self.parser.hair_mask(edited.detach())
             identity = self.identity(edited).float()
@@ -184,8 +187,8 @@ class HairEditLoss:
         keeps_color = condition.has_hairstyle & ~condition.has_color
 
         terms = {
-            "text_hairstyle": text_loss(whole, condition.hairstyle, batch.hairstyle_is_text),
-            "text_color": text_loss(whole, condition.color, batch.color_is_text),
+            "text_hairstyle": text_loss(whole, condition.hairstyle, hairstyle_as_text),
+            "text_color": text_loss(whole, condition.color, color_as_text),
             "image_hairstyle": hairstyle_loss(hair, condition.hairstyle, batch.hairstyle_is_image),
             "image_color": hair_color_loss(lab, batch.reference_lab, batch.color_is_image),
             "identity": identity_loss(identity, source.identity),
@@ -197,12 +200,19 @@ class HairEditLoss:
         per_sample = torch.stack([weights[name] * term for name, term in terms.items()]).sum(dim=0)
         return LossOutput(total=per_sample.mean(), per_sample=per_sample, terms=terms)
 
+    def _as_text(self, batch: EditBatch) -> tuple[Flags, Flags]:
+        """Which hairstyles and which colours the text terms ask for."""
+        if self.references == "separated":
+            return batch.condition.has_hairstyle, batch.condition.has_color
+        return batch.hairstyle_is_text, batch.color_is_text
+
     def _embeddings(self, edited: Images, hair_mask: Masks, batch: EditBatch) -> tuple[Embeddings, Embeddings]:
         """CLIP's embeddings of the whole pictures and of their hair, ``(B, width)`` each; 0 where no term asks for one.
 
-        With HairCLIP's task probabilities 0.94 pictures a sample are asked for, not 2.
+        With HairCLIP's task probabilities 0.94 pictures a sample are asked for, not 2 (separated references: 1.36).
         """
-        by_text = (batch.hairstyle_is_text | batch.color_is_text).nonzero()[:, 0]
+        hairstyle_as_text, color_as_text = self._as_text(batch)
+        by_text = (hairstyle_as_text | color_as_text).nonzero()[:, 0]
         by_image = batch.hairstyle_is_image.nonzero()[:, 0]
         prepare = self.clip.pixels if self.normalize_text_pixels else self.clip.raw_pixels
         hair = shown_hair(edited[by_image], hair_mask[by_image], self.references)

@@ -85,6 +85,9 @@ def test_separated_references_judge_a_hairstyle_whatever_its_color():
     assert (terms["image_color"] - other["image_color"]).abs().max() > 1
     whole, paled = Case().run().terms["image_hairstyle"], Case().run(edited=paler).terms["image_hairstyle"]
     assert (whole - paled).abs().max() > 1e-3
+    condition = case.batch.condition
+    assert torch.equal(terms["text_hairstyle"] != 0, condition.has_hairstyle)
+    assert torch.equal(terms["text_color"] != 0, condition.has_color)
 
 
 def test_a_mixed_batch_is_its_samples_one_by_one(case):
