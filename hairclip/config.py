@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hairclip.errors import HairclipError
+from hairclip.yaml_files import kind_of, parse_yaml, read_yaml
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
@@ -235,68 +236,6 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """One YAML file as a dictionary, with the safe loader below."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise HairclipError(f"{path}: cannot read this configuration file ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise HairclipError(f"{path}: this is not a text file in UTF-8; a configuration is YAML.") from None
-    values = _parse_yaml(text, where=str(path))
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise HairclipError(f"{path}: a configuration is a mapping of keys, but this is a {_kind(values)}.")
-    return values
-
-
-# ---------------------------------------------------------------------------------------------- YAML
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loader with YAML 1.2's numbers and booleans, which refuses duplicate keys.
-
-    YAML 1.1, PyYAML's default, reads ``1e-4`` as a string, ``12:30`` as 750 and ``no`` as false.
-    """
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML declares it without a type; filled below
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' appears twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep=deep)
-
-
-_FLOAT = r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|nan)"
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", list("-+0123456789")),
-    ("float", _FLOAT, list("-+.0123456789")),
-    ("merge", r"<<", ["<"]),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
-
-
-def _parse_yaml(text: str, *, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise HairclipError(f"{where}:{line} {error.problem or error.context}.") from None
-    except yaml.YAMLError as error:
-        raise HairclipError(f"{where}: this is not YAML ({error}).") from None
-    except ValueError as error:  # for example an explicitly tagged "!!int x"
-        raise HairclipError(f"{where}: {error}.") from None
-
-
 def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = override.partition("=")
     keys = tuple(key.strip().split("."))
@@ -304,7 +243,7 @@ def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
         raise HairclipError(
             f"command line: '{override}' is not an override; write key=value, such as optimizer.lr=1e-4."
         )
-    return keys, _parse_yaml(value, where=f"command line: {override}")
+    return keys, parse_yaml(value, where=f"command line: {override}")
 
 
 def _set(values: dict[str, Any], keys: tuple[str, ...], value: Any, *, override: str) -> None:
@@ -344,7 +283,7 @@ def _reason(detail: Any, location: tuple[str, ...]) -> str:
         expected = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text"}
         expected |= {"list": "a list", "dict": "a mapping of keys", "model": "a mapping of keys"}
         wanted = expected.get(kind.split("_")[0], detail["msg"])
-        return f"expected {wanted}, but it is the {_kind(value)} {value!r}"
+        return f"expected {wanted}, but it is the {kind_of(value)} {value!r}"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     message = detail["msg"].replace(" after validation", "")
@@ -372,8 +311,3 @@ def _keys_at(location: tuple[str, ...]) -> list[str]:
         options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
         model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
     return list(model.model_fields)
-
-
-def _kind(value: Any) -> str:
-    names = {str: "text", bool: "true/false value", int: "whole number", float: "number", list: "list", dict: "mapping"}
-    return "empty value" if value is None else names.get(type(value), type(value).__name__)

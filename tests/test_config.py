@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hairclip.config import Config, dump_config, load_config, read_yaml
+from hairclip.config import Config, dump_config, load_config
 from hairclip.errors import HairclipError
+from hairclip.yaml_files import read_yaml
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 

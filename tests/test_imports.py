@@ -15,6 +15,7 @@ LAYERS = [
     (
         "color",
         "prompts",
+        "yaml_files",
         "safe_pickle",
         "nvidia_pickle",
         "torch_archives",

@@ -178,10 +178,10 @@ class HairEditLoss:
         """
         edited = self.reduced(edited)
         condition = batch.condition
+        hairstyle_as_text, color_as_text = self._as_text(batch)
         with self._judging(edited):
             hair_mask = self.parser.hair_mask(edited.detach())
             identity = self.identity(edited).float()
-        hairstyle_as_text, color_as_text = self._as_text(batch)
         whole, hair = self._embeddings(edited, hair_mask, batch)
         lab = mean_lab(edited, hair_mask, self.gamma)
         keeps_color = condition.has_hairstyle & ~condition.has_color
@@ -209,7 +209,7 @@ class HairEditLoss:
     def _embeddings(self, edited: Images, hair_mask: Masks, batch: EditBatch) -> tuple[Embeddings, Embeddings]:
         """CLIP's embeddings of the whole pictures and of their hair, ``(B, width)`` each; 0 where no term asks for one.
 
-        With HairCLIP's task probabilities 0.94 pictures a sample are asked for, not 2.
+        With HairCLIP's task probabilities 0.94 pictures a sample are asked for, not 2 (separated references: 1.36).
         """
         hairstyle_as_text, color_as_text = self._as_text(batch)
         by_text = (hairstyle_as_text | color_as_text).nonzero()[:, 0]

@@ -1,5 +1,8 @@
 """What makes a step faster or smaller leaves its gradient as it is; what does not work here is told and left out."""
 
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -75,3 +78,35 @@ def test_the_compiler_is_tried_on_the_batch_that_it_is_for(monkeypatch: pytest.M
     assert asked == {"dynamic": False, "mode": "default"}
     synthesis(torch.zeros(3, N_LATENT, W_DIM))
     assert len(shapes) == 2
+
+
+@pytest.mark.slow
+def test_compiled_code_gives_the_same_gradients():
+    """In a process of its own: the shape checks that wrap functions in tests are nothing to compile."""
+    code = """
+import torch
+from contextlib import nullcontext
+from hairclip.config import TrainingConfig
+from hairclip.networks.stylegan2 import Generator
+from hairclip.training.acceleration import training_synthesis
+
+torch.manual_seed(0)
+generator = Generator(8, 16, 16, 2, {4: 8, 8: 8}).requires_grad_(False)
+compiled = training_synthesis(generator, TrainingConfig(compile=True), 2, nullcontext(), print)
+found = []
+for synthesis in (generator, compiled):
+    w_plus = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    image = synthesis(w_plus)
+    (gradient,) = torch.autograd.grad(image.square().sum(), w_plus)
+    found.append((image, gradient))
+torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+print("same", compiled is not generator)
+"""
+    paths = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    told = result.stdout.splitlines()
+    if len(told) > 1:
+        pytest.skip(told[0])  # no C++ compiler on this machine
+    assert told == ["same True"]
