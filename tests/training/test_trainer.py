@@ -297,6 +297,29 @@ def test_prefetching_and_reporting_change_nothing(tiny_world: Path, tmp_path: Pa
     assert all(0 <= line["data_wait"] <= 1 for line in figures(tmp_path / "plain", "train"))
 
 
+def test_all_that_saves_time_and_memory_goes_together(tiny_world: Path, tmp_path: Path):
+    settings = [
+        "training.precision=bfloat16",
+        "training.float32_until=8",
+        "training.accumulate=2",
+        "training.checkpoint_activations=true",
+        "training.channels_last=true",
+        "training.tf32=true",
+        "losses.precision=bfloat16",
+        "losses.resolution=32",
+        "data.prefetch=true",
+        "data.cache_sources=true",
+        f"data.cache_folder={tmp_path / 'cache'}",
+        "data.cache_budget_gb=1",
+    ]
+    for steps in (1, 2):  # the second run resumes, and finds the sources of the first
+        train(load_config(tiny_world, [*settings, f"training.steps={steps}"]), tmp_path / "fast")
+    train(load_config(tiny_world, ["training.steps=1"]), tmp_path / "plain")
+    fast, plain = figures(tmp_path / "fast", "train"), figures(tmp_path / "plain", "train")
+    assert [line["step"] for line in fast] == [1, 2]
+    assert fast[0]["total"] == pytest.approx(plain[0]["total"], rel=0.05)
+
+
 def test_processes_share_a_batch_without_overlap():
     batch = list(range(12))
     shares = [World(rank, 3, CPU).share(batch) for rank in range(3)]
