@@ -111,3 +111,9 @@ def test_import_is_light():
 def test_the_editor_imports_no_clip_before_it_needs_one():
     heavy = ("open_clip", "torchvision", "timm", "torch._dynamo", "facenet_pytorch", "pydantic", "numba")
     assert loaded_by("from hairclip import HairEditor", heavy) == []
+
+
+def test_loading_networks_does_not_import_the_compiler():
+    names = ("parser", "encoder", "mapper", "identity", "judge", "generator")
+    code = f"from hairclip.pretrained import load_bundle as f; b = f('portraits'); [getattr(b, n) for n in {names}]"
+    assert loaded_by(code, ("torch._dynamo", "open_clip", "torchvision")) == []

@@ -48,7 +48,8 @@ class PcaEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(pixels))
         self.register_buffer("basis", torch.zeros(pixels, components))
         self.linear = nn.Linear(components, n_latent * w_dim)
-        nn.init.normal_(self.linear.weight, std=components**-0.5)
+        if not self.linear.weight.is_meta:  # see EqualLinear
+            nn.init.normal_(self.linear.weight, std=components**-0.5)
         stages: list[nn.Module] = []
         channels = 3
         for width in widths:

@@ -35,6 +35,7 @@ Activations = Float[Tensor, "batch channels height width"]
 
 _MAPPING_RATE = 0.01
 _SLOPE = 0.2
+_TAPS = (1.0, 3.0, 3.0, 1.0)  # of the blur, in each direction
 _GAIN = math.sqrt(2.0)  # keeps the variance of leaky ReLU's output at one
 
 
@@ -48,7 +49,9 @@ class EqualLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / rate)
+        weight = torch.randn(out_features, in_features)
+        # Arithmetic on the meta device makes torch import its compiler, which takes longer than to load most networks.
+        self.weight = nn.Parameter(weight if weight.is_meta else weight / rate)
         self.bias = nn.Parameter(torch.full((out_features,), bias / rate))
         self.rate = rate
 
@@ -96,9 +99,9 @@ class ModulatedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(size, size))
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
         # Sums to 4: zeros are inserted in both directions, and the blur makes up for them.
-        self.register_buffer("blur", torch.outer(taps, taps) / 16, persistent=False)
+        blur = torch.tensor([[a * b / 16 for b in _TAPS] for a in _TAPS])
+        self.register_buffer("blur", blur, persistent=False)
 
     def forward(
         self, x: Activations, w: Latents, noise: Noise = "const", generator: torch.Generator | None = None
@@ -154,7 +157,7 @@ class ToRGB(nn.Module):
 
 def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:
     """Twice the size: zeros inserted, then blurred with outer([1, 3, 3, 1]) / 16 (zero outside the image)."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=image.dtype, device=image.device)
+    taps = torch.tensor(_TAPS, dtype=image.dtype, device=image.device)
     kernel = torch.outer(taps, taps)[None, None] / 16
     with _full_precision(image.device):
         # Colours as separate one-channel images: faster than a grouped convolution.
