@@ -114,7 +114,7 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
 
 
 def _taken_apart(parts: Mapping[str, float], times: int) -> dict[str, float]:
-    """`REST` in place of "losses": these without the networks that they call. All but the update come `times` a step."""
+    """`REST` in place of "losses": these without the networks they call. All but the update come `times` a step."""
     rest = {part: value if part == "optimiser" else times * value for part, value in parts.items() if part != "step"}
     forward = rest.pop("losses forward") - rest["CLIP forward"] - rest["identity forward"] - rest["parser"]
     backward = rest.pop("losses backward") - rest["CLIP backward"] - rest["identity backward"]
