@@ -17,10 +17,13 @@ REST = "other terms"
 def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
     """The parts of `training`'s step as things to measure: name -> work, which marks forward and backward.
 
+    Of a batch that is taken in several parts, the first is measured.
+
     The edited pictures and codes are those of a real step. "losses" holds CLIP, parser and identity network again, as
     the step calls them: what they leave of it is `REST`.
     """
-    sample = training.data.collate(training.tasks)
+    tasks = training.tasks[: training.size]
+    sample = training.data.collate(tasks)
     mapper, autocast, synthesis = training.mapper, training.autocast, training.synthesis
     loss = world.parts.loss
     with torch.no_grad():
@@ -33,7 +36,7 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
         hair_mask = loss.parser.hair_mask(reduced)
 
     def data(watch: Stopwatch) -> None:
-        training.data.collate(training.tasks)
+        training.data.collate(tasks)
         watch.lap("data: sources, conditions")
 
     def move(watch: Stopwatch) -> None:

@@ -12,7 +12,16 @@ from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
 from hairclip.benchmark.world import Kind, World
 from hairclip.training.parts import PRECISIONS
 
-__all__ = ["Figures", "check", "measure_edit", "measure_parts", "measure_speedup", "measure_startup", "measure_step"]
+__all__ = [
+    "Figures",
+    "Peaks",
+    "check",
+    "measure_edit",
+    "measure_parts",
+    "measure_speedup",
+    "measure_startup",
+    "measure_step",
+]
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -82,9 +91,10 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     flops = {name: count_flops(work, world.device) for name, work in countable.items()}
     step = timings["step"]["step"].median
 
-    seconds = _taken_apart({part: timing.median for parts in timings.values() for part, timing in parts.items()})
-    operations = _taken_apart({part: count for counts in flops.values() for part, count in counts.items()})
-    del seconds["step"]
+    times = batch // training.size
+    medians = {part: timing.median for parts in timings.values() for part, timing in parts.items()}
+    seconds = _taken_apart(medians, times)
+    operations = _taken_apart({part: count for counts in flops.values() for part, count in counts.items()}, times)
 
     figures: Figures = {}
     rows = []
@@ -103,9 +113,9 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     return {"parts": figures, "step_seconds": step}
 
 
-def _taken_apart(parts: Mapping[str, float]) -> dict[str, float]:
-    """The losses without the networks that they call, as `REST`, in place of "losses"."""
-    rest = dict(parts)
+def _taken_apart(parts: Mapping[str, float], times: int) -> dict[str, float]:
+    """`REST` in place of "losses": these without the networks they call. All but the update come `times` a step."""
+    rest = {part: value if part == "optimiser" else times * value for part, value in parts.items() if part != "step"}
     forward = rest.pop("losses forward") - rest["CLIP forward"] - rest["identity forward"] - rest["parser"]
     backward = rest.pop("losses backward") - rest["CLIP backward"] - rest["identity backward"]
     return {**rest, f"{REST} forward": max(0, forward), f"{REST} backward": max(0, backward)}

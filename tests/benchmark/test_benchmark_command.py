@@ -56,9 +56,11 @@ def run(config: str, *more: str) -> int:
     return cli.main(["benchmark", "--config", config, "--device", "cpu", "--repeats", "1", "--warmup", "0", *more])
 
 
-def test_step_and_parts(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_step_and_parts(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], accumulate: int):
     out = tmp_path / "figures" / "out.json"
-    assert run(config, "--measure", "step,parts", "--tasks", "text,both", "--json", str(out)) == 0
+    options = ["--measure", "step,parts", "--tasks", "text,both", f"training.accumulate={accumulate}"]
+    assert run(config, *options, "--json", str(out)) == 0
     shown = capsys.readouterr().out
     for words in ("training step, batch 2, float32", "samples per second", "generator backward", "within 0.001"):
         assert words in shown
