@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hairclip.edit_photo import PhotoEditor
     from hairclip.edit_wishes import NamedWish
     from hairclip.photo_result import Ask, OpenPhoto, PhotoResult
+    from hairclip.stopwatch import Stopwatch
 
 
 def add_command(commands: Any) -> None:
@@ -99,38 +100,18 @@ INVERT = (
 
 
 def _edit(options: argparse.Namespace) -> int | None:
-    from hairclip.edit import check_request
-    from hairclip.edit_wishes import read_wishes
-    from hairclip.faces import as_choice
-    from hairclip.images import check_image_path, save_image
+    from hairclip.stopwatch import Stopwatch
 
-    for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
-        if getattr(options, option) is not None:
-            within(f"--{option.replace('_', '-')}", getattr(options, option), least)
-    if options.gif and options.steps is None:
-        raise HairclipError("--gif needs the number of its pictures: add --steps 24.")
-    for option in ("grid", "compare", "save_stages"):
-        if options.steps is not None and getattr(options, option):
-            raise HairclipError(f"--{option.replace('_', '-')} shows single edits: leave it out, or leave out --steps.")
-    folder = Path(options.image).is_dir()
-    if options.out is None:
-        suffix = Path(options.image).suffix.lower()
-        kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
-        options.out = "edited" if folder else f"edited{kept}"
-    for path in (None if folder else options.out, options.compare):  # before the work, not after it
-        if isinstance(path, str):
-            check_image_path(path)
-    options.face = as_choice(options.face)
-    wishes = read_wishes(options)
-    if options.grid and len(wishes) > 1:
-        raise HairclipError("--grid makes one sheet: give one --text, or lists as --hairstyle and --color.")
-    for wish in wishes:
-        check_request(["all"] if options.grid else [wish.hairstyle, wish.color], options.strength)
-    if folder:
+    watch = Stopwatch()
+    with watch("start"):  # what Python loads for it
+        from hairclip.images import save_image
+
+        wishes = _checked(options)
+        editor = photo_editor(options)
+    if Path(options.image).is_dir():
         from hairclip.edit_folder_command import edit_folder_by
 
-        return edit_folder_by(options, wishes, photo_editor(options), editing(options))
-    editor = photo_editor(options)
+        return edit_folder_by(options, wishes, editor, editing(options))
     asks = _asks_of_grid(options, editor, wishes[0]) if options.grid else []
     asks = asks or [editor.ask(wish.hairstyle, wish.color) for wish in wishes]
     opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
@@ -150,11 +131,43 @@ def _edit(options: argparse.Namespace) -> int | None:
     for number, (ask, wish) in enumerate(zip(asks, wishes, strict=True), start=1):
         added = f"_{number}_{slug(wish.label)}" if len(wishes) > 1 else ""
         (result,) = editor.edit_open([opened], ask, **editing(options))
-        _write(options, result, added)
+        _write(options, result, added, watch)
     return None
 
 
-def _write(options: argparse.Namespace, result: "PhotoResult", added: str) -> None:
+def _checked(options: argparse.Namespace) -> list["NamedWish"]:
+    """What is asked for; whatever cannot be done is told before the work, not after it."""
+    from hairclip.edit import check_request
+    from hairclip.edit_wishes import read_wishes
+    from hairclip.faces import as_choice
+    from hairclip.images import check_image_path
+
+    for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
+        if getattr(options, option) is not None:
+            within(f"--{option.replace('_', '-')}", getattr(options, option), least)
+    if options.gif and options.steps is None:
+        raise HairclipError("--gif needs the number of its pictures: add --steps 24.")
+    for option in ("grid", "compare", "save_stages"):
+        if options.steps is not None and getattr(options, option):
+            raise HairclipError(f"--{option.replace('_', '-')} shows single edits: leave it out, or leave out --steps.")
+    folder = Path(options.image).is_dir()
+    if options.out is None:
+        suffix = Path(options.image).suffix.lower()
+        kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
+        options.out = "edited" if folder else f"edited{kept}"
+    for path in (None if folder else options.out, options.compare):
+        if isinstance(path, str):
+            check_image_path(path)
+    options.face = as_choice(options.face)
+    wishes = read_wishes(options)
+    if options.grid and len(wishes) > 1:
+        raise HairclipError("--grid makes one sheet: give one --text, or lists as --hairstyle and --color.")
+    for wish in wishes:
+        check_request(["all"] if options.grid else [wish.hairstyle, wish.color], options.strength)
+    return wishes
+
+
+def _write(options: argparse.Namespace, result: "PhotoResult", added: str, started: "Stopwatch") -> None:
     from hairclip.edit import compare
     from hairclip.images import save_image
     from hairclip.sheet import stacked
@@ -175,7 +188,7 @@ def _write(options: argparse.Namespace, result: "PhotoResult", added: str) -> No
         print(f"wrote the stages to {stages}")
     print(f"wrote {out}{'' if options.compare is True else f': {changed(result)}'}")
     if options.timing:
-        print(timing({**result.seconds, **watch.seconds}))
+        print(timing({**started.seconds, **result.seconds, **watch.seconds}))
 
 
 def _asks_of_grid(options: argparse.Namespace, editor: "PhotoEditor", wish: "NamedWish") -> list["Ask"]:
