@@ -1,6 +1,7 @@
 """A whole photo in, a whole photo out: only what the edit may touch changes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -304,3 +305,19 @@ def test_mistakes_with_folders_are_one_sentence(folder: Path, editor: PhotoEdito
     (folder / "out" / MANIFEST).write_text("{")
     with pytest.raises(HairclipError, match="is damaged"):
         edit_folder(editor, folder / "in", folder / "out", jobs)
+
+
+def test_beyond_the_crop_only_known_kinds_of_photos_change(networks: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
+    """The parser cannot be trusted on the others; see `hairclip.inversion_check`."""
+    looked: list[object] = []
+    monkeypatch.setattr("hairclip.photo_result.carry_on", lambda *arguments: looked.append(arguments) or [])
+    editor = photo_editor(networks)
+    opened = editor.open(photo())
+    assert opened.poor()
+    editor.edit_open([opened], editor.ask(color="red"), **QUICK)
+    assert looked == []
+    good = replace(opened.prepared.inversion, psnr=torch.tensor([40.0]), identity=torch.tensor([0.99]))
+    opened = replace(opened, prepared=replace(opened.prepared, inversion=good))
+    assert not opened.poor()
+    editor.edit_open([opened], editor.ask(color="red"), **QUICK)
+    assert len(looked) == 1
