@@ -96,8 +96,9 @@ class PhotoEditor:
             HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
         """
         check_request([hairstyle, color], strength)
+        ask = self.ask(hairstyle, color)
         opened = self.open(source, face=face, aligned=aligned, inversion=inversion, invert_steps=invert_steps)
-        return self.edit_open([opened], self.ask(hairstyle, color), strength=strength, **options)[0]
+        return self.edit_open([opened], ask, strength=strength, **options)[0]
 
     def open(
         self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, **inverting: Any

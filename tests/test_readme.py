@@ -41,7 +41,7 @@ def shortened(command: str, out: Path) -> list[str]:
         words = replaced(words, "--out", str(out / "out.png"))
         if "--mapper" in words:  # of a training run
             words = replaced(words, "--mapper", "portraits/mapper")
-        return replaced(words, "--steps", "3")
+        return replaced(words, "--optimize-steps", "3")
     words = replaced(words, "--out", str(out / "out"))
     if name == "train":
         few = ["training.steps=1", "training.batch_size=2", "validation.count=2", "data.reference_pool=4"]
