@@ -9,7 +9,9 @@ from hairclip.errors import HairclipError, within
 
 if TYPE_CHECKING:
     from hairclip.edit_photo import PhotoEditor
+    from hairclip.edit_wishes import NamedWish
     from hairclip.photo_result import Ask, OpenPhoto, PhotoResult
+    from hairclip.stopwatch import Stopwatch
 
 
 def add_command(commands: Any) -> None:
@@ -98,6 +100,43 @@ INVERT = (
 
 
 def _edit(options: argparse.Namespace) -> int | None:
+    from hairclip.stopwatch import Stopwatch
+
+    watch = Stopwatch()
+    with watch("start"):  # what Python loads for it
+        from hairclip.images import save_image
+
+        wishes = _checked(options)
+        editor = photo_editor(options)
+    if Path(options.image).is_dir():
+        from hairclip.edit_folder_command import edit_folder_by
+
+        return edit_folder_by(options, wishes, editor, editing(options))
+    asks = _asks_of_grid(options, editor, wishes[0]) if options.grid else []
+    asks = asks or [editor.ask(wish.hairstyle, wish.color) for wish in wishes]
+    opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
+    if options.no_blend:
+        opened.refuse_stranger()
+    for note in dict.fromkeys([*opened.notes, *(note for ask in asks for note in ask.notes)]):
+        print(f"note: {note}")
+    if options.grid:
+        styles = [ask.hairstyle for ask in asks if ask.color is None]
+        colors = [ask.color for ask in asks if ask.hairstyle is None]
+        save_image(editor.editor.grid(opened.prepared[[0]], styles, colors, **editing(options)), options.out)
+        print(f"wrote {options.out}")
+        return None
+    if options.steps is not None:
+        _write_frames(options, editor, opened, asks)
+        return None
+    for number, (ask, wish) in enumerate(zip(asks, wishes, strict=True), start=1):
+        added = f"_{number}_{slug(wish.label)}" if len(wishes) > 1 else ""
+        (result,) = editor.edit_open([opened], ask, **editing(options))
+        _write(options, result, added, watch)
+    return None
+
+
+def _checked(options: argparse.Namespace) -> list["NamedWish"]:
+    """What is asked for; whatever cannot be done is told before the work, not after it."""
     from hairclip.edit import check_request
     from hairclip.edit_wishes import read_wishes
     from hairclip.faces import as_choice
@@ -108,44 +147,27 @@ def _edit(options: argparse.Namespace) -> int | None:
             within(f"--{option.replace('_', '-')}", getattr(options, option), least)
     if options.gif and options.steps is None:
         raise HairclipError("--gif needs the number of its pictures: add --steps 24.")
+    for option in ("grid", "compare", "save_stages"):
+        if options.steps is not None and getattr(options, option):
+            raise HairclipError(f"--{option.replace('_', '-')} shows single edits: leave it out, or leave out --steps.")
     folder = Path(options.image).is_dir()
     if options.out is None:
         suffix = Path(options.image).suffix.lower()
         kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
         options.out = "edited" if folder else f"edited{kept}"
-    for path in (None if folder else options.out, options.compare):  # before the work, not after it
+    for path in (None if folder else options.out, options.compare):
         if isinstance(path, str):
             check_image_path(path)
     options.face = as_choice(options.face)
     wishes = read_wishes(options)
-    if not options.grid:
-        for wish in wishes:
-            check_request([wish.hairstyle, wish.color], options.strength)
-    if folder:
-        from hairclip.edit_folder_command import edit_folder_by
-
-        return edit_folder_by(options, wishes, photo_editor(options), editing(options))
-    editor = photo_editor(options)
-    opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
-    if options.no_blend:
-        opened.refuse_stranger()
-    if options.grid:
-        _write_grid(options, editor, opened)
-        return None
-    asks = [editor.ask(wish.hairstyle, wish.color) for wish in wishes]
-    for note in dict.fromkeys([*opened.notes, *(note for ask in asks for note in ask.notes)]):
-        print(f"note: {note}")
-    if options.steps is not None:
-        _write_frames(options, editor, opened, asks)
-        return None
-    for number, (ask, wish) in enumerate(zip(asks, wishes, strict=True), start=1):
-        added = f"_{number}_{slug(wish.label)}" if len(wishes) > 1 else ""
-        (result,) = editor.edit_open([opened], ask, **editing(options))
-        _write(options, result, added)
-    return None
+    if options.grid and len(wishes) > 1:
+        raise HairclipError("--grid makes one sheet: give one --text, or lists as --hairstyle and --color.")
+    for wish in wishes:
+        check_request(["all"] if options.grid else [wish.hairstyle, wish.color], options.strength)
+    return wishes
 
 
-def _write(options: argparse.Namespace, result: "PhotoResult", added: str) -> None:
+def _write(options: argparse.Namespace, result: "PhotoResult", added: str, started: "Stopwatch") -> None:
     from hairclip.edit import compare
     from hairclip.images import save_image
     from hairclip.sheet import stacked
@@ -166,18 +188,17 @@ def _write(options: argparse.Namespace, result: "PhotoResult", added: str) -> No
         print(f"wrote the stages to {stages}")
     print(f"wrote {out}{'' if options.compare is True else f': {changed(result)}'}")
     if options.timing:
-        print(timing({**result.seconds, **watch.seconds}))
+        print(timing({**started.seconds, **result.seconds, **watch.seconds}))
 
 
-def _write_grid(options: argparse.Namespace, editor: "PhotoEditor", opened: "OpenPhoto") -> None:
+def _asks_of_grid(options: argparse.Namespace, editor: "PhotoEditor", wish: "NamedWish") -> list["Ask"]:
+    """Rows, which ask for no colour, and columns, which ask for no hairstyle; what asks for nothing is both."""
     from hairclip.edit_wishes import listed
-    from hairclip.images import save_image
 
-    styles = listed(options.hairstyle, options.bundle, "hairstyle")
-    colors = listed(options.color, options.bundle, "color")
-    settings = editing(options)
-    save_image(editor.editor.grid(opened.prepared[[0]], styles, colors, **settings), options.out)
-    print(f"wrote {options.out}")
+    styles = listed(wish.hairstyle, options.bundle, "hairstyle")
+    colors = listed(wish.color, options.bundle, "color")
+    rows = [editor.ask(hairstyle=style) for style in styles]
+    return rows + [editor.ask(color=color) for color in colors if color is not None]
 
 
 def _write_frames(options: argparse.Namespace, editor: "PhotoEditor", opened: "OpenPhoto", asks: list["Ask"]) -> None:

@@ -120,7 +120,7 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
     picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
     mask = Image.new("L", picture.size)
     places: list[Rectangle] = []
-    for edit, square in zip(edits, opened.squares, strict=True):
+    for number, (edit, square) in enumerate(zip(edits, opened.squares, strict=True)):
         crop, weight = to_pil(faded(edit, square)), _gray(edit.alpha)
         place = rectangle(square, crop.width, picture.size)
         if place is None:
@@ -130,7 +130,11 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
         after = Image.composite(spread(crop, square, picture.size, place), before, there)
         mask.paste(ImageChops.lighter(mask.crop(place), there), place)
         picture.paste(after, place)
-        places += [place, *carry_on(opened.photo.picture, picture, mask, square, edit)]
+        places.append(place)
+        # Where the networks do not know the kind of picture, the parser takes other things for hair: outside the crop
+        # nothing is touched then.
+        if check_inversion(opened.prepared.inversion, number) is None:
+            places += carry_on(opened.photo.picture, picture, mask, square, edit)
         if opaque is not None:  # new hair in front of a transparent background shows
             hair = ImageChops.multiply(there, spread(_gray(edit.mask.float()), square, picture.size, place))
             opaque = opaque.copy()

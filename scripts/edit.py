@@ -1,8 +1,10 @@
-"""Edit a portrait.
+"""Edit the hair in a photo, or in a folder of photos.
 
-python scripts/edit.py --image data/portraits/NAME.png --text "red bob cut" --out edited.png
-python scripts/edit.py --image me.png --hairstyle other.png --color blue --compare --out compared.png
-python scripts/edit.py --image me.png --grid --out grid.png
+python scripts/edit.py --image me.jpg --text "red bob cut" --out me_red_bob.jpg
+python scripts/edit.py --image me.jpg --hairstyle other.jpg --color blue --compare --out compared.png
+python scripts/edit.py --image me.jpg --grid --out grid.png
+python scripts/edit.py --image me.jpg --text "red bob cut" --text "blond and wavy" --steps 24 --gif --out frames/me.jpg
+python scripts/edit.py --image photos --out edited --text "long black hair" --face all
 """
 
 import sys

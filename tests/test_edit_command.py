@@ -61,7 +61,7 @@ def test_the_part_that_changed_and_the_time_are_printed(bundle: Path, place: Pat
     assert re.search(r"wrote edited\.png: of its 48 x 48 pixels, only some from \(\d+, \d+\) to \(\d+, \d+\)", text)
     (seconds,) = re.findall(r"seconds: (.*), together", text)
     stages = [part.split()[0] for part in seconds.split(", ")]
-    assert stages == ["read", "models", "invert", "references", "edit", "blend", "paste", "write"]
+    assert stages == ["start", "read", "models", "invert", "references", "edit", "blend", "paste", "write"]
     assert json.loads(Path("stages/stages.json").read_text())["photo"]["name"] == "photos/me.png"
     assert len(list(Path("stages").glob("*.png"))) == 10
 

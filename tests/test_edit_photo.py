@@ -1,6 +1,7 @@
 """A whole photo in, a whole photo out: only what the edit may touch changes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,7 +74,7 @@ def changed(result: PhotoResult, before: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("shift", [(0, 0), (-70, -80), (230, 120)], ids=["inside", "over the corner", "over the other"])
 def test_outside_the_face_every_pixel_is_the_photos(networks: SimpleNamespace, shift: tuple[int, int]):
     source = photo()
-    result = photo_editor(networks, shift).edit(source, hairstyle="afro", color="red")
+    result = photo_editor(networks, shift).edit(source, hairstyle="afro", color="red", **QUICK)
     assert result.picture.size == source.size
     where = changed(result, source)
     assert where.any()
@@ -98,7 +99,7 @@ def test_where_the_edit_weighs_nothing_the_photo_stays(editor: PhotoEditor, monk
     parser = editor.editor.networks.parser
     monkeypatch.setattr(type(parser), "logits", lambda self, images: mask.expand(len(images), -1, -1, -1))
     opened = editor.open(source)
-    (result,) = editor.edit_open([opened], editor.ask("afro"))
+    (result,) = editor.edit_open([opened], editor.ask("afro"), **QUICK)
     alpha = result.edits[0].alpha[0, 0]
     assert (alpha[:, : SIZE // 2] == 1).all()
     assert (alpha[:, -4:] == 0).all()
@@ -120,11 +121,11 @@ def test_without_blending_all_of_the_square_is_the_generators(networks: SimpleNa
 
 def test_a_crop_of_the_networks_size_gives_what_the_crop_editor_gives(editor: PhotoEditor):
     crop = photo(SIZE, SIZE)
-    whole = editor.edit(crop, hairstyle="afro", color="red", aligned=True)
-    alone = editor.editor.edit(crop, hairstyle="afro", color="red")
+    whole = editor.edit(crop, hairstyle="afro", color="red", aligned=True, **QUICK)
+    alone = editor.editor.edit(crop, hairstyle="afro", color="red", **QUICK)
     assert whole.faces == []
     assert np.abs(np.asarray(whole.picture, int) - to_uint8(alone.image)[0].astype(int)).max() <= 2
-    larger = editor.edit(photo(300, 200), color="red", aligned=True)
+    larger = editor.edit(photo(300, 200), color="red", aligned=True, **QUICK)
     assert larger.picture.size == (300, 200)
 
 
@@ -140,6 +141,17 @@ def test_all_faces_or_the_one_that_was_asked_for(networks: SimpleNamespace):
     assert left.rectangle[2] < right.rectangle[2]
     assert np.array_equal(changed(both, source), changed(left, source) | changed(right, source))
     assert any("shows 2 faces" in note for note in many.edit(source, color="red", **QUICK).notes)
+
+
+def test_of_all_faces_those_that_can_be_edited_are(networks: SimpleNamespace):
+    cut_off = photo_editor(networks, (-120, 0), (240, 20))
+    photo_of_two = photo(660, 350)
+    cut = cut_off.cut(photo_of_two, face="all")
+    assert [face.box[0] for face in cut.faces] == [340]
+    assert any(note.startswith("left out: the face in the picture is cut off") for note in cut.notes)
+    for editor, face in ((cut_off, "left"), (photo_editor(networks, (-120, 0), (900, 0)), "all")):
+        with pytest.raises(HairclipError, match="cut off"):
+            editor.cut(photo_of_two, face=face)
 
 
 def test_ten_edits_read_find_and_invert_once(
@@ -186,7 +198,7 @@ def test_a_reference_is_a_photo_too(editor: PhotoEditor, monkeypatch: pytest.Mon
 def test_transparency_stays_and_new_hair_is_seen(editor: PhotoEditor):
     source = photo()
     source.putalpha(Image.fromarray(np.where(np.arange(330)[:, None] < 100, 0, 255).repeat(420, 1).astype(np.uint8)))
-    result = editor.edit(source, hairstyle="afro")
+    result = editor.edit(source, hairstyle="afro", **QUICK)
     assert result.picture.mode == "RGBA"
     before, after = (np.asarray(picture.getchannel("A")) for picture in (source, result.picture))
     left, top, right, bottom = result.rectangle or (0, 0, 0, 0)
@@ -304,3 +316,19 @@ def test_mistakes_with_folders_are_one_sentence(folder: Path, editor: PhotoEdito
     (folder / "out" / MANIFEST).write_text("{")
     with pytest.raises(HairclipError, match="is damaged"):
         edit_folder(editor, folder / "in", folder / "out", jobs)
+
+
+def test_beyond_the_crop_only_known_kinds_of_photos_change(networks: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
+    """The parser cannot be trusted on the others; see `hairclip.inversion_check`."""
+    looked: list[object] = []
+    monkeypatch.setattr("hairclip.photo_result.carry_on", lambda *arguments: looked.append(arguments) or [])
+    editor = photo_editor(networks)
+    opened = editor.open(photo())
+    assert opened.poor()
+    editor.edit_open([opened], editor.ask(color="red"), **QUICK)
+    assert looked == []
+    good = replace(opened.prepared.inversion, psnr=torch.tensor([40.0]), identity=torch.tensor([0.99]))
+    opened = replace(opened, prepared=replace(opened.prepared, inversion=good))
+    assert not opened.poor()
+    editor.edit_open([opened], editor.ask(color="red"), **QUICK)
+    assert len(looked) == 1

@@ -41,7 +41,7 @@ def shortened(command: str, out: Path) -> list[str]:
         words = replaced(words, "--out", str(out / "out.png"))
         if "--mapper" in words:  # of a training run
             words = replaced(words, "--mapper", "portraits/mapper")
-        return replaced(words, "--steps", "3")
+        return replaced(words, "--optimize-steps", "3")
     if name == "benchmark":
         words = replaced(replaced(words, "--repeats", "1"), "--warmup", "0")
         if "configs/hairclip.yaml" in words:

@@ -108,7 +108,7 @@ def _alike(images: Images, masks: Masks) -> Masks:
     return _distance(images, mean) < 0.1 + 2.0 * spread
 
 
-def _distance(images: Images, others: Images) -> SoftMasks:
+def _distance(images: Tensor, others: Tensor) -> Tensor:
     return (images - others).square().sum(dim=1, keepdim=True).sqrt()
 
 

@@ -98,9 +98,11 @@ def evaluate_photos(
                 records[way.name].append({"scene": number, "asked": scene.case.label(), **record})
                 if way == ways[0]:
                     shown.append((scene, picture, records[way.name][-1]))
-    columns = {name: {figure.name: mean_of(rows, figure.name) for figure in FIGURES} for name, rows in records.items()}
-    report = {"count": count, "seed": seed, "figures": columns, "scenes": records}
-    write_json(report, out / "report.json")
+        columns = {
+            name: {figure.name: mean_of(rows, figure.name) for figure in FIGURES} for name, rows in records.items()
+        }
+        report = {"count": number + 1, "seed": seed, "figures": columns, "scenes": records}
+        write_json(report, out / "report.json")  # after every scene: a long run that is cut off is not lost
     found = [entry for entry in shown if entry[2]["found"]]
     worst = sorted(found, key=lambda entry: entry[2]["inside_psnr"] + entry[2]["outside_psnr"] / 2)[:12]
     if found:
@@ -128,8 +130,8 @@ def edit_scene(
         seconds = time.monotonic() - started
         record = measure(scene, result.picture, result.mask, identity=editor.editor.identity, square=opened.squares[0])
         marks, eyes = opened.faces[0].landmarks, scene.landmarks[:2]
-        error = np.hypot(*(np.asarray(marks) - scene.landmarks).T).mean() / np.hypot(*(eyes[1] - eyes[0]))
-        record |= {"found": 1.0, "landmark_error": float(error), "seconds": seconds}
+        missed = np.hypot(*(np.asarray(marks) - scene.landmarks).T).mean() / np.hypot(*(eyes[1] - eyes[0]))
+        record |= {"found": 1.0, "landmark_error": float(missed), "seconds": seconds}
         answers.append((way, result.picture, record))
     return answers
 

@@ -9,7 +9,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,15 +65,13 @@ class Scene:
     people: int
 
 
-def make_scenes(count: int, seed: int = 0, size: int = 256) -> list[Scene]:
+def make_scenes(count: int, seed: int = 0, size: int = 256) -> Iterator[Scene]:
     """Scenes with one to three people each, of whom one, the largest, is to be edited; portraits are `size` pixels."""
     cases = make_cases(count, seed + 7919)  # not the people of `make_cases` with the same seed
     others = held_out_people(seed + 104729)
-    scenes = []
     for index, case in enumerate(cases):
         random = np.random.default_rng([seed, index, 4])
-        scenes.append(make_scene(case, [next(others) for _ in range(int(random.integers(3)))], random, size))
-    return scenes
+        yield make_scene(case, [next(others) for _ in range(int(random.integers(3)))], random, size)
 
 
 def make_scene(case: EditCase, others: Sequence[PortraitSpec], random: np.random.Generator, size: int = 256) -> Scene:
@@ -122,14 +120,13 @@ def place(picture: Pixels, person: Cutout, matrix: Affine) -> Pixels:
     """Lay a person over a picture."""
     size = picture.shape[1], picture.shape[0]
     layer = np.concatenate([person.color * person.alpha[..., None], 255.0 * person.alpha[..., None]], axis=-1)
-    warped = _warp(
-        layer.astype(np.float32), matrix, size
-    )  # premultiplied: nothing leaks in from under transparent parts
+    # Premultiplied: nothing leaks in from under transparent parts.
+    warped = _warp(layer.astype(np.float32), matrix, size)
     return warped[..., :3] + picture * (1.0 - warped[..., 3:] / 255.0)
 
 
-def _warp(layer: Pixels, matrix: Affine, size: tuple[int, int]) -> Pixels:
-    """Resample each channel into a scene of (width, height), zero outside; enlarged twice first to alias less."""
+def _warp(layer: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resample each channel of (H, W, C) into a scene of (width, height), zero outside."""
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     channels = []
     for channel in np.moveaxis(np.asarray(layer, np.float32), -1, 0):
