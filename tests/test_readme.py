@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,12 +34,28 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
     return [words[0], option, value, *words[1:]]
 
 
+OWN = {"me.jpg": "data/portraits/anna.png", "friend.jpg": "data/portraits/ben.png"}
+"""The reader's own photos, and what stands in for them."""
+
+
+def with_photos(words: list[str], out: Path) -> list[str]:
+    """The command with shipped portraits in the place of the reader's photos, a folder of two for `photos`."""
+    folder = out / "photos"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in OWN.values():
+        shutil.copy(ROOT / name, folder)
+    return [str(folder) if word == "photos" else OWN.get(word, word) for word in words]
+
+
 def shortened(command: str, out: Path) -> list[str]:
     """The script and arguments that try a command in little time and write below `out` only."""
     words = shlex.split(command)[1:]
     name = Path(words[0]).stem
     if name == "edit":
-        words = replaced(words, "--out", str(out / "out.png"))
+        words = replaced(words, "--out", str(out / ("edited" if "photos" in words else "out.png")))
+        words = with_photos(words, out)
+        if "--steps" in words:
+            words = replaced(words, "--steps", "2")
         if "--mapper" in words:  # of a training run
             words = replaced(words, "--mapper", "portraits/mapper")
         return replaced(words, "--optimize-steps", "3")
@@ -53,6 +70,8 @@ def shortened(command: str, out: Path) -> list[str]:
         return [*words, *few, "data.cache_sources=false", "logging.tensorboard=false"]
     if name == "evaluate":
         return replaced(replaced(words, "--count", "3"), "--workers", "1")
+    if name == "evaluate_photos":
+        return replaced(replaced(words, "--count", "2"), "--workers", "1")
     if name == "evaluate_inversion":
         words = replaced(replaced(words, "--count", "2"), "--workers", "1")
         return replaced(words, "--steps", "2")
@@ -108,7 +127,7 @@ def test_options_exist_and_files_are_there(command: str):
     script = next(i for i, word in enumerate(words) if word.startswith("scripts/"))
     options: argparse.Namespace = build_parser().parse_args([Path(words[script]).stem, *words[script + 1 :]])
     if options.command == "edit":
-        assert (ROOT / options.image).is_file()
+        assert options.image == "photos" or (ROOT / OWN.get(options.image, options.image)).is_file()
     else:
         load_config(ROOT / options.config, options.overrides)
 
