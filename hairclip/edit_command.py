@@ -115,10 +115,10 @@ def _edit(options: argparse.Namespace) -> int | None:
     asks = _asks_of_grid(options, editor, wishes[0]) if options.grid else []
     asks = asks or [editor.ask(wish.hairstyle, wish.color) for wish in wishes]
     opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
-    for note in dict.fromkeys([*opened.notes, *(note for ask in asks for note in ask.notes)]):
-        print(f"note: {note}")
     if options.no_blend:
         opened.refuse_stranger()
+    for note in dict.fromkeys([*opened.notes, *(note for ask in asks for note in ask.notes)]):
+        print(f"note: {note}")
     if options.grid:
         styles = [ask.hairstyle for ask in asks if ask.color is None]
         colors = [ask.color for ask in asks if ask.hairstyle is None]

@@ -141,15 +141,27 @@ class PhotoEditor:
         return opened
 
     def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[str]]:
-        """The chosen faces of a photo that can be edited, and sentences about them."""
+        """The chosen faces of a photo, and sentences about them; of all faces, those that can be edited.
+
+        Raises:
+            HairclipError: if there is none, or the chosen one cannot be edited.
+        """
         found = self.finder(photo.seen)
         chosen = choose_faces(found, which, photo.name)
         notes = []
         if len(found) > 1 and which == "largest":
             notes.append(f"{photo.name} shows {len(found)} faces: the largest is edited; --face chooses others.")
-        faces = [self.finder.centred(photo.seen, face) for face in chosen]
-        for face in faces:
-            notes += check_face(face, photo.size, photo.name, self.framing)
+        faces: list[Face] = []
+        for rough in chosen:
+            face = self.finder.centred(photo.seen, rough)
+            try:
+                notes += check_face(face, photo.size, photo.name, self.framing)
+            except HairclipError as error:
+                if not faces and rough is chosen[-1]:  # the only one, or all before it were no better
+                    raise
+                notes.append(f"left out: {error}")
+            else:
+                faces.append(face)
         return faces, notes
 
     def ask(self, hairstyle: Wish = None, color: Wish = None) -> Ask:

@@ -66,7 +66,9 @@ class FaceFinder:
     """
 
     def __init__(self, device: str | torch.device = "cpu", confidence: float = 0.9) -> None:
-        self.device = torch.device(device)
+        device = torch.device(device)
+        # MPS has no adaptive pooling between sizes that do not divide each other, which MTCNN's pyramid is made by.
+        self.device = torch.device("cpu") if device.type == "mps" else device
         self.confidence = confidence
 
     @cached_property

@@ -143,6 +143,17 @@ def test_all_faces_or_the_one_that_was_asked_for(networks: SimpleNamespace):
     assert any("shows 2 faces" in note for note in many.edit(source, color="red", **QUICK).notes)
 
 
+def test_of_all_faces_those_that_can_be_edited_are(networks: SimpleNamespace):
+    cut_off = photo_editor(networks, (-120, 0), (240, 20))
+    photo_of_two = photo(660, 350)
+    cut = cut_off.cut(photo_of_two, face="all")
+    assert [face.box[0] for face in cut.faces] == [340]
+    assert any(note.startswith("left out: the face in the picture is cut off") for note in cut.notes)
+    for editor, face in ((cut_off, "left"), (photo_editor(networks, (-120, 0), (900, 0)), "all")):
+        with pytest.raises(HairclipError, match="cut off"):
+            editor.cut(photo_of_two, face=face)
+
+
 def test_ten_edits_read_find_and_invert_once(
     networks: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
