@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from hairclip import __main__ as cli
-from hairclip import edit_command, fetch, pretrained, registry
+from hairclip import edit_wishes, fetch, pretrained, registry
 from hairclip.config import TRAINED_WITH, load_config
 from hairclip.errors import HairclipError
 from hairclip.pretrained import BUNDLES, resolve
@@ -64,7 +64,7 @@ def test_bundle_and_configuration_name_what_their_parts_load():
 
 def test_a_grid_of_the_ffhq_bundle_fetches_no_labels(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pretrained, "obtain", lambda weight: pytest.fail(f"fetched {weight.name}"))
-    assert len(edit_command._listed(None, "ffhq", "hairstyle")) == 45
+    assert len(edit_wishes.listed(None, "ffhq", "hairstyle")) == 45
 
 
 def test_download_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
