@@ -20,6 +20,7 @@ __all__ = [
     "PORTRAITS",
     "FaceSquare",
     "Framing",
+    "Rectangle",
     "crop_face",
     "face_square",
     "paste_back",
@@ -27,6 +28,8 @@ __all__ = [
     "spread",
 ]
 
+Rectangle: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are the first ones outside."""
 Points: TypeAlias = Float[np.ndarray, "points 2"]
 Pixels: TypeAlias = Float[np.ndarray, "height width 3"]
 
@@ -190,7 +193,7 @@ def paste_back(
     return pasted
 
 
-def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> Rectangle | None:
     """The upright rectangle (left, top, right, bottom) of a photo that holds a square; None where it lies outside."""
     corners = square.sampled(size, photo)
     left, top = (max(int(edge), 0) for edge in np.floor(corners.min(axis=0)))

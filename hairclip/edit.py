@@ -91,7 +91,7 @@ class HairEditor(EditorNetworks):
             seed=seed,
             progress=progress,
         )
-        return Prepared(aligned, found, networks.parser.hair_mask(aligned))
+        return Prepared(aligned, found, networks.parser.labels(aligned))
 
     @torch.no_grad()
     def edited_codes(
@@ -142,16 +142,15 @@ class HairEditor(EditorNetworks):
         watch: Stopwatch | None = None,
     ) -> list[EditResult]:
         """Synthesize codes and blend them into the pictures they came from; see `hairclip.blend.blend_hair`."""
-        watch, parser = watch or Stopwatch(), self.networks.parser
+        watch = watch or Stopwatch()
         with watch("edit"):
             synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
         with watch("blend"):
-            labels = parser.labels(synthesized)
+            labels = self.networks.parser.labels(synthesized)
             mask = (labels == HAIR)[:, None]
             if blend:
-                before = parser.labels(prepared.aligned)
                 joined = blend_hair(
-                    prepared.aligned, synthesized, before, labels, method=seam, behind=behind, feather=feather
+                    prepared.aligned, synthesized, prepared.labels, labels, method=seam, behind=behind, feather=feather
                 )
                 alpha, foreground, image, bare = joined.alpha, joined.foreground, joined.image, joined.bare
             else:

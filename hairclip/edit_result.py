@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hairclip.images import save_image, to_pil
 from hairclip.invert import Inversion, join_inversions
+from hairclip.networks.face_parser import HAIR
 from hairclip.sheet import captioned_sheet
 
 __all__ = ["Captions", "EditResult", "Prepared", "compare", "edit_results"]
@@ -26,15 +27,20 @@ class Prepared:
     aligned: Tensor
     """(B, 3, size, size) in [-1, 1]."""
     inversion: Inversion
-    hair_mask: Tensor
-    """Hair of `aligned`, (B, 1, size, size) bool."""
+    labels: Tensor
+    """What the parser sees in `aligned`, CelebAMask-HQ ids, (B, size, size)."""
+
+    @property
+    def hair_mask(self) -> Tensor:
+        """Hair of `aligned`, (B, 1, size, size) bool."""
+        return (self.labels == HAIR)[:, None]
 
     def __len__(self) -> int:
         return len(self.aligned)
 
     def __getitem__(self, index: Sequence[int]) -> "Prepared":
         chosen = torch.as_tensor(list(index), device=self.aligned.device)
-        return Prepared(self.aligned[chosen], self.inversion[index], self.hair_mask[chosen])
+        return Prepared(self.aligned[chosen], self.inversion[index], self.labels[chosen])
 
     @classmethod
     def joined(cls, parts: Sequence["Prepared"]) -> "Prepared":
@@ -42,7 +48,7 @@ class Prepared:
         return cls(
             torch.cat([part.aligned for part in parts]),
             join_inversions([part.inversion for part in parts]),
-            torch.cat([part.hair_mask for part in parts]),
+            torch.cat([part.labels for part in parts]),
         )
 
 

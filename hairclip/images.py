@@ -76,6 +76,11 @@ def to_pil(image: Float[Tensor, "..."]) -> Image.Image:
     return Image.fromarray(to_uint8(image if image.ndim == 4 else image[None])[0])
 
 
+def mask_to_pil(weights: SoftMasks) -> Image.Image:
+    """One soft mask, ``(1, 1, H, W)`` in [0, 1], as a picture of mode "L"."""
+    return Image.fromarray((weights[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy())
+
+
 def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path, **encoding: Any) -> None:
     """Write one image; the suffix of `path` names the format. The file appears whole or not at all.
 

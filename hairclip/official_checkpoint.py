@@ -102,7 +102,7 @@ def refuse_unofficial(
         "mapper.groups": (list(mapper["groups"]), [4, 8]),
         "mapper.scale": (mapper["scale"], 0.1),
         "mapper.pixel_norm": (mapper["pixel_norm"], "layer"),
-        "mapper.references": (mapper.get("references", "whole"), "whole"),
+        "mapper.references": (mapper["references"], "whole"),
         "mapper.absent": (mapper["absent"], "passthrough"),
         "the mapper's width": (mapper["w_dim"], 512),
         "the generator's widths": ((generator["z_dim"], generator["w_dim"]), (512, 512)),

@@ -4,15 +4,13 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from hairclip.align import FaceSquare, crop_face, rectangle, spread
+from hairclip.align import FaceSquare, Rectangle, crop_face, rectangle, spread
 from hairclip.blend.beyond import continue_beyond, fade_at_border, frame_of, near_border
 from hairclip.blend.matte import main_hair
 from hairclip.edit_result import EditResult
-from hairclip.images import load_image, resize_area, to_pil
+from hairclip.images import load_image, mask_to_pil, resize_area, to_pil
 
 __all__ = ["carry_on", "faded"]
-
-Rectangle = tuple[int, int, int, int]
 
 AROUND = 0.3  # of the crop's side are looked at on every side of it
 LARGEST = 256  # pixels of the crop for this: what is filled in is smooth
@@ -61,8 +59,7 @@ def carry_on(
     inner = frame_of(torch.ones_like(new, dtype=torch.float32), around) > 0
     old, new = (frame_of(one.float(), around) > 0 for one in (old, new))
     filled, weight = continue_beyond(before, after, inner, old, new)
-    gray = Image.fromarray((weight[0, 0] * 255).round().byte().cpu().numpy())
-    there = spread(gray, wider, picture.size, place)
+    there = spread(mask_to_pil(weight), wider, picture.size, place)
     picture.paste(spread(to_pil(filled), wider, picture.size, place), place, there)
     mask.paste(ImageChops.lighter(mask.crop(place), there), place)
     return [place]

@@ -3,25 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from hairclip.align import FaceSquare, rectangle, spread
+from hairclip.align import FaceSquare, Rectangle, rectangle, spread
 from hairclip.edit_result import EditResult, Prepared
 from hairclip.edit_stages import save_stages
 from hairclip.errors import HairclipError
 from hairclip.faces import Face
-from hairclip.images import to_pil
+from hairclip.images import mask_to_pil, to_pil
 from hairclip.inversion_check import check_inversion
 from hairclip.photo import Photo, write_photo
 from hairclip.photo_beyond import carry_on, faded
 
-__all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "Rectangle", "add_seconds", "pasted"]
-
-Rectangle: TypeAlias = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are the first ones outside."""
+__all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "add_seconds", "pasted"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
     mask = Image.new("L", picture.size)
     places: list[Rectangle] = []
     for number, (edit, square) in enumerate(zip(edits, opened.squares, strict=True)):
-        crop, weight = to_pil(faded(edit, square)), _gray(edit.alpha)
+        crop, weight = to_pil(faded(edit, square)), mask_to_pil(edit.alpha)
         place = rectangle(square, crop.width, picture.size)
         if place is None:
             continue
@@ -136,7 +132,7 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
         if check_inversion(opened.prepared.inversion, number) is None:
             places += carry_on(opened.photo.picture, picture, mask, square, edit)
         if opaque is not None:  # new hair in front of a transparent background shows
-            hair = ImageChops.multiply(there, spread(_gray(edit.mask.float()), square, picture.size, place))
+            hair = ImageChops.multiply(there, spread(mask_to_pil(edit.mask.float()), square, picture.size, place))
             opaque = opaque.copy()
             opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
     changed = [box for box in (_difference(opened.photo.picture, picture, place) for place in places) if box]
@@ -152,8 +148,3 @@ def _difference(first: Image.Image, second: Image.Image, place: Rectangle) -> Re
     """Where two pictures differ within a rectangle."""
     box = ImageChops.difference(first.crop(place), second.crop(place)).getbbox()
     return None if box is None else (place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3])
-
-
-def _gray(weights: Tensor) -> Image.Image:
-    """Weights (1, 1, H, W) in [0, 1] as a picture of mode "L"."""
-    return Image.fromarray((weights[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy())
