@@ -1,11 +1,13 @@
 """The command ``python -m hairclip benchmark``: its options, and the order in which things are measured."""
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hairclip.errors import HairclipError, within
 
 if TYPE_CHECKING:
+    from hairclip.benchmark.measure import Stopwatch
     from hairclip.benchmark.world import World
 
 _MEASURES = ("step", "parts", "edit", "startup")
@@ -61,6 +63,15 @@ def add_command(commands: Any) -> None:
         help="take processor time instead of wall time, with one thread: steadier where other programs run",
     )
     benchmark.add_argument("--edit-batch", type=int, default=32, help="pictures of the batched edit, 0 for none")
+    benchmark.add_argument(
+        "--quality",
+        type=int,
+        metavar="SEEDS",
+        help="instead: train with this step and with the reference, in turns, for each of so many seeds, and measure "
+        "what each learnt (training.steps=100 keeps it short)",
+    )
+    benchmark.add_argument("--quality-edits", type=int, default=200, help="edits that each mapper is measured on")
+    benchmark.add_argument("--quality-out", default="runs/quality", help="folder of these mappers and their reports")
     benchmark.add_argument("--json", metavar="PATH", help="write the figures there, too")
     benchmark.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.cache_sources=true")
     benchmark.set_defaults(run=_benchmark)
@@ -75,6 +86,8 @@ def _benchmark(options: argparse.Namespace) -> int:
         ("--repeats", options.repeats, 1),
         ("--warmup", options.warmup, 0),
         ("--edit-batch", options.edit_batch, 0),
+        ("--quality", options.quality, 1),
+        ("--quality-edits", options.quality_edits, 1),
     ):
         if value is not None:
             within(option, value, least)
@@ -91,7 +104,6 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     from hairclip.benchmark.measure import Stopwatch
     from hairclip.benchmark.report import machine
     from hairclip.benchmark.world import World, build_world
-    from hairclip.evaluation.tables import write_json
 
     def build(*overrides: str, dtype: str | None = options.dtype) -> World:
         return build_world(
@@ -113,6 +125,10 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     report: dict[str, Any] = {"machine": machine(world.device), "setting": _setting(world, options)}
     print(_title(world, report["machine"]), end="\n\n")
 
+    if options.quality:
+        report["quality"] = _quality(options, watch, (build(f"seed={seed}") for seed in range(options.quality)))
+        _write(report, options.json)
+        return 0
     precision = world.config.training.precision
     half = precision if precision != "float32" or not options.speedup else "bfloat16"
     worlds: dict[str, World] = {name: world.with_precision(name) for name in dict.fromkeys(["float32", half])}
@@ -137,14 +153,40 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     if "startup" in measures:
         report["startup"] = run.measure_startup(repeats=repeats, cpu_time=options.cpu_time)
     report["peak_flops"] = peaks.known
-    if options.json:
-        from pathlib import Path
-
-        write_json(report, Path(options.json))
-        print(f"wrote {options.json}")
+    _write(report, options.json)
     if not agreed:
         print("the float32 step and the reference do not agree within the tolerance")
     return 0 if agreed else 1
+
+
+def _quality(options: argparse.Namespace, watch: "Stopwatch", worlds: Iterable["World"]) -> list[Any]:
+    """Train both ways for every seed, one after another, and measure."""
+    import os
+    from pathlib import Path
+
+    from hairclip.benchmark.quality import compare_figures, evaluate_mapper, measuring_networks, train_both
+
+    found = []
+    for world in worlds:
+        networks, figures = measuring_networks(world), {}
+        for side, trained in train_both(world, watch).items():
+            folder = Path(options.quality_out) / f"{side}-{world.config.seed}"
+            counted = {"count": options.quality_edits, "workers": os.cpu_count() or 1}
+            measured = evaluate_mapper(world.config, networks, trained.mapper, folder, **counted)
+            figures[side] = {"seconds": trained.seconds, "validation": trained.validation, **measured}
+        found.append(figures)
+        print(compare_figures(found), end="\n\n")
+    return found
+
+
+def _write(report: dict[str, Any], path: str | None) -> None:
+    from pathlib import Path
+
+    from hairclip.evaluation.tables import write_json
+
+    if path:
+        write_json(report, Path(path))
+        print(f"wrote {path}")
 
 
 def _listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
