@@ -75,7 +75,8 @@ class DataConfig(Section):
         default=None, description="largest size of that cache; what does not fit is computed anew each time"
     )
     cache_folder: str | None = Field(
-        default=None, description="where it lies, for later runs too; null: in memory, for this run"
+        default=None,
+        description="where it and encoded references lie, for later runs too; null: in memory, for this run",
     )
     prefetch: bool = Field(default=False, description="make the next batch while the step runs")
 

@@ -19,6 +19,7 @@ from hairclip.pretrained import BUNDLES, Bundle, HairMapper, Source, load_bundle
 from hairclip.prompts import COLORS, HAIRSTYLES
 from hairclip.training.edit_data import EditData, Networks, Sources
 from hairclip.training.latents import LatentSet, training_and_validation
+from hairclip.training.reference_store import ReferenceFolder, ReferenceStore
 from hairclip.training.references import ReferencePool, folder_references, synthesized_references
 from hairclip.training.source_store import SourceFolder, SourceMemory, features_key
 from hairclip.training.tasks import Task, TaskSampler
@@ -62,7 +63,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
         networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
     )
     colors = _vocabulary(config.data.colors, latents.colors, COLORS)
-    styles, shades = _references(config, latents, networks.generator, encoder, colors)
+    styles, shades = _references(config, latents, networks, encoder, colors)
     training = EditData(latents, networks, loss, encoder, styles, shades, cache=config.data.cache_sources)
     if config.data.cache_sources:
         training._sources = _source_store(config, networks, loss, latents)
@@ -115,7 +116,7 @@ def _source_store(config: Config, networks: Networks, loss: HairEditLoss, latent
     if data.cache_folder is None:
         return SourceMemory(budget)
     settings = {"gamma": loss.gamma, "resolution": loss.resolution, "precision": str(loss.precision)}
-    key = features_key((networks.generator, networks.parser, networks.identity), latents, settings)
+    key = features_key((networks.generator, networks.parser, networks.identity), settings, latents)
     return SourceFolder(data.cache_folder, key, len(latents), budget)
 
 
@@ -184,20 +185,26 @@ def _vocabulary(configured: Sequence[str], labels: Sequence[str] | None, everyth
 
 
 def _references(
-    config: Config, latents: LatentSet, generator: Generator, encoder: ConditionEncoder, colors: Sequence[str]
+    config: Config, latents: LatentSet, networks: Networks, encoder: ConditionEncoder, colors: Sequence[str]
 ) -> tuple[ReferencePool, ReferencePool]:
     """Pictures to take hairstyles from, and colours."""
     data, count = config.data, config.data.reference_pool
-    synthesized = synthesized_references(latents, generator, encoder, count=count, seed=config.seed)
+    store: ReferenceStore = {}
+    if data.cache_folder is not None:
+        settings = {"gamma": encoder.gamma, "seen": encoder.seen}
+        key = features_key((networks.generator, networks.parser, networks.clip), settings)
+        store = ReferenceFolder(data.cache_folder, key)
+    synthesized = synthesized_references(latents, networks.generator, encoder, store, count=count, seed=config.seed)
     styles = shades = synthesized
     if config.dry_run:
         return styles, shades
     if data.hairstyle_images is not None:
-        styles = folder_references(data.hairstyle_images, encoder, count=count, seed=config.seed)
+        styles = folder_references(data.hairstyle_images, encoder, store, count=count, seed=config.seed)
     if data.color_images is not None or data.color_folders is not None:
         shades = folder_references(
             data.color_images,
             encoder,
+            store,
             count=count,
             seed=config.seed,
             color_folders=data.color_folders,

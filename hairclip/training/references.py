@@ -1,6 +1,7 @@
 """Reference pictures for training: synthesised from other people's codes, or read from folders.
 
-Each is encoded when first drawn, alone, and remembered: what a reference gives never depends on the batch it came in.
+Each is encoded when first drawn, alone, and remembered by its content: what a reference gives never depends on the
+batch it came in, and a picture that lies in two folders, or was encoded by an earlier run, is not encoded again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from hairclip.images import Images, load_image
 from hairclip.networks.stylegan2 import Generator
 from hairclip.prompts import color_prompt
 from hairclip.training.latents import LatentSet
+from hairclip.training.reference_store import ReferenceStore, content_of_code, content_of_file
 
 
 @dataclass
@@ -26,14 +28,18 @@ class ReferencePool:
     Attributes:
         count: how many there are.
         picture: number -> picture ``(1, 3, H, W)``.
+        content: number -> digest of what the picture shows.
         encoder: encodes them.
         of_color: colour name -> numbers of the pictures labelled so.
+        store: what is encoded already, by content; pools may share it.
     """
 
     count: int
     picture: Callable[[int], Images]
+    content: Callable[[int], str]
     encoder: ConditionEncoder
     of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    store: ReferenceStore = field(default_factory=dict, repr=False)
     _encoded: dict[int, Reference] = field(default_factory=dict, repr=False)
     _hair: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -43,7 +49,12 @@ class ReferencePool:
     def __getitem__(self, number: int) -> Reference:
         """The encoded reference of this number."""
         if number not in self._encoded:
-            self._encoded[number] = self.encoder.references(self.picture(number))[0]
+            content = self.content(number)
+            known = self.store.get(content)
+            if known is None:
+                known = self.encoder.references(self.picture(number))[0]
+                self.store[content] = known
+            self._encoded[number] = known
         return self._encoded[number]
 
     def hair_share(self, number: int) -> float:
@@ -54,7 +65,13 @@ class ReferencePool:
 
 
 def synthesized_references(
-    latents: LatentSet, generator: Generator, encoder: ConditionEncoder, *, count: int, seed: int
+    latents: LatentSet,
+    generator: Generator,
+    encoder: ConditionEncoder,
+    store: ReferenceStore,
+    *,
+    count: int,
+    seed: int,
 ) -> ReferencePool:
     """At most `count` pictures that the generator makes of codes drawn from `latents`."""
     order = np.random.default_rng([seed, 1]).permutation(len(latents))[:count].tolist()
@@ -69,12 +86,15 @@ def synthesized_references(
         is_bald = latents.hairstyles is not None and latents.hairstyles[index] == "bald"
         if latents.colors is not None and not is_bald:
             of_color.setdefault(latents.colors[index], []).append(number)
-    return ReferencePool(len(order), picture, encoder, of_color)
+    return ReferencePool(
+        len(order), picture, lambda number: content_of_code(latents[[order[number]]]), encoder, of_color, store
+    )
 
 
 def folder_references(
     folder: str | None,
     encoder: ConditionEncoder,
+    store: ReferenceStore,
     *,
     count: int,
     seed: int,
@@ -88,7 +108,14 @@ def folder_references(
         found = _pictures(str(Path(color_folders or "") / color_prompt(color)), count=count, seed=seed)
         of_color[color] = list(range(len(files), len(files) + len(found)))
         files += found
-    return ReferencePool(len(files), lambda number: load_image(files[number]), encoder, of_color)
+    return ReferencePool(
+        len(files),
+        lambda number: load_image(files[number]),
+        lambda number: content_of_file(files[number]),
+        encoder,
+        of_color,
+        store,
+    )
 
 
 def _pictures(folder: str, *, count: int, seed: int) -> list[Path]:

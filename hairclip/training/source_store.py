@@ -165,14 +165,16 @@ class _Told:
             ) from None
 
 
-def features_key(networks: Sequence[nn.Module], latents: LatentSet, settings: Mapping[str, Any]) -> str:
-    """A digest of all that the features of sources follow from: weights, codes and the losses' settings."""
+def features_key(networks: Sequence[nn.Module], settings: Mapping[str, Any], latents: LatentSet | None = None) -> str:
+    """A digest of all that the features of pictures follow from: weights, settings, and codes where they show these."""
     digest = hashlib.sha256(json.dumps([_FORMAT, dict(settings)], sort_keys=True).encode())
     for network in networks:
         digest.update(json.dumps([type(network).__name__, getattr(network, "config", None)]).encode())
         for name, tensor in network.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    if latents is None:
+        return digest.hexdigest()[:32]
     for first in range(0, len(latents), _HASHED_CODES):
         codes = latents[range(first, min(first + _HASHED_CODES, len(latents)))]
         digest.update(codes.contiguous().numpy().data)

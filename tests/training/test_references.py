@@ -1,18 +1,30 @@
 """Reference pictures from codes and from folders: numbered, labelled, encoded once."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_networks import N_LATENT, W_DIM, tiny_networks
 
-from hairclip.condition import ConditionEncoder
+from hairclip.condition import ConditionEncoder, Reference
 from hairclip.errors import HairclipError
-from hairclip.images import save_image
+from hairclip.images import Images, save_image
 from hairclip.training.latents import LatentSet
+from hairclip.training.reference_store import ReferenceFolder
 from hairclip.training.references import folder_references, synthesized_references
 
 NETWORKS = tiny_networks()
+
+
+class CountingEncoder(ConditionEncoder):
+    """Counts the pictures that it encodes."""
+
+    count = 0
+
+    def references(self, images: Images) -> list[Reference]:
+        self.count += len(images)
+        return super().references(images)
 
 
 def encoder() -> ConditionEncoder:
@@ -23,7 +35,7 @@ def test_synthesized_references_follow_their_labels():
     codes = torch.randn(10, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
     colors = ("red", "blond") * 5
     latents = LatentSet(codes, hairstyles=("bald", *("afro",) * 9), colors=colors)
-    pool = synthesized_references(latents, NETWORKS.generator, encoder(), count=10, seed=0)
+    pool = synthesized_references(latents, NETWORKS.generator, encoder(), {}, count=10, seed=0)
     labelled = sorted(number for numbers in pool.of_color.values() for number in numbers)
     assert len(pool) == 10
     assert len(labelled) == 9  # nobody's hair colour is read off a bald head
@@ -38,15 +50,62 @@ def test_folder_references(tmp_path: Path):
     for name in ("a.png", "b.jpg", "red hair/c.png"):
         save_image(picture, tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    pool = folder_references(str(tmp_path), encoder(), count=5, seed=0, color_folders=str(tmp_path), colors=["red"])
+    pool = folder_references(str(tmp_path), encoder(), {}, count=5, seed=0, color_folders=str(tmp_path), colors=["red"])
     assert (len(pool), pool.of_color) == (3, {"red": [2]})
     assert pool.picture(2).shape == (1, 3, 20, 24)
     assert pool[2].hairstyle.ndim == 1
-    assert len(folder_references(str(tmp_path), encoder(), count=1, seed=0)) == 1
+    assert len(folder_references(str(tmp_path), encoder(), {}, count=1, seed=0)) == 1
+
+
+def test_a_picture_is_encoded_once_wherever_it_lies(tmp_path: Path):
+    """By its content: in two pools of one run, and again in a later run that shares the folder."""
+    random = torch.Generator().manual_seed(0)
+    for name in ("styles/a.png", "colors/renamed.png"):
+        save_image(torch.rand(3, 20, 24, generator=random.manual_seed(1)), tmp_path / name)
+    seen = CountingEncoder(NETWORKS.clip, NETWORKS.parser)
+    for store in ({}, ReferenceFolder(tmp_path / "cache", "key"), ReferenceFolder(tmp_path / "cache", "key")):
+        first, second = (
+            folder_references(str(tmp_path / name), seen, store, count=5, seed=0)[0] for name in ("styles", "colors")
+        )
+        for part in fields(Reference):
+            torch.testing.assert_close(getattr(first, part.name), getattr(second, part.name), rtol=0, atol=0)
+    assert seen.count == 2  # once for the dict, once for the folder
+    ReferenceFolder(tmp_path / "cache", "other key")
+    assert folder_references(
+        str(tmp_path / "styles"), seen, ReferenceFolder(tmp_path / "cache", "other key"), count=5, seed=0
+    )[0]
+    assert seen.count == 3
+
+
+def test_a_changed_code_is_another_picture(tmp_path: Path):
+    codes = torch.randn(2, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    seen = CountingEncoder(NETWORKS.clip, NETWORKS.parser)
+    store = ReferenceFolder(tmp_path, "key")
+    for changed in (codes, codes, codes + 0.1):
+        pool = synthesized_references(LatentSet(changed), NETWORKS.generator, seen, store, count=1, seed=0)
+        assert pool[0].hairstyle.ndim == 1
+    assert seen.count == 2
+
+
+def test_damaged_references_are_encoded_again_and_a_full_disk_stops_nothing(tmp_path: Path):
+    save_image(torch.zeros(3, 20, 24), tmp_path / "a.png")
+    seen = CountingEncoder(NETWORKS.clip, NETWORKS.parser)
+    store = ReferenceFolder(tmp_path / "cache", "key")
+    folder_references(str(tmp_path), seen, store, count=5, seed=0)[0]
+    (kept,) = store.folder.glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:50])
+    assert folder_references(str(tmp_path), seen, store, count=5, seed=0)[0].lab.shape == (3,)
+    assert seen.count == 2
+    kept.unlink()
+    kept.mkdir()  # nothing can be written there
+    assert folder_references(str(tmp_path), seen, store, count=5, seed=0)[0].lab.shape == (3,)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(HairclipError, match="cache_folder"):
+        ReferenceFolder(tmp_path / "file", "key")
 
 
 def test_unusable_folders_are_told(tmp_path: Path):
     with pytest.raises(HairclipError, match="holds no picture"):
-        folder_references(str(tmp_path), encoder(), count=5, seed=0)
+        folder_references(str(tmp_path), encoder(), {}, count=5, seed=0)
     with pytest.raises(HairclipError, match="cannot be read"):
-        folder_references(str(tmp_path / "none"), encoder(), count=5, seed=0)
+        folder_references(str(tmp_path / "none"), encoder(), {}, count=5, seed=0)
