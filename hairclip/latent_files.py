@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hairclip.errors import HairclipError
@@ -16,27 +17,37 @@ from hairclip.network_files import Source, stored, wrong_kind
 from hairclip.weight_files import is_safetensors, map_torch, read_metadata, read_safetensors, write_safetensors
 
 
-def save_latents(path: Source, w_plus: WPlus, labels: Any = None, half: bool = False, merge: bool = False) -> None:
+def save_latents(
+    path: Source, w_plus: WPlus, labels: Any = None, half: bool = False, components: int | None = None
+) -> None:
     """Write W+ codes ``(N, n_latent, w_dim)`` with optional JSON-able `labels`.
 
-    `merge` keeps one latent of each code, the mean of its layers: enough where layers hardly differ, and smaller.
+    With `components` only so many principal components of the codes are kept: layers that move together take less room.
     """
     metadata = {"hairclip_kind": "latents", "config": "{}", "labels": json.dumps(labels)}
-    if merge:
-        metadata["layers"] = str(w_plus.shape[1])
-        w_plus = w_plus.mean(dim=1, keepdim=True)
-    write_safetensors(Path(path), {"w_plus": stored("w_plus", w_plus, half)}, metadata)
+    tensors: dict[str, Tensor] = {"w_plus": w_plus}
+    if components is not None:
+        flat = w_plus.float().flatten(1)
+        mean = flat.mean(dim=0)
+        _, _, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+        basis = directions[:components]
+        coefficients = (flat - mean) @ basis.T
+        tensors = {"mean": mean.unflatten(0, w_plus.shape[1:]), "basis": basis, "coefficients": coefficients}
+    write_safetensors(Path(path), {name: stored(name, value, half) for name, value in tensors.items()}, metadata)
 
 
 def map_latents(path: Path) -> WPlus:
-    """The codes of a file, ``(N, n_latent, w_dim)``, memory-mapped, in the file's precision."""
-    layers = "1"
+    """The codes of a file, ``(N, n_latent, w_dim)``, memory-mapped, in the file's precision.
+
+    Codes that were written as principal components are put together, in float32 and in memory.
+    """
     if is_safetensors(path):
         metadata, content = read_safetensors(path)
         kind = metadata.get("hairclip_kind", "latents")
         if kind != "latents":
             raise HairclipError(f"{path} holds {kind} weights, but latents are needed here: give another file.")
-        layers = metadata.get("layers", "1")
+        if {"mean", "basis", "coefficients"} <= set(content):
+            content = {"w_plus": _assembled(path, content)}
     else:
         content = map_torch(path)
     codes = content.get("w_plus") if isinstance(content, Mapping) else content
@@ -48,9 +59,17 @@ def map_latents(path: Path) -> WPlus:
             f"{path} holds {kind} numbers of shape {tuple(codes.shape)}, expected W+ codes (count, layers, width): "
             "give a latent set."
         )
-    if codes.shape[1] == 1 and layers.isdecimal():
-        codes = codes.expand(-1, int(layers), -1)
     return codes.detach()
+
+
+def _assembled(path: Path, content: Mapping[str, Tensor]) -> WPlus:
+    mean, basis, coefficients = (content[name].float() for name in ("mean", "basis", "coefficients"))
+    try:
+        return (mean.flatten() + coefficients @ basis).unflatten(1, mean.shape)
+    except RuntimeError:
+        raise HairclipError(
+            f"{path} holds principal components of shapes that do not fit together: write it again."
+        ) from None
 
 
 def read_labels(path: Path) -> Any:

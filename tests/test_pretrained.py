@@ -19,6 +19,7 @@ from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairCondition
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import HairMapper
+from hairclip.weight_files import write_safetensors
 
 CLIP = {
     "embed_dim": 32,
@@ -98,13 +99,25 @@ def test_bisenet_is_rebuilt_as_bisenet(tmp_path):
     assert parser.input_size == 64
 
 
-def test_codes_that_are_alike_in_all_layers_take_the_place_of_one(tmp_path):
-    codes = torch.randn(5, 1, 8).expand(-1, 6, -1) + 0.001 * torch.randn(5, 6, 8)
-    for merge in (False, True):
-        pretrained.save_latents(tmp_path / f"{merge}.safetensors", codes, merge=merge)
-        torch.testing.assert_close(pretrained.load_latents(tmp_path / f"{merge}.safetensors"), codes, rtol=0, atol=0.01)
-    sizes = [(tmp_path / f"{merge}.safetensors").stat().st_size for merge in (False, True)]
+def test_codes_that_move_together_are_kept_as_principal_components(tmp_path):
+    codes = torch.randn(40, 3) @ torch.randn(3, 48) + torch.randn(48)
+    codes = (codes + 0.001 * torch.randn(40, 48)).unflatten(1, (6, 8))
+    for components in (None, 3, 2):
+        pretrained.save_latents(tmp_path / f"{components}.safetensors", codes, components=components)
+    whole, three, two = (pretrained.load_latents(tmp_path / f"{name}.safetensors") for name in (None, 3, 2))
+    assert torch.equal(whole, codes)
+    assert three.shape == codes.shape
+    torch.testing.assert_close(three, codes, rtol=0, atol=0.01)
+    assert (two - codes).norm() > 10 * (three - codes).norm()
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in (None, 3)]
     assert sizes[1] < 0.5 * sizes[0]
+
+
+def test_components_that_do_not_fit_are_refused(tmp_path):
+    tensors = {"mean": torch.zeros(6, 8), "basis": torch.zeros(3, 47), "coefficients": torch.zeros(5, 3)}
+    write_safetensors(tmp_path / "l.safetensors", tensors, {"hairclip_kind": "latents"})
+    with pytest.raises(HairclipError, match="do not fit together"):
+        pretrained.load_latents(tmp_path / "l.safetensors")
 
 
 def test_latents_come_back_with_their_labels(tmp_path):

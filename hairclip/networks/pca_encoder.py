@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hairclip.images import Images, WPlus, resize_area
+
+Activations = Float[Tensor, "batch channels height width"]
 
 
 class PcaEncoder(nn.Module):
@@ -24,6 +27,7 @@ class PcaEncoder(nn.Module):
         component_size: pixels at which they are taken.
         input_size: pixels that the convolutional branch sees.
         widths: its channels; each stage halves the resolution.
+        blocks: residual blocks (He et al. 2016) of each stage, as many numbers as `widths`.
         neck: channels per position that it hands on.
     """
 
@@ -39,11 +43,13 @@ class PcaEncoder(nn.Module):
         component_size: int = 32,
         input_size: int = 64,
         widths: Sequence[int] = (32, 64, 128),
+        blocks: Sequence[int] = (1, 1, 1),
         neck: int = 16,
     ) -> None:
         super().__init__()
         self.n_latent, self.w_dim, self.components = n_latent, w_dim, components
-        self.component_size, self.input_size, self.widths, self.neck = component_size, input_size, tuple(widths), neck
+        self.component_size, self.input_size = component_size, input_size
+        self.widths, self.blocks, self.neck = tuple(widths), tuple(blocks), neck
         pixels = 3 * component_size**2
         self.register_buffer("mean", torch.zeros(pixels))
         self.register_buffer("basis", torch.zeros(pixels, components))
@@ -52,8 +58,8 @@ class PcaEncoder(nn.Module):
             nn.init.normal_(self.linear.weight, std=components**-0.5)
         stages: list[nn.Module] = []
         channels = 3
-        for width in widths:
-            stages += [_conv(channels, width, stride=2), _conv(width, width, stride=1)]
+        for width, count in zip(widths, blocks, strict=True):
+            stages += [_convolution(channels, width, stride=2), *(_Residual(width) for _ in range(count))]
             channels = width
         self.branch = nn.Sequential(*stages, nn.Conv2d(channels, neck, 1), nn.Flatten())
         positions = (input_size >> len(widths)) ** 2
@@ -71,6 +77,7 @@ class PcaEncoder(nn.Module):
             "component_size": self.component_size,
             "input_size": self.input_size,
             "widths": list(self.widths),
+            "blocks": list(self.blocks),
             "neck": self.neck,
         }
 
@@ -95,6 +102,20 @@ class PcaEncoder(nn.Module):
         return codes.float().unflatten(1, (self.n_latent, self.w_dim))
 
 
-def _conv(in_channels: int, channels: int, *, stride: int) -> nn.Sequential:
+class _Residual(nn.Module):
+    """Two convolutions whose result is added; it begins as the identity of what is positive."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels, stride=1)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Activations) -> Activations:
+        return F.leaky_relu(x + self.norm(self.second(self.first(x))), 0.2)
+
+
+def _convolution(in_channels: int, channels: int, *, stride: int) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.LeakyReLU(0.2))

@@ -1,4 +1,5 @@
 import torch
+import torch.nn.functional as F
 
 from hairclip.images import resize_area
 from hairclip.networks.pca_encoder import PcaEncoder
@@ -14,7 +15,8 @@ def pictures(count: int) -> torch.Tensor:
 
 def encoder() -> PcaEncoder:
     torch.manual_seed(0)
-    return PcaEncoder(n_latent=6, w_dim=8, components=4, component_size=16, input_size=16, widths=(4, 8), neck=2)
+    sizes = {"n_latent": 6, "w_dim": 8, "components": 4, "component_size": 16, "input_size": 16}
+    return PcaEncoder(**sizes, widths=(4, 8), blocks=(1, 2), neck=2)
 
 
 def test_components_describe_the_pictures_completely():
@@ -43,3 +45,10 @@ def test_config_rebuilds_it():
     again = PcaEncoder(**network.config)
     again.load_state_dict(network.state_dict())
     assert again.config == network.config
+
+
+def test_residual_blocks_begin_without_effect():
+    network = encoder()
+    assert [len(network.branch), network.config["blocks"]] == [7, [1, 2]]  # 2 + 3 + neck and flatten
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(network.branch[1](x), F.leaky_relu(x, 0.2))

@@ -244,7 +244,14 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         w_dim=8,
         channels={4: 8, 8: 8, 16: 8, 32: 8},
         coder_width=8,
-        encoder={"components": 8, "component_size": 16, "input_size": 16, "widths": (8, 8), "neck": 4},
+        encoder={
+            "components": 8,
+            "component_size": 16,
+            "input_size": 16,
+            "widths": (8, 8),
+            "blocks": (1, 0),
+            "neck": 4,
+        },
         quads_per_batch=2,
         growth={16: 2, 32: 2},
         encoder_steps=2,
@@ -258,7 +265,9 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     assert networks.generator.size == 32
     assert all(value.isfinite().all() for value in networks.state_dict().values())
-    again = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU).fit()  # nothing left to do: read from checkpoints
+    resumed = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU)
+    again = resumed.fit()  # nothing left to do: read from checkpoints
+    assert resumed.told_latents().shape == (len(quads) * 4, 8)
     for a, b in zip(networks.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 

@@ -6,11 +6,12 @@ from a *mixture* of codes: coarse and medium ones of the head, fine ones of the 
 hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the renderer knows the answer. It
 grows from 32 px to full size (Karras et al. 2018, "Progressive Growing of GANs"), because small pictures are cheap.
 
-Then an encoder learns to read those codes from pictures, and at last encoder and generator finish together. Face and
-scene are asked for pixel by pixel; single strands are not, because no code says where each one lies: their energy is
-(`hairclip.portraits.fit.texture`). The frozen recognisers (parser, CLIP, identity) must see in a made picture what they
-see in the rendered one, for they are what edits will be steered by. A discriminator was tried in the
-last stage and given up half-way, before its learning rate had fallen: hair was hardly sharper by then, the rest worse.
+Then an encoder learns to read codes from pictures: near the told ones, but free to leave them, layer by layer, for what
+brings the generator closer to the picture. At last encoder and generator finish together. Face and scene are asked for
+pixel by pixel; strands less so, because a few hundred numbers hardly say where each one lies: their energy is asked for
+as well (`hairclip.portraits.fit.texture`). The frozen recognisers (parser, CLIP, identity) must see in a made picture
+what they see in the rendered one, for they are what edits will be steered by. A discriminator was tried in the last
+stage and given up half-way, before its learning rate had fallen: hair was hardly sharper by then, the rest worse.
 """
 
 import copy
@@ -34,7 +35,7 @@ from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, cosine, run
 from hairclip.portraits.fit.mixture import Batch, draw
 from hairclip.portraits.fit.muon import Muon, Optimizers
 from hairclip.portraits.fit.texture import OrientedEnergy
-from hairclip.portraits.fit.traits import quad_traits
+from hairclip.portraits.fit.traits import TraitCoder, quad_traits
 
 
 @dataclass(frozen=True)
@@ -46,44 +47,28 @@ class GeneratorRecipe:
     channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 128, 32: 96, 64: 64, 128: 32})
     coder_width: int = 384
     encoder: dict[str, object] = field(
-        default_factory=lambda: {"input_size": 128, "widths": (24, 48, 96, 128), "neck": 16}
+        default_factory=lambda: {"input_size": 128, "widths": (24, 48, 96, 192), "blocks": (1, 1, 1, 2), "neck": 16}
     )
     component_images: int = 4000
     quads_per_batch: int = 8
     growth: dict[int, int] = field(default_factory=lambda: {32: 1800, 64: 1400, 128: 2000})  # steps at each size
-    encoder_steps: int = 4000
-    final_steps: int = 600
+    encoder_steps: int = 1900
+    final_steps: int = 500
     told: float = 0.25  # share of quads that stay told, not read, at the end
     coder_rate: float = 2e-3
     encoder_rate: float = 1e-3
     generator_rate: float = 8e-3  # of biases and noise strengths
     filter_rate: float = 2.5e-2  # of its weight matrices, which are stored with unit variance
-    code_weight: float = 0.3
-    texture_weight: float = 4.0
+    encoder_filter_rate: float = 2e-3  # likewise of the encoder's
+    code_weight: float = 0.02
+    square_weight: float = 8.0  # of squared errors, while the encoder learns to read
+    texture_weight: float = 3.0
     parser_weight: float = 0.03
     clip_weight: float = 0.1
     identity_weight: float = 0.1
     guided: int = 4  # samples of a batch that the recognisers look at
     final_share: float = 0.3  # of the rates, in the last stage
     ema: float = 0.995
-
-
-class TraitCoder(nn.Module):
-    """Traits to latents w: a linear map, and what a small perceptron adds.
-
-    It begins as the strongest components of the sketch, as they are, with a little of every other trait.
-    """
-
-    def __init__(self, traits: int, w_dim: int, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(traits, w_dim)
-        nn.init.normal_(self.linear.weight, std=0.3 * w_dim**-0.5)
-        with torch.no_grad():
-            self.linear.weight += torch.eye(w_dim, traits)
-        self.correction = nn.Sequential(nn.Linear(traits, width), nn.LeakyReLU(0.2), nn.Linear(width, w_dim))
-
-    def forward(self, traits: Float[Tensor, "batch traits"]) -> Latents:
-        return (self.linear(traits) + self.correction(traits)).float()
 
 
 class Networks(nn.Module):
@@ -137,6 +122,12 @@ class GeneratorFit:
         self._read(self.recipe.encoder_steps)
         self._finish(self.recipe.final_steps)
         return self.mean.eval()
+
+    @torch.no_grad()
+    def told_latents(self) -> Latents:
+        """What the averaged coder tells of every portrait, in flat order: latents w, alike in all layers."""
+        coder = self.mean.coder.cpu()
+        return coder(self.traits)
 
     def _grow(self, size: int) -> None:
         """The next size goes on from the averaged weights of the last."""
@@ -203,17 +194,25 @@ class GeneratorFit:
         run(name, steps=steps, state=state, step=step, folder=self.folder, seed=1)
 
     def _read(self, steps: int) -> None:
-        """Train the encoder alone, towards the codes that the coder tells."""
+        """Train the encoder alone, towards pictures, and lightly towards the codes that the coder tells."""
+        recipe = self.recipe
         self.networks.load_state_dict(self.mean.state_dict())
+        self.networks.requires_grad_(False).encoder.requires_grad_(True)
         optimizer = self._optimizers(["encoder"])
+        generator = self._fast(self.networks.generator)
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             batch = self._batch(rng)
-            optimizer.set_rate(cosine(index, steps, floor=0.1))
+            optimizer.set_rate(cosine(index, steps, warmup=min(30, steps)))
             with autocast(self.device):
-                off = self._code_error(self.networks.encoder(batch.images), batch)
-            self._descend(optimizer, off, index)
-            return {"code": off.item()}
+                read = self.networks.encoder(batch.images)
+                off = self._code_error(read, batch)
+                made = generator(batch.mixture.apply(read)).float()
+            weight = region_weight(batch.labels)
+            loss = reconstruction_loss(made, batch.real, weight / weight.mean())
+            loss = loss + recipe.square_weight * (made - batch.real).square().mean()
+            self._descend(optimizer, loss + recipe.code_weight * off, index)
+            return {"psnr": psnr(made.detach(), batch.real).mean().item(), "code": off.item()}
 
         state: dict[str, Stateful] = {"networks": self.networks, "mean": self.mean, "optimizer": optimizer}
         run("encoder", steps=steps, state=state, step=step, folder=self.folder, seed=2)
@@ -222,7 +221,7 @@ class GeneratorFit:
         """Train encoder and generator together; the coder stays, and with it what codes mean."""
         recipe = self.recipe
         self.networks.load_state_dict(self.mean.state_dict())
-        self.networks.coder.requires_grad_(False)
+        self.networks.requires_grad_(True).coder.requires_grad_(False)
         optimizer = self._optimizers(["encoder", "generator"], share=recipe.final_share)
         generator = self._fast(self.networks.generator)
 
@@ -253,21 +252,22 @@ class GeneratorFit:
         return torch.compile(generator, dynamic=False) if self.compiled else generator
 
     def _optimizers(self, names: Sequence[str], *, share: float = 1.0) -> Optimizers:
-        """Muon for the generator's weight matrices, Adam for everything else of the named networks."""
+        """Muon for weight matrices of generator and encoder, Adam for everything else of the named networks."""
         recipe = self.recipe
         rates = {"coder": recipe.coder_rate, "encoder": recipe.encoder_rate, "generator": recipe.generator_rate}
+        matrix_rates = {"encoder": recipe.encoder_filter_rate, "generator": recipe.filter_rate}
         groups, filters = [], []
         for name in names:
             parameters = [*getattr(self.networks, name).named_parameters()]
-            drawing = name == "generator"
+            drawing = name in matrix_rates
             matrices = [p for key, p in parameters if drawing and p.ndim > 1 and not key.startswith("mapping")]
             kept = {id(p) for p in matrices}
             groups.append({"params": [p for _, p in parameters if id(p) not in kept], "peak": share * rates[name]})
-            filters += matrices
+            if matrices:
+                filters.append({"params": matrices, "peak": share * matrix_rates[name]})
         made: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(groups, betas=(0.9, 0.99))}
         if filters:
-            peak = share * recipe.filter_rate
-            made["muon"] = Muon([{"params": filters, "peak": peak}], lr=peak)
+            made["muon"] = Muon(filters, lr=1.0)
         return Optimizers(made)
 
     def _descend(self, optimizers: Optimizers, loss: Tensor, index: int) -> None:

@@ -59,6 +59,6 @@ def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch
 
 
 def region_weight(labels: Labels) -> Float[Tensor, "batch 1 height width"]:
-    """Pixel by pixel, the person counts most; inside hair little is asked, because strands cannot be foretold."""
+    """Pixel by pixel, the person counts most; inside hair less is asked, because strands are hard to foretell."""
     weight = torch.full(labels.shape, 1.2, device=labels.device)
-    return weight.masked_fill(labels == BACKGROUND, 0.6).masked_fill(labels == HAIR, 0.3)[:, None]
+    return weight.masked_fill(labels == BACKGROUND, 0.6).masked_fill(labels == HAIR, 0.7)[:, None]

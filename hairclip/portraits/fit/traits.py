@@ -10,8 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from hairclip.images import Latents
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
 from hairclip.portraits.spec import PortraitSpec
@@ -52,6 +53,24 @@ def quad_traits(
         _standard(_display(np.array([spec.color.rgb for spec in specs], np.float32))),
     ]
     return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
+
+
+class TraitCoder(nn.Module):
+    """Traits to latents w: a linear map, and what a small perceptron adds.
+
+    It begins as the strongest components of the sketch, as they are, with a little of every other trait.
+    """
+
+    def __init__(self, traits: int, w_dim: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(traits, w_dim)
+        nn.init.normal_(self.linear.weight, std=0.3 * w_dim**-0.5)
+        with torch.no_grad():
+            self.linear.weight += torch.eye(w_dim, traits)
+        self.correction = nn.Sequential(nn.Linear(traits, width), nn.LeakyReLU(0.2), nn.Linear(width, w_dim))
+
+    def forward(self, traits: Float[Tensor, "batch traits"]) -> Latents:
+        return (self.linear(traits) + self.correction(traits)).float()
 
 
 def _sketch(quads: Quads, index: np.ndarray) -> Float[Tensor, "portraits values"]:
