@@ -1,6 +1,6 @@
 """How good the portrait networks are on people they have never seen: the figures their training is judged by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -42,6 +42,7 @@ NETWORK_FIGURES: tuple[Figure, ...] = (
     Figure("encoder_psnr", "encoder: PSNR", "dB"),
     Figure("encoder_iou", "encoder: hair-mask IoU"),
     Figure("encoder_perceptual", "encoder: perceptual distance"),
+    Figure("encoder_style", "encoder: hairstyle recognised by the judge", "%"),
     Figure("judge", "judge: held-out accuracy", "%", floor=0.97),
 )
 
@@ -146,6 +147,7 @@ def evaluate_networks(
     figures |= swap_figures(networks, people.first, named, out, fine_from)
     figures |= clip_figures(networks, everything, device)
     figures |= recognition_figures(networks, everything, device)
+    figures["encoder_style"] = recognised_after_inversion(networks, images, [s.hair.style for s in people.first.specs])
     draw_samples(networks.generator, out / "samples.png", seed)
 
     report = {
@@ -206,6 +208,16 @@ def inversion_figures(
         captions = ("portrait", "encoder", "optimised")
         save_image(captioned_sheet(rows, columns=captions, tile=192), out / "inversion.png")
     return figures
+
+
+def recognised_after_inversion(networks: PortraitNetworks, images: Images, styles: Sequence[str]) -> float:
+    """Share of portraits whose hairstyle the judge sees in what is made of the encoder's codes.
+
+    Codes that rebuild pixels well may lose it: then no edit of them can be right either.
+    """
+    made = (invert(part, networks.encoder, networks.generator).images for part in images.split(32))
+    seen = [name for part in made for name in networks.judge.names(part)]
+    return float(np.mean([name == style for name, style in zip(seen, styles, strict=True)]))
 
 
 def swap_figures(

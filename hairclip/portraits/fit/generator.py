@@ -8,7 +8,8 @@ grows from 32 px to full size (Karras et al. 2018, "Progressive Growing of GANs"
 
 Then an encoder learns to read codes from pictures: near the told ones, but free to leave them, layer by layer, for what
 brings the generator closer to the picture. How far is a matter of `code_weight`, the distortion-editability trade-off
-of Tov et al. 2021: with a twentieth of it portraits were rebuilt 0.3 dB better, and edits were right less often.
+of Tov et al. 2021. At last encoder and generator finish together, and the recognisers with them: after the pixels alone
+the judge of hairstyles recognised 85 % of held-out portraits in what was made of their codes, after this stage 95 %.
 
 Face and scene are asked for pixel by pixel; strands less so, because a few hundred numbers hardly say where each one
 lies: their energy is asked for as well (`hairclip.portraits.fit.texture`). The frozen recognisers (parser, CLIP,
@@ -16,7 +17,7 @@ identity) must see in a made picture what they see in the rendered one, for they
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,8 @@ class GeneratorRecipe:
     quads_per_batch: int = 8
     growth: dict[int, int] = field(default_factory=lambda: {32: 1800, 64: 1400, 128: 4200})  # steps at each size
     encoder_steps: int = 3500
+    final_steps: int = 360
+    told: float = 0.15  # share of quads that stay told, not read, at the end
     coder_rate: float = 2e-3
     encoder_rate: float = 1e-3
     generator_rate: float = 8e-3  # of biases and noise strengths
@@ -61,11 +64,12 @@ class GeneratorRecipe:
     encoder_filter_rate: float = 2e-3  # likewise of the encoder's
     code_weight: float = 0.4
     square_weight: float = 4.0  # of squared errors, while the encoder learns to read
-    texture_weight: float = 3.0
+    texture_weight: float = 4.0
     parser_weight: float = 0.03
-    clip_weight: float = 0.1
+    clip_weight: float = 0.2
     identity_weight: float = 0.1
-    guided: int = 4  # samples of a batch that the recognisers look at
+    guided: int = 6  # samples of a batch that the recognisers look at
+    final_shares: dict[str, float] = field(default_factory=lambda: {"encoder": 0.3, "generator": 0.15})  # of the rates
     ema: float = 0.995
 
 
@@ -118,6 +122,7 @@ class GeneratorFit:
                 self._grow(size)
             self._draw_what_is_told(f"generator-{size}", steps)
         self._read(self.recipe.encoder_steps)
+        self._finish(self.recipe.final_steps)
         return self.mean.eval()
 
     @torch.no_grad()
@@ -215,6 +220,29 @@ class GeneratorFit:
         state: dict[str, Stateful] = {"networks": self.networks, "mean": self.mean, "optimizer": optimizer}
         run("encoder", steps=steps, state=state, step=step, folder=self.folder, seed=2)
 
+    def _finish(self, steps: int) -> None:
+        """Train encoder and generator together; the coder stays, and with it what codes mean."""
+        recipe = self.recipe
+        self.networks.load_state_dict(self.mean.state_dict())
+        self.networks.requires_grad_(True).coder.requires_grad_(False)
+        optimizer = self._optimizers(["encoder", "generator"], shares=recipe.final_shares)
+        generator = self._fast(self.networks.generator)
+
+        def step(index: int, rng: np.random.Generator) -> StepLog:
+            batch = self._batch(rng)
+            optimizer.set_rate(cosine(index, steps))
+            with autocast(self.device):
+                read = self.networks.encoder(batch.images)
+                off = self._code_error(read, batch)
+                stay = torch.from_numpy(np.repeat(rng.random(recipe.quads_per_batch) < recipe.told, 2))
+                codes = torch.where(stay.to(self.device)[:, None, None], self._told(batch), read)
+                loss, figures = self._loss(generator(batch.mixture.apply(codes)).float(), batch)
+            self._descend(optimizer, loss + recipe.code_weight * off, index)
+            return {**figures, "code": off.item()}
+
+        state: dict[str, Stateful] = {"networks": self.networks, "mean": self.mean, "optimizer": optimizer}
+        run("generator", steps=steps, state=state, step=step, folder=self.folder, seed=3)
+
     def _code_error(self, read: WPlus, batch: Batch) -> Float[Tensor, ""]:
         """How far read codes are from told ones, in units of their spread."""
         with torch.no_grad():
@@ -226,7 +254,7 @@ class GeneratorFit:
         """The generator, fused by torch.compile where wanted: about a quarter faster, after a minute or two."""
         return torch.compile(generator, dynamic=False) if self.compiled else generator
 
-    def _optimizers(self, names: Sequence[str]) -> Optimizers:
+    def _optimizers(self, names: Sequence[str], *, shares: Mapping[str, float] | None = None) -> Optimizers:
         """Muon for weight matrices of generator and encoder, Adam for everything else of the named networks."""
         recipe = self.recipe
         rates = {"coder": recipe.coder_rate, "encoder": recipe.encoder_rate, "generator": recipe.generator_rate}
@@ -234,12 +262,12 @@ class GeneratorFit:
         groups, filters = [], []
         for name in names:
             parameters = [*getattr(self.networks, name).named_parameters()]
-            drawing = name in matrix_rates
+            share, drawing = (shares or {}).get(name, 1.0), name in matrix_rates
             matrices = [p for key, p in parameters if drawing and p.ndim > 1 and not key.startswith("mapping")]
             kept = {id(p) for p in matrices}
-            groups.append({"params": [p for _, p in parameters if id(p) not in kept], "peak": rates[name]})
+            groups.append({"params": [p for _, p in parameters if id(p) not in kept], "peak": share * rates[name]})
             if matrices:
-                filters.append({"params": matrices, "peak": matrix_rates[name]})
+                filters.append({"params": matrices, "peak": share * matrix_rates[name]})
         made: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(groups, betas=(0.9, 0.99))}
         if filters:
             made["muon"] = Muon(filters, lr=1.0)
