@@ -125,37 +125,25 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.config import load_config
-    from hairclip.edit import HairEditor
     from hairclip.evaluation.report import evaluate_editor
-    from hairclip.pretrained import Bundle, load_mapper
+    from hairclip.evaluation.subject import configured_editor, measuring_networks
+    from hairclip.pretrained import load_mapper
     from hairclip.training.distributed import pick_device
-    from hairclip.training.parts import build_loss, network_sources
 
     within("--count", options.count, 1)
     within("--workers", options.workers, 0)
     within("--seed", options.seed, 0)
     config = load_config(options.config, options.overrides)
-    device, sources = pick_device(config.device), network_sources(config)
+    device = pick_device(config.device)
     if config.dry_run:
         raise HairclipError(f"{options.config}: dry_run asks for random networks, which edit nothing: set it to false.")
-    missing = [part for part in ("encoder", "judge") if part not in sources]
-    if missing:
-        raise HairclipError(
-            f"{options.config}: there is no {' and no '.join(missing)} among its networks, so nothing can be measured: "
-            "use a configuration whose networks.bundle has them, such as configs/portraits.yaml."
-        )
+    networks = measuring_networks(config, device, named=options.config)
     trained = Path("runs") / config.name / "mapper.safetensors"
-    mapper = options.mapper or (trained if trained.is_file() else sources.get("mapper"))
+    mapper = options.mapper or (trained if trained.is_file() else networks.sources.get("mapper"))
     if mapper is None:
         raise HairclipError(f"there is no mapper {trained} and none in {config.networks.bundle}: give one as --mapper.")
     print(f"mapper: {mapper}")
-    networks = Bundle(sources, device)
-    editor = HairEditor(
-        networks,
-        mapper=load_mapper(mapper, device).eval(),
-        groups=(config.mapper.groups[0], config.mapper.groups[1]),
-        loss=build_loss(config, networks),
-    )
+    editor = configured_editor(config, networks, load_mapper(mapper, device))
     optimize_count = {"mapper": 0, "both": 24, "optimize": options.count}[options.method]
     evaluate_editor(
         editor,

@@ -90,12 +90,13 @@ def train_generator(
     save_network(install / "encoder.safetensors", "encoder", encoder, half=True, quarter_above=1_000_000)
 
     # At most one portrait of each quad, so that nobody is in both splits.
-    chosen = np.arange(min(count, len(quads))) * 4 + np.arange(min(count, len(quads))) % 4
+    turn = np.arange(min(count, len(quads)))
+    chosen, held_out = turn * 4 + turn % 4, len(turn) // 12
     portraits = [p for quad in quads.metadata for row in quad for p in row]
     labels = {
         "hairstyle": [portraits[i]["hair"]["style"] for i in chosen],
         "color": [portraits[i]["color"]["name"] for i in chosen],
-        "split": ["train"] * (len(chosen) - len(chosen) // 12) + ["val"] * (len(chosen) // 12),
+        "split": ["train"] * (len(chosen) - held_out) + ["val"] * held_out,
     }
     save_latents(install / "latents.safetensors", codes[torch.from_numpy(chosen)], labels, half=True, components=192)
     print(json.dumps({"latents": len(chosen), "styles": sorted(set(labels["hairstyle"]))}))

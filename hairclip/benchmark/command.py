@@ -164,11 +164,14 @@ def _quality(options: argparse.Namespace, watch: "Stopwatch", worlds: Iterable["
     import os
     from pathlib import Path
 
-    from hairclip.benchmark.quality import compare_figures, evaluate_mapper, measuring_networks, train_both
+    from hairclip.benchmark.quality import compare_figures, evaluate_mapper, train_both
+    from hairclip.evaluation.subject import measuring_networks
 
     found = []
     for world in worlds:
-        networks, figures = measuring_networks(world), {}
+        if world.is_random:
+            raise HairclipError("--quality needs networks that can measure: use configs/portraits.yaml.")
+        networks, figures = measuring_networks(world.config, world.device, named=options.config), {}
         for side, trained in train_both(world, watch).items():
             folder = Path(options.quality_out) / f"{side}-{world.config.seed}"
             counted = {"count": options.quality_edits, "workers": os.cpu_count() or 1}

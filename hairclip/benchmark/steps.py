@@ -115,15 +115,16 @@ def _asked(wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], de
 
 
 class ReferenceTraining:
-    """Training steps of the reference, one sample each, on a mapper of its own.
+    """Training steps of the reference, which takes one sample at a time, on a mapper of its own.
 
     Args:
         world: whose networks and data.
-        tasks: one step is taken on each.
+        tasks: what is trained on; none where `questions` is set before each step.
+        batched: the optimiser steps once after all of them, not after each.
     """
 
-    def __init__(self, world: World, tasks: Sequence[Task]) -> None:
-        self.questions = questions(world, tasks)
+    def __init__(self, world: World, tasks: Sequence[Task], *, batched: bool = False) -> None:
+        self.questions, self.batched = questions(world, tasks) if tasks else [], batched
         self.mapper = copy.deepcopy(world.parts.mapper)
         scaler = torch.amp.GradScaler(world.device.type, enabled=False)
         self.updates = Updates(self.mapper, world.config.optimizer, steps=world.config.training.steps, scaler=scaler)
@@ -131,14 +132,20 @@ class ReferenceTraining:
         self.steps = 0
 
     def __call__(self, watch: Stopwatch) -> None:
-        """A step on each of the tasks."""
-        for question in self.questions:
-            self.step(question.w_plus, question.hairstyle, question.color, self._descend)
+        """A step on each of the tasks, or one on all."""
+        size = len(self.questions) if self.batched else 1
+        for first in range(0, len(self.questions), size):
+            self.updates.clear()
+            for question in self.questions[first : first + size]:
+                self.step(
+                    question.w_plus,
+                    question.hairstyle,
+                    question.color,
+                    lambda total: self.updates.backward(total / size),
+                )
+            self.updates.update(self.steps)
             self.steps += 1
         watch.lap("step")
-
-    def _descend(self, total: Tensor) -> None:
-        self.updates.step(total, self.steps)
 
     def gradients(self) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Mean loss of the tasks, each term per task (0 where it does not apply), and the mapper's gradients."""

@@ -1,6 +1,6 @@
 """How good the portrait networks are on people they have never seen: the figures their training is judged by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from hairclip.evaluation.metrics import auc, mask_iou, ms_ssim, named_hair_color
 from hairclip.evaluation.report import portrait_colors
 from hairclip.evaluation.tables import Figure, format_table, make_folder, write_json
 from hairclip.evaluation.testset import Rendered, held_out_people, render_all
-from hairclip.images import Images, save_image
+from hairclip.images import save_image
 from hairclip.invert import invert
 from hairclip.perceptual import PerceptualDistance
 from hairclip.portraits import spec as portrait_spec
@@ -139,15 +139,13 @@ def evaluate_networks(
     size = networks.generator.size
     people = sample_people(count, seed, size, workers=workers, progress=progress)
     named = named or portrait_colors(size=size, workers=workers, progress=progress)
-    images, hair = people.first.images.to(device), people.first.hair.to(device)
     everything = people.everything()
 
     figures: dict[str, float | None] = {}
-    figures |= inversion_figures(networks, images, hair, out, optimize_count, optimize_steps, progress)
+    figures |= inversion_figures(networks, people.first, out, optimize_count, optimize_steps, progress)
     figures |= swap_figures(networks, people.first, named, out, fine_from)
     figures |= clip_figures(networks, everything, device)
     figures |= recognition_figures(networks, everything, device)
-    figures["encoder_style"] = recognised_after_inversion(networks, images, [s.hair.style for s in people.first.specs])
     draw_samples(networks.generator, out / "samples.png", seed)
 
     report = {
@@ -165,18 +163,26 @@ def evaluate_networks(
 
 
 def inversion_figures(
-    networks: PortraitNetworks, images: Images, hair: Tensor, out: Path, count: int, steps: int, progress: bool
+    networks: PortraitNetworks, people: Rendered, out: Path, count: int, steps: int, progress: bool
 ) -> dict[str, float]:
-    """How well the encoder and the optimisation rebuild portraits."""
-    judge = networks.judge
+    """How well the encoder and the optimisation rebuild portraits.
+
+    Codes that rebuild pixels well may lose the hairstyle, and then no edit of them can be right: the judge is asked.
+    """
+    judge, device = networks.judge, next(networks.generator.parameters()).device
+    images, hair = people.images.to(device), people.hair.to(device)
     perceptual = PerceptualDistance(judge, layers=[f"blocks.{i}" for i in range(len(judge.blocks))])
     quick = [invert(part, networks.encoder, networks.generator) for part in images.split(32)]
     encoded, encoded_psnr = torch.cat([q.images for q in quick]), torch.cat([q.psnr for q in quick])
     rebuilt = torch.cat([networks.parser.hair_mask(part) for part in encoded.split(32)])
+    seen = [name for q in quick for name in judge.names(q.images)]
     figures = {
         "encoder_psnr": float(encoded_psnr.mean()),
         "encoder_iou": float(mask_iou(rebuilt, hair).mean()),
         "encoder_perceptual": float(perceptual(encoded, images).mean()),
+        "encoder_style": float(
+            np.mean([name == spec.hair.style for name, spec in zip(seen, people.specs, strict=True)])
+        ),
     }
     count = min(count, len(images))
     if count:
@@ -208,16 +214,6 @@ def inversion_figures(
         captions = ("portrait", "encoder", "optimised")
         save_image(captioned_sheet(rows, columns=captions, tile=192), out / "inversion.png")
     return figures
-
-
-def recognised_after_inversion(networks: PortraitNetworks, images: Images, styles: Sequence[str]) -> float:
-    """Share of portraits whose hairstyle the judge sees in what is made of the encoder's codes.
-
-    Codes that rebuild pixels well may lose it: then no edit of them can be right either.
-    """
-    made = (invert(part, networks.encoder, networks.generator).images for part in images.split(32))
-    seen = [name for part in made for name in networks.judge.names(part)]
-    return float(np.mean([name == style for name, style in zip(seen, styles, strict=True)]))
 
 
 def swap_figures(

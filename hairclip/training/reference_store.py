@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hairclip.condition import Reference
 from hairclip.errors import HairclipError
+from hairclip.training.source_store import Told
 from hairclip.weight_files import read_safetensors, write_safetensors
 
 __all__ = ["ReferenceFolder", "ReferenceStore", "content_of_code", "content_of_file"]
@@ -31,12 +32,8 @@ class ReferenceFolder:
     def __init__(self, folder: str | Path, key: str) -> None:
         self.folder = Path(folder) / "references" / key
         self._is_full = False
-        try:
+        with Told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HairclipError(
-                f"data.cache_folder: {self.folder} cannot be used ({error.strerror or error}): choose another one."
-            ) from None
 
     def get(self, content: str) -> Reference | None:
         """The reference of this content, None where it is not there."""

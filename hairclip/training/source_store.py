@@ -134,8 +134,8 @@ class SourceFolder:
             raise HairclipError(f"data.cache_folder: {self.folder} is damaged ({error}): remove it.") from None
         self._layout = layout
 
-    def _told(self) -> "_Told":
-        return _Told(self.folder)
+    def _told(self) -> "Told":
+        return Told(self.folder)
 
 
 class _Part(NamedTuple):
@@ -150,7 +150,7 @@ class _Part(NamedTuple):
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-class _Told:
+class Told:
     """Turns what a file system raises into one sentence."""
 
     def __init__(self, folder: Path) -> None:

@@ -31,20 +31,24 @@ ARCHITECTURES = {
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+def write_config(folder: Path, **sections: object) -> str:
     """A configuration with small architectures: its networks get random weights."""
-    path = tmp_path_factory.mktemp("benchmark") / "tiny.yaml"
+    path = folder / "tiny.yaml"
     settings = {
         "name": "tiny",
         "networks": {"architectures": ARCHITECTURES},
         "data": {"reference_pool": 4},
         "mapper": {"groups": [3, 5]},
-        "optimizer": {"name": "ranger"},
-        "training": {"batch_size": 2},
+        **sections,
     }
     path.write_text(yaml.safe_dump(settings))
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("benchmark")
+    return write_config(folder, optimizer={"name": "ranger"}, training={"batch_size": 2})
 
 
 @pytest.fixture(scope="module")

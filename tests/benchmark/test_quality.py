@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from test_benchmark_command import ARCHITECTURES
+from test_benchmark_command import write_config
 
 from hairclip import __main__ as cli
 from hairclip.benchmark.measure import Stopwatch
@@ -15,18 +14,12 @@ from hairclip.benchmark.world import World, build_world
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("quality") / "tiny.yaml"
-    settings = {
-        "name": "tiny",
-        "networks": {"architectures": ARCHITECTURES},
-        "data": {"reference_pool": 4},
-        "mapper": {"groups": [3, 5]},
-        "optimizer": {"name": "adam", "lr": 1e-3, "ema": 0.9},
-        "training": {"batch_size": 3, "steps": 3},
-        "validation": {"count": 4},
-    }
-    path.write_text(yaml.safe_dump(settings))
-    return str(path)
+    return write_config(
+        tmp_path_factory.mktemp("quality"),
+        optimizer={"name": "adam", "lr": 1e-3, "ema": 0.9},
+        training={"batch_size": 3, "steps": 3},
+        validation={"count": 4},
+    )
 
 
 @pytest.fixture(scope="module")

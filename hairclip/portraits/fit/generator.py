@@ -128,8 +128,7 @@ class GeneratorFit:
     @torch.no_grad()
     def told_latents(self) -> Latents:
         """What the averaged coder tells of every portrait, in flat order: latents w, alike in all layers."""
-        coder = self.mean.coder.cpu()
-        return coder(self.traits)
+        return self.mean.coder(self.traits.to(self.device)).cpu()
 
     def _grow(self, size: int) -> None:
         """The next size goes on from the averaged weights of the last."""
@@ -206,7 +205,7 @@ class GeneratorFit:
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             batch = self._batch(rng)
-            optimizer.set_rate(cosine(index, steps, warmup=min(30, steps)))
+            optimizer.set_rate(cosine(index, steps, warmup=30))
             with autocast(self.device):
                 read = self.networks.encoder(batch.images)
                 off = self._code_error(read, batch)
