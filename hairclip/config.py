@@ -116,9 +116,10 @@ class MapperConfig(Section):
 
 
 class LossConfig(Section):
-    """Weights of the seven terms, HairCLIP's as defaults (paper section 3.3)."""
+    """Weights of the terms, HairCLIP's as defaults (paper section 3.3)."""
 
     text: Weight = 2.0
+    contrast: Weight = Field(default=0.0, description="what is asked rather than the other words; HairCLIP has none")
     image_hairstyle: Weight = 5.0
     image_color: Weight = 0.02
     identity: Weight = 0.3

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,14 +83,15 @@ class ReferenceStep:
         edited = generate(self.generator, w_hat)
 
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
-        for name, asked, separated in (
-            ("text_hairstyle", hairstyle, grey_hair),
-            ("text_color", color, flat_hair_color),
-        ):
+        for name, asked, separated in (("hairstyle", hairstyle, grey_hair), ("color", color, flat_hair_color)):
             # The embedding of a hairstyle without colour, or of a colour alone, is taken for a text's.
             if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
                 wanted = self._wanted(asked, separated)
-                terms[name] = 1 - F.cosine_similarity(self._embedding(edited), wanted).mean()
+                seen = self._embedding(edited)
+                terms[f"text_{name}"] = 1 - F.cosine_similarity(seen, wanted).mean()
+                if loss.weights.contrast:
+                    words = loss.hairstyle_words if name == "hairstyle" else loss.color_words
+                    terms[f"contrast_{name}"] = self._divergence(seen, wanted, words)
         if isinstance(hairstyle, Tensor):
             wanted, has = self._hair_embedding(hairstyle, grey_hair), self._hair_embedding(edited, grey_hair)
             terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()
@@ -124,6 +126,11 @@ class ReferenceStep:
         if self.loss.normalize_text_pixels:
             return clip.encode_image(images)
         return clip.encode_image(text_pixels(clip, images), normalize_pixels=False)
+
+    def _divergence(self, seen: Embeddings, wanted: Embeddings, words: Float[Tensor, "words embedding"]) -> Tensor:
+        """What the library adds to the official terms, written as the definition has it."""
+        odds = [self.loss.scale * F.cosine_similarity(embedding, words) for embedding in (seen, wanted)]
+        return F.kl_div(odds[0].log_softmax(dim=0), odds[1].log_softmax(dim=0), reduction="sum", log_target=True)
 
     def _color_distance(self, images: Images, others: Images) -> Tensor:
         first, second = (_mean_lab(x, hair_mask(self.loss.parser, x), self.loss.gamma) for x in (images, others))

@@ -1,5 +1,6 @@
 """The training loss of HairCLIP: three families of terms, weighted and summed, with networks shared between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -12,10 +13,11 @@ from hairclip.condition import EditBatch, shown_hair
 from hairclip.images import Embeddings, Flags, Images, Masks, Scores, WPlus, area_resample, resize_area
 from hairclip.losses.attribute_preservation import background_loss, identity_loss, latent_loss, maintain_color_loss
 from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
-from hairclip.losses.text_manipulation import text_loss
+from hairclip.losses.text_manipulation import contrast_loss, text_loss
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import References
+from hairclip.prompts import color_prompt, hairstyle_prompt
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
@@ -35,6 +37,8 @@ class LossWeights:
         maintain_color: 0.02 in that family.
         background: 1.0 in that family.
         latent: 0.8 in that family.
+        contrast: of both text terms among the words, see :func:`hairclip.losses.text_manipulation.contrast_loss`;
+            HairCLIP has none.
     """
 
     text: float = 2.0
@@ -44,12 +48,14 @@ class LossWeights:
     maintain_color: float = 0.02
     background: float = 1.0
     latent: float = 0.8
+    contrast: float = 0.0
 
     def of_terms(self) -> dict[str, float]:
         """The weight of each entry of :attr:`LossOutput.terms`."""
         weights = {field.name: float(getattr(self, field.name)) for field in fields(self)}
-        text = weights.pop("text")
-        return {"text_hairstyle": text, "text_color": text, **weights}
+        text, contrast = weights.pop("text"), weights.pop("contrast")
+        both = {"contrast_hairstyle": contrast, "contrast_color": contrast} if contrast else {}
+        return {"text_hairstyle": text, "text_color": text, **both, **weights}
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class HairEditLoss:
             :class:`hairclip.networks.mapper.HairMapper`; as the conditions were encoded. The embedding of a hairstyle
             without colour, or of a colour without hairstyle, is what a text would be: "separated" references are
             asked for by the text terms too.
+        hairstyles: the names that the contrast terms tell apart; needed where their weight is not 0.
+        colors: likewise.
     """
 
     def __init__(
@@ -123,6 +131,8 @@ class HairEditLoss:
         resolution: int | None = None,
         precision: torch.dtype = torch.float32,
         references: References = "whole",
+        hairstyles: Sequence[str] = (),
+        colors: Sequence[str] = (),
     ) -> None:
         if text_pixels not in ("official", "normalized"):
             raise ValueError(f"text_pixels is 'official' or 'normalized', not {text_pixels!r}")
@@ -134,6 +144,13 @@ class HairEditLoss:
         self.gamma: Gamma = gamma
         self.resolution, self.precision = resolution, precision
         self.references: References = references
+        if self.weights.contrast:
+            if not hairstyles or not colors:
+                raise ValueError("a contrast needs words: give hairstyles and colors")
+            with torch.no_grad():
+                self.scale = float(self.clip.logit_scale.exp())
+                self.hairstyle_words = self.clip.encode_text([hairstyle_prompt(name) for name in hairstyles])
+                self.color_words = self.clip.encode_text([color_prompt(name) for name in colors])
 
     def reduced(self, images: Images) -> Float[Tensor, "batch 3 _ _"]:
         """Pictures as the losses see them, ``(B, 3, resolution, resolution)``: each pixel the mean of its area.
@@ -189,6 +206,7 @@ class HairEditLoss:
         terms = {
             "text_hairstyle": text_loss(whole, condition.hairstyle, hairstyle_as_text),
             "text_color": text_loss(whole, condition.color, color_as_text),
+            **self._contrasts(whole, batch),
             "image_hairstyle": hairstyle_loss(hair, condition.hairstyle, batch.hairstyle_is_image),
             "image_color": hair_color_loss(lab, batch.reference_lab, batch.color_is_image),
             "identity": identity_loss(identity, source.identity),
@@ -199,6 +217,18 @@ class HairEditLoss:
         weights = self.weights.of_terms()
         per_sample = torch.stack([weights[name] * term for name, term in terms.items()]).sum(dim=0)
         return LossOutput(total=per_sample.mean(), per_sample=per_sample, terms=terms)
+
+    def _contrasts(self, whole: Embeddings, batch: EditBatch) -> dict[str, Scores]:
+        """The two terms that ask for one word rather than for another; none where they have no weight."""
+        if not self.weights.contrast:
+            return {}
+        condition, (hairstyle_as_text, color_as_text) = batch.condition, self._as_text(batch)
+        return {
+            "contrast_hairstyle": contrast_loss(
+                whole, condition.hairstyle, self.hairstyle_words, self.scale, hairstyle_as_text
+            ),
+            "contrast_color": contrast_loss(whole, condition.color, self.color_words, self.scale, color_as_text),
+        }
 
     def _as_text(self, batch: EditBatch) -> tuple[Flags, Flags]:
         """Which hairstyles and which colours the text terms ask for."""

@@ -58,11 +58,11 @@ def build_parts(config: Config, device: torch.device) -> Parts:
         raise HairclipError(
             f"losses.resolution: {reduced} px is more than the generator's {size} px: give less or null."
         )
-    loss = build_loss(config, networks)
+    loss = build_loss(config, networks, latents)
     encoder = ConditionEncoder(
         networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
     )
-    colors = _vocabulary(config.data.colors, latents.colors, COLORS)
+    hairstyles, colors = _words(config, latents)
     styles, shades = _references(config, latents, networks, encoder, colors)
     training = EditData(latents, networks, loss, encoder, styles, shades, cache=config.data.cache_sources)
     if config.data.cache_sources:
@@ -70,7 +70,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     validation = EditData(held_out, networks, loss, encoder, styles, shades)
     sampler = TaskSampler(
         latents=len(latents),
-        hairstyles=_vocabulary(config.data.hairstyles, latents.hairstyles, HAIRSTYLES),
+        hairstyles=hairstyles,
         colors=colors,
         hairstyle_references=len(styles),
         color_references=len(shades),
@@ -95,8 +95,18 @@ def build_networks(config: Config, device: torch.device) -> Networks:
     return Networks(**parts)
 
 
-def build_loss(config: Config, networks: Networks | Bundle) -> HairEditLoss:
-    """What `config` trains with, judged by these networks."""
+def build_loss(config: Config, networks: Networks | Bundle, latents: LatentSet | None = None) -> HairEditLoss:
+    """What `config` trains with, judged by these networks.
+
+    Args:
+        config: weights and settings.
+        networks: the judging ones, and the generator.
+        latents: the codes to train on, whose labels may be the words of the contrast; None reads them where needed.
+    """
+    hairstyles: list[str] = []
+    colors: list[str] = []
+    if config.losses.contrast:
+        hairstyles, colors = _words(config, latents or _latents(config, networks.generator)[0])
     return HairEditLoss(
         networks.clip,
         networks.parser,
@@ -107,6 +117,8 @@ def build_loss(config: Config, networks: Networks | Bundle) -> HairEditLoss:
         resolution=config.losses.resolution,
         precision=PRECISIONS[config.losses.precision],
         references=config.mapper.references,
+        hairstyles=hairstyles,
+        colors=colors,
     )
 
 
@@ -172,6 +184,14 @@ def _latents(config: Config, generator: Generator) -> tuple[LatentSet, LatentSet
     codes = LatentSet(generator.expand(generator.mapping(z.to(generator.constant.device))).cpu().contiguous())
     half = _DRY_RUN_CODES // 2
     return codes.subset(range(half)), codes.subset(range(half, _DRY_RUN_CODES))
+
+
+def _words(config: Config, latents: LatentSet) -> tuple[list[str], list[str]]:
+    """The hairstyles and the colours that training asks for by name."""
+    return (
+        _vocabulary(config.data.hairstyles, latents.hairstyles, HAIRSTYLES),
+        _vocabulary(config.data.colors, latents.colors, COLORS),
+    )
 
 
 def _vocabulary(configured: Sequence[str], labels: Sequence[str] | None, everything: Sequence[str]) -> list[str]:

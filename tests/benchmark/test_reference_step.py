@@ -12,7 +12,7 @@ from hairclip import checkpoint_keys
 from hairclip.benchmark.reference import Asked, ReferenceStep
 from hairclip.benchmark.reference_networks import generate, text_pixels
 from hairclip.condition import ConditionEncoder
-from hairclip.losses.total import HairEditLoss
+from hairclip.losses.total import HairEditLoss, LossWeights
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.mapper import HairMapper
 
@@ -57,16 +57,23 @@ def test_generator_equals_the_librarys_in_float64():
 
 
 @pytest.mark.parametrize(
-    ("absent", "normalization", "references"),
-    [("passthrough", "official", "whole"), ("zero", "normalized", "separated")],
+    ("absent", "normalization", "references", "contrast"),
+    [("passthrough", "official", "whole", 0.0), ("zero", "normalized", "separated", 0.5)],
 )
 @pytest.mark.parametrize("mode", MODES)
-def test_a_step_equals_the_librarys(mode, absent, normalization, references):
+def test_a_step_equals_the_librarys(mode, absent, normalization, references, contrast):
     networks = tiny_networks()
     torch.manual_seed(0)
     mapper = HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5), absent=absent)
     loss = HairEditLoss(
-        networks.clip, networks.parser, networks.identity, text_pixels=normalization, references=references
+        networks.clip,
+        networks.parser,
+        networks.identity,
+        LossWeights(contrast=contrast),
+        text_pixels=normalization,
+        references=references,
+        hairstyles=["afro", "bob cut", "perm"],
+        colors=["red", "blue"],
     )
     w_plus = torch.randn(1, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(1))
     hairstyle, color = asked(mode)

@@ -11,6 +11,7 @@ from hairclip.condition import ConditionEncoder, EditBatch
 from hairclip.losses.attribute_preservation import background_loss
 from hairclip.losses.image_manipulation import hair_color_loss
 from hairclip.losses.masked import cosine_distance
+from hairclip.losses.text_manipulation import contrast_loss
 from hairclip.losses.total import HairEditLoss, LossOutput, LossWeights, SourceFeatures
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, FaceParser
 
@@ -90,7 +91,50 @@ def test_separated_references_judge_a_hairstyle_whatever_its_color():
     assert torch.equal(terms["text_color"] != 0, condition.has_color)
 
 
-def test_a_mixed_batch_is_its_samples_one_by_one(case):
+@pytest.fixture(scope="module")
+def contrasting() -> Case:
+    weights = LossWeights(contrast=0.5)
+    return Case(weights=weights, references="separated", hairstyles=["afro", "bob cut", "perm"], colors=["red", "blue"])
+
+
+def test_the_contrast_is_a_divergence_of_two_zero_shot_classifications(contrasting):
+    clip, condition = contrasting.loss.clip, contrasting.batch.condition
+    output = contrasting.run()
+    assert set(output.terms) == set(contrasting.loss.weights.of_terms())
+    names = {"hairstyle": ["afro hairstyle", "bob cut hairstyle", "perm hairstyle"], "color": ["red hair", "blue hair"]}
+    for kind, prompts in names.items():
+        with torch.no_grad():
+            words, seen = clip.encode_text(prompts), clip.encode_image(contrasting.edited, normalize_pixels=False)
+        asked = getattr(condition, kind)
+        present = getattr(condition, f"has_{kind}")
+        wanted, got = (
+            (clip.logit_scale.exp() * torch.cosine_similarity(e[:, None], words, dim=2)).softmax(dim=1)
+            for e in (asked, seen)
+        )
+        expected = (wanted * (wanted / got).log()).sum(dim=1) * present
+        torch.testing.assert_close(output.terms[f"contrast_{kind}"], expected, rtol=1e-3, atol=1e-5)
+    plain = Case(references="separated").run()
+    added = 0.5 * (output.terms["contrast_hairstyle"] + output.terms["contrast_color"])
+    torch.testing.assert_close(output.per_sample, plain.per_sample + added)
+
+
+def test_what_shows_the_asked_word_has_no_contrast(contrasting):
+    words = contrasting.loss.hairstyle_words
+    everyone = torch.ones(3, dtype=torch.bool)
+    same = contrast_loss(3 * words, words, words, contrasting.loss.scale, everyone)
+    torch.testing.assert_close(same, torch.zeros(3), rtol=0, atol=1e-6)
+    other = contrast_loss(words.roll(1, 0), words, words, contrasting.loss.scale, everyone)
+    assert (other > 1e-3).all()
+
+
+def test_a_contrast_without_words_is_refused():
+    with pytest.raises(ValueError, match="hairstyles and colors"):
+        Case(weights=LossWeights(contrast=0.5))
+
+
+@pytest.mark.parametrize("name", ["case", "contrasting"])
+def test_a_mixed_batch_is_its_samples_one_by_one(name, request):
+    case = request.getfixturevalue(name)
     edited = case.edited.clone().requires_grad_()
     together = case.run(edited=edited)
     (gradient,) = torch.autograd.grad(together.total * 8, edited)

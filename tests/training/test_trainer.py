@@ -201,8 +201,18 @@ def test_vocabulary_comes_from_the_labels(tiny_world: Path):
     parts = build_parts(load_config(tiny_world), CPU)
     assert list(parts.sampler.hairstyles) == ["afro", "bob cut", "bald"]
     assert list(parts.sampler.colors) == ["red", "blond"]
-    parts = build_parts(load_config(tiny_world, ["data.hairstyles=[mohawk]"]), CPU)
+    parts = build_parts(load_config(tiny_world, ["data.hairstyles=[mohawk]", "losses.contrast=0.5"]), CPU)
     assert list(parts.sampler.hairstyles) == ["mohawk"]
+    assert [len(words) for words in (parts.loss.hairstyle_words, parts.loss.color_words)] == [1, 2]
+
+
+def test_the_contrast_is_trained_with_and_logged(tiny_world: Path, tmp_path: Path):
+    train(load_config(tiny_world), tmp_path / "without")
+    train(load_config(tiny_world, ["losses.contrast=0.5"]), tmp_path / "with")
+    assert not same(tmp_path / "without" / "mapper.safetensors", tmp_path / "with" / "mapper.safetensors")
+    asked = [line["contrast_hairstyle"] for line in figures(tmp_path / "with", "validation")]
+    assert all(value > 0 for value in asked)
+    assert "contrast_hairstyle" not in figures(tmp_path / "without", "validation")[0]
 
 
 @pytest.mark.parametrize(
