@@ -94,7 +94,8 @@ def save_network(
         kind: what the network is used for.
         network: any network of this library; its `config` rebuilds it.
         half: store weights as float16 (batch-norm statistics stay float32); they load as float32.
-        quarter_above: store tensors of more numbers than this as float8 (e5m2); they load as float32.
+        quarter_above: store tensors of more numbers than this as float8, of the kind (e4m3 or e5m2) that rounds
+            them less; they load as float32.
         companions: for a mapper, ``{"generator": name, "clip": name}``, so that `load_hairclip` finds them.
         notes: for a mapper, JSON-able, what `hairclip.pretrained.HairMapper.notes` shall be once it is loaded.
     """
@@ -115,7 +116,9 @@ def stored(key: str, tensor: Tensor, half: bool, quarter_above: int | None = Non
     """A tensor as `save_network` writes it; what float16 cannot hold stays as it is."""
     tensor = tensor.detach().cpu().contiguous()
     if quarter_above is not None and tensor.is_floating_point() and tensor.numel() > quarter_above:
-        return tensor.to(torch.float8_e5m2)
+        kinds = [tensor.to(kind) for kind in (torch.float8_e4m3fn, torch.float8_e5m2)]
+        errors = [float((kind.to(tensor.dtype) - tensor).square().sum().nan_to_num(torch.inf)) for kind in kinds]
+        return kinds[errors.index(min(errors))]
     if half and tensor.dtype == torch.float32 and not key.endswith(_KEEP_FLOAT32):
         smaller = tensor.half()
         if bool(smaller.isfinite().all()):

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from hairclip import pretrained
 from hairclip.errors import HairclipError
+from hairclip.network_files import stored
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import Clip
 from hairclip.networks.e4e import E4EEncoder
@@ -90,6 +91,15 @@ def test_half_precision_halves_weights_and_keeps_statistics(tmp_path):
     again = pretrained.load_parser(path)
     for key, value in again.state_dict().items():
         torch.testing.assert_close(value, parser.state_dict()[key], rtol=1e-3, atol=1e-6)
+
+
+def test_float8_takes_the_kind_that_rounds_less():
+    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    for scale, kind in ((0.1, torch.float8_e4m3fn), (1e-4, torch.float8_e5m2), (1e3, torch.float8_e5m2)):
+        kept = stored("weight", scale * weight, half=True, quarter_above=4000)  # e4m3 ends at 448, and at 0.002
+        assert kept.dtype == kind
+        assert (kept.float() / scale - weight).norm() < 0.1 * weight.norm()
+    assert stored("weight", weight, half=True, quarter_above=5000).dtype == torch.float16
 
 
 def test_bisenet_is_rebuilt_as_bisenet(tmp_path):

@@ -49,7 +49,7 @@ class GeneratorRecipe:
     channels: dict[int, int] = field(default_factory=lambda: {4: 128, 8: 128, 16: 128, 32: 96, 64: 64, 128: 32})
     coder_width: int = 384
     encoder: dict[str, object] = field(
-        default_factory=lambda: {"input_size": 128, "widths": (24, 48, 96, 192), "blocks": (1, 1, 1, 2), "neck": 16}
+        default_factory=lambda: {"input_size": 128, "widths": (32, 64, 128, 256), "blocks": (1, 1, 2, 3), "neck": 16}
     )
     component_images: int = 4000
     quads_per_batch: int = 8
@@ -59,16 +59,18 @@ class GeneratorRecipe:
     told: float = 0.15  # share of quads that stay told, not read, at the end
     coder_rate: float = 2e-3
     encoder_rate: float = 1e-3
+    read_out_rate: float = 5e-4  # of the encoder's linear maps to codes
     generator_rate: float = 8e-3  # of biases and noise strengths
     filter_rate: float = 2.5e-2  # of its weight matrices, which are stored with unit variance
     encoder_filter_rate: float = 2e-3  # likewise of the encoder's
-    code_weight: float = 0.4
-    square_weight: float = 4.0  # of squared errors, while the encoder learns to read
+    code_weight: float = 0.2
+    square_weight: float = 6.0  # of squared errors, while the encoder learns to read
     texture_weight: float = 4.0
     parser_weight: float = 0.03
     clip_weight: float = 0.2
     identity_weight: float = 0.1
     guided: int = 6  # samples of a batch that the recognisers look at
+    read_guided: int = 4  # likewise while the encoder learns to read
     final_shares: dict[str, float] = field(default_factory=lambda: {"encoder": 0.3, "generator": 0.15})  # of the rates
     ema: float = 0.995
 
@@ -165,17 +167,17 @@ class GeneratorFit:
         figures = {"psnr": psnr(made.detach(), real).mean().item()}
         if factor > 1:
             return loss, figures
-        some = slice(None, recipe.guided)  # in turns a head in another's colour and a head as it is
-        terms = self.recognisers.disagreement(made[some], real[some], batch.labels[some])
-        terms["texture"] = self.energy.distance(made, real)
-        weights = {
-            "parser": recipe.parser_weight,
-            "clip": recipe.clip_weight,
-            "identity": recipe.identity_weight,
-            "texture": recipe.texture_weight,
-        }
-        loss = loss + torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        return loss, figures | {name: term.item() for name, term in terms.items()}
+        texture = self.energy.distance(made, real)
+        guidance, terms = self._guidance(made, batch, recipe.guided)
+        return loss + guidance + recipe.texture_weight * texture, figures | terms | {"texture": texture.item()}
+
+    def _guidance(self, made: Images, batch: Batch, count: int) -> tuple[Tensor, dict[str, float]]:
+        """What the recognisers say to the first `count` samples: in turns a head in another's colour and as it is."""
+        recipe, some = self.recipe, slice(None, count)
+        terms = self.recognisers.disagreement(made[some], batch.real[some], batch.labels[some])
+        weights = {"parser": recipe.parser_weight, "clip": recipe.clip_weight, "identity": recipe.identity_weight}
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return total, {name: term.item() for name, term in terms.items()}
 
     def _draw_what_is_told(self, name: str, steps: int) -> None:
         """Train coder and generator."""
@@ -196,7 +198,7 @@ class GeneratorFit:
         run(name, steps=steps, state=state, step=step, folder=self.folder, seed=1)
 
     def _read(self, steps: int) -> None:
-        """Train the encoder, towards pictures and towards the codes that the coder tells."""
+        """Train the encoder, towards pictures, what is recognised in them, and the codes that the coder tells."""
         recipe = self.recipe
         self.networks.load_state_dict(self.mean.state_dict())
         self.networks.requires_grad_(False).encoder.requires_grad_(True)
@@ -210,11 +212,12 @@ class GeneratorFit:
                 read = self.networks.encoder(batch.images)
                 off = self._code_error(read, batch)
                 made = generator(batch.mixture.apply(read)).float()
+                guidance, terms = self._guidance(made, batch, recipe.read_guided)
             weight = region_weight(batch.labels)
             loss = reconstruction_loss(made, batch.real, weight / weight.mean())
             loss = loss + recipe.square_weight * (made - batch.real).square().mean()
-            self._descend(optimizer, loss + recipe.code_weight * off, index)
-            return {"psnr": psnr(made.detach(), batch.real).mean().item(), "code": off.item()}
+            self._descend(optimizer, loss + guidance + recipe.code_weight * off, index)
+            return {"psnr": psnr(made.detach(), batch.real).mean().item(), "code": off.item(), **terms}
 
         state: dict[str, Stateful] = {"networks": self.networks, "mean": self.mean, "optimizer": optimizer}
         run("encoder", steps=steps, state=state, step=step, folder=self.folder, seed=2)
@@ -260,13 +263,15 @@ class GeneratorFit:
         matrix_rates = {"encoder": recipe.encoder_filter_rate, "generator": recipe.filter_rate}
         groups, filters = [], []
         for name in names:
-            parameters = [*getattr(self.networks, name).named_parameters()]
-            share, drawing = (shares or {}).get(name, 1.0), name in matrix_rates
-            matrices = [p for key, p in parameters if drawing and p.ndim > 1 and not key.startswith("mapping")]
-            kept = {id(p) for p in matrices}
-            groups.append({"params": [p for _, p in parameters if id(p) not in kept], "peak": share * rates[name]})
-            if matrices:
-                filters.append({"params": matrices, "peak": share * matrix_rates[name]})
+            share = (shares or {}).get(name, 1.0)
+            kinds: dict[str, list[nn.Parameter]] = {"filter": [], "read_out": [], "other": []}
+            for key, parameter in getattr(self.networks, name).named_parameters():
+                kinds[_kind(name, key, parameter)].append(parameter)
+            groups.append({"params": kinds["other"], "peak": share * rates[name]})
+            if kinds["read_out"]:
+                groups.append({"params": kinds["read_out"], "peak": share * recipe.read_out_rate})
+            if kinds["filter"]:
+                filters.append({"params": kinds["filter"], "peak": share * matrix_rates[name]})
         made: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(groups, betas=(0.9, 0.99))}
         if filters:
             made["muon"] = Muon(filters, lr=1.0)
@@ -285,6 +290,16 @@ class GeneratorFit:
                 mean.lerp_(value, 1 - decay)
         for kept, latest in zip(self.mean.buffers(), self.networks.buffers(), strict=True):
             kept.copy_(latest)
+
+
+def _kind(name: str, key: str, parameter: nn.Parameter) -> str:
+    """How a parameter of a network is trained: matrices of the generator and filters of the encoder by Muon.
+
+    The encoder's linear maps to codes are too wide for it: orthogonalising them took a third of every step.
+    """
+    if name == "coder" or parameter.ndim < 2 or key.startswith("mapping"):
+        return "other"
+    return "read_out" if name == "encoder" and key.startswith(("linear", "correction")) else "filter"
 
 
 def _shared(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
