@@ -254,8 +254,9 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         },
         quads_per_batch=2,
         growth={16: 2, 32: 2},
-        encoder_steps=2,
-        final_steps=2,
+        first_reading=2,
+        joint_steps=2,
+        last_reading=2,
     )
     tiny = tiny_networks()
     recognisers = Recognisers(tiny.parser, tiny.clip, tiny.identity)
