@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
+from hairclip.blend.fill import plain_background
 from hairclip.condition import EditBatch
 from hairclip.edit_networks import EditorNetworks, Method, check_mapper
 from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
@@ -24,7 +25,7 @@ from hairclip.errors import HairclipError
 from hairclip.images import ImageSource, resize_area
 from hairclip.inversion_cache import InversionCache
 from hairclip.invert import InversionMethod, invert
-from hairclip.networks.face_parser import HAIR
+from hairclip.networks.face_parser import BACKGROUND, HAIR
 from hairclip.optimize import optimize_codes
 from hairclip.perceptual import parser_distance
 from hairclip.pretrained import load_bundle, load_mapper
@@ -66,6 +67,7 @@ class HairEditor(EditorNetworks):
         inversion: InversionMethod = "encoder",
         invert_steps: int = 100,
         seed: int = 0,
+        plain: bool = False,
         progress: bool = False,
     ) -> Prepared:
         """Load, align, invert and parse pictures of any size.
@@ -75,13 +77,16 @@ class HairEditor(EditorNetworks):
             inversion: see `hairclip.invert.invert`.
             invert_steps: its steps; the encoder takes none.
             seed: of its random latents.
+            plain: invert the person before a plain background: for generators that know no other, where only hair will
+                be taken from the edit.
             progress: show progress bars.
         """
         networks = self.networks
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
+        labels = networks.parser.labels(aligned)
         found = (invert if self.cache is None else self.cache.invert)(
-            aligned,
+            plain_background(aligned, (labels == BACKGROUND)[:, None]) if plain else aligned,
             networks.encoder,
             networks.generator,
             method=inversion,
@@ -91,7 +96,7 @@ class HairEditor(EditorNetworks):
             seed=seed,
             progress=progress,
         )
-        return Prepared(aligned, found, networks.parser.labels(aligned))
+        return Prepared(aligned, found, labels)
 
     @torch.no_grad()
     def edited_codes(

@@ -130,7 +130,9 @@ class PhotoEditor:
         with watch("models"):
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
-            prepared = self.editor.prepare([crop for cut in cuts for crop in cut.crops], **inverting)
+            # The generator of the portraits world knows people before backdrops; a busy one would spoil their hair.
+            plain = self.framing == PORTRAITS
+            prepared = self.editor.prepare([crop for cut in cuts for crop in cut.crops], plain=plain, **inverting)
         opened, first = [], 0
         for cut in cuts:
             part = prepared[range(first, first + len(cut.crops))]

@@ -15,7 +15,7 @@ from hairclip.blend import (
     poisson_blend,
 )
 from hairclip.blend.beyond import continue_beyond, fade_at_border
-from hairclip.blend.fill import fill_smoothly
+from hairclip.blend.fill import fill_smoothly, plain_background
 from hairclip.blend.layers import add_grain, noise_level
 from hairclip.blend.regions import connected_to, soften
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
@@ -98,6 +98,20 @@ def test_a_membrane_over_a_constant_is_that_constant_and_over_nothing_is_zero():
     known = torch.rand(1, 1, 40, 56, generator=torch.Generator().manual_seed(0)) > 0.97
     assert torch.equal(membrane(torch.full((1, 3, 40, 56), 0.37), known), torch.full((1, 3, 40, 56), 0.37))
     assert torch.equal(membrane(pictures(0), torch.zeros(1, 1, 32, 32, dtype=torch.bool)), torch.zeros(1, 3, 32, 32))
+
+
+def test_a_plain_background_keeps_its_colors_and_leaves_the_person_alone():
+    ramp = torch.linspace(-0.6, 0.6, 64).expand(2, 3, 64, 64)
+    busy = ramp + 0.3 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    person = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
+    person[:, :, 20:, 16:48] = True
+    picture = torch.where(person, torch.ones(()), busy)
+    plain = plain_background(picture, ~person)
+    assert torch.equal(plain * person, picture * person)
+    behind = (~person).expand_as(plain)
+    assert (plain - ramp)[behind].abs().mean() < 0.05  # neither the detail nor anything of the person
+    everything = torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    assert torch.equal(plain_background(picture[:1], ~everything), picture[:1])
 
 
 def test_filling_keeps_what_is_known_and_continues_it():

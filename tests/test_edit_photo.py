@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 from tiny_networks import SIZE, tiny_networks
 
-from hairclip.align import FFHQ, face_square
+from hairclip.align import FFHQ, PORTRAITS, Framing, face_square
+from hairclip.blend.fill import plain_background
 from hairclip.edit import HairEditor
 from hairclip.edit_folder import MANIFEST, Job, edit_folder
 from hairclip.edit_photo import PhotoEditor
 from hairclip.errors import HairclipError
 from hairclip.faces import Face, FaceFinder
 from hairclip.images import to_uint8
+from hairclip.networks.face_parser import BACKGROUND
 from hairclip.photo_result import PhotoResult
 
 LANDMARKS = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
@@ -127,6 +129,19 @@ def test_a_crop_of_the_networks_size_gives_what_the_crop_editor_gives(editor: Ph
     assert np.abs(np.asarray(whole.picture, int) - to_uint8(alone.image)[0].astype(int)).max() <= 2
     larger = editor.edit(photo(300, 200), color="red", aligned=True, **QUICK)
     assert larger.picture.size == (300, 200)
+
+
+@pytest.mark.parametrize(("framing", "is_plain"), [(FFHQ, False), (PORTRAITS, True)])
+def test_the_portraits_generator_sees_people_before_plain_backgrounds(
+    networks: SimpleNamespace, framing: Framing, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(networks.parser, "labels", lambda images: (images.mean(dim=1) > 0).long())
+    editor = PhotoEditor(HairEditor(networks, groups=(3, 5)), framing=framing, finder=StubFinder())
+    (opened,) = editor.invert([editor.cut(photo())])
+    aligned, background = opened.prepared.aligned, opened.prepared.labels[:, None] == BACKGROUND
+    seen = plain_background(aligned, background) if is_plain else aligned
+    torch.testing.assert_close(opened.prepared.inversion.w_plus, networks.encoder(seen))
+    assert torch.equal(seen, aligned) != is_plain  # what is blended with stays the photo
 
 
 def test_all_faces_or_the_one_that_was_asked_for(networks: SimpleNamespace):

@@ -10,14 +10,31 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.images import Masks, SoftMasks
+from hairclip.images import Images, Masks, SoftMasks
 
-__all__ = ["Fields", "fill_smoothly", "membrane"]
+__all__ = ["Fields", "fill_smoothly", "membrane", "plain_background"]
 
 Fields = Float[Tensor, "batch channels height width"]
 # Most of the work is done where pixels are few: this many steps on the finest level, twice as many one level down, ...
 FINEST_STEPS = 12
 COARSEST_SIZE = 8
+BACKDROP_CELLS = 8
+
+
+def plain_background(images: Images, background: Masks) -> Images:
+    """Pictures whose background is replaced by its own smooth mean colours, with detail of an eighth of the side.
+
+    Args:
+        images: ``(B, 3, H, W)``.
+        background: where they show it, ``(B, 1, H, W)``; every other pixel stays as it is.
+    """
+    weights = background.to(images.dtype)
+    size = (BACKDROP_CELLS, BACKDROP_CELLS)
+    mass = F.adaptive_avg_pool2d(weights, size)
+    cells = F.adaptive_avg_pool2d(images * weights, size) / mass.clamp_min(1e-6)
+    cells = fill_smoothly(cells, (mass * 4.0).clamp(max=1.0))
+    smooth = F.interpolate(cells, size=images.shape[-2:], mode="bicubic", align_corners=False).clamp(-1.0, 1.0)
+    return torch.where(background, smooth, images)
 
 
 def fill_smoothly(values: Fields, weights: SoftMasks) -> Fields:

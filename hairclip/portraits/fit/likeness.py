@@ -9,10 +9,8 @@ from torch import Tensor
 
 from hairclip.images import Images, Labels
 from hairclip.networks.clip import Clip
-from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, UNetParser
+from hairclip.networks.face_parser import BACKGROUND, HAIR, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
-
-BACKGROUND = CELEBAMASK_CLASSES.index("background")
 
 
 @dataclass(frozen=True)
