@@ -28,10 +28,9 @@ def plain_background(images: Images, background: Masks) -> Images:
         images: ``(B, 3, H, W)``.
         background: where they show it, ``(B, 1, H, W)``; every other pixel stays as it is.
     """
-    weights = background.to(images.dtype)
-    size = (BACKDROP_CELLS, BACKDROP_CELLS)
-    mass = F.adaptive_avg_pool2d(weights, size)
-    cells = F.adaptive_avg_pool2d(images * weights, size) / mass.clamp_min(1e-6)
+    cells, mass = images, background.to(images.dtype)
+    while max(cells.shape[-2:]) > BACKDROP_CELLS:
+        cells, mass = _shrink(cells, mass)
     cells = fill_smoothly(cells, (mass * 4.0).clamp(max=1.0))
     smooth = F.interpolate(cells, size=images.shape[-2:], mode="bicubic", align_corners=False).clamp(-1.0, 1.0)
     return torch.where(background, smooth, images)

@@ -1,10 +1,8 @@
 """Image manipulation loss: the edited hair against the hairstyle and the colour of reference pictures."""
 
-import torch
-
 from hairclip.color import LabColors
 from hairclip.images import Embeddings, Flags, Scores
-from hairclip.losses.masked import cosine_distance, where_asked
+from hairclip.losses.masked import asked_rows, cosine_distance, where_asked
 
 
 def hairstyle_loss(edited_hair: Embeddings, reference_hair: Embeddings, applies: Flags) -> Scores:
@@ -26,5 +24,4 @@ def hair_color_loss(edited: LabColors, wanted: LabColors, applies: Flags) -> Sco
         wanted: mean Lab of the reference's hair; rows that do not apply are ignored.
         applies: whether the sample has a colour reference.
     """
-    wanted = torch.where(applies[:, None], wanted, torch.zeros_like(wanted))
-    return where_asked(applies, (edited - wanted).abs().mean(dim=1))
+    return where_asked(applies, (edited - asked_rows(applies, wanted)).abs().mean(dim=1))

@@ -1,12 +1,11 @@
 """Text manipulation loss: the edited picture against the hairstyle and the colour that a text asks for."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from hairclip.images import Embeddings, Flags, Scores
-from hairclip.losses.masked import cosine_distance, where_asked
+from hairclip.losses.masked import asked_rows, cosine_distance, where_asked
 
 
 def text_loss(edited: Embeddings, text: Embeddings, applies: Flags) -> Scores:
@@ -37,9 +36,9 @@ def contrast_loss(
         scale: CLIP's logit scale, the inverse of its temperature.
         applies: whether the sample is asked for.
     """
-    asked = torch.where(applies[:, None], asked, torch.ones_like(asked))
     words = F.normalize(words, dim=1)
     seen, wanted = (
-        (scale * F.normalize(embeddings, dim=1) @ words.T).log_softmax(dim=1) for embeddings in (edited, asked)
+        (scale * F.normalize(embeddings, dim=1) @ words.T).log_softmax(dim=1)
+        for embeddings in (edited, asked_rows(applies, asked))
     )
     return where_asked(applies, (wanted.exp() * (wanted - seen)).sum(dim=1))

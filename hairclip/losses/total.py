@@ -54,8 +54,8 @@ class LossWeights:
         """The weight of each entry of :attr:`LossOutput.terms`."""
         weights = {field.name: float(getattr(self, field.name)) for field in fields(self)}
         text, contrast = weights.pop("text"), weights.pop("contrast")
-        both = {"contrast_hairstyle": contrast, "contrast_color": contrast} if contrast else {}
-        return {"text_hairstyle": text, "text_color": text, **both, **weights}
+        contrasts = {"contrast_hairstyle": contrast, "contrast_color": contrast} if contrast else {}
+        return {"text_hairstyle": text, "text_color": text, **contrasts, **weights}
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,13 @@ class HairEditLoss:
         terms = {
             "text_hairstyle": text_loss(whole, condition.hairstyle, hairstyle_as_text),
             "text_color": text_loss(whole, condition.color, color_as_text),
-            **self._contrasts(whole, batch),
+        }
+        if self.weights.contrast:
+            terms["contrast_hairstyle"] = contrast_loss(
+                whole, condition.hairstyle, self.hairstyle_words, self.scale, hairstyle_as_text
+            )
+            terms["contrast_color"] = contrast_loss(whole, condition.color, self.color_words, self.scale, color_as_text)
+        terms |= {
             "image_hairstyle": hairstyle_loss(hair, condition.hairstyle, batch.hairstyle_is_image),
             "image_color": hair_color_loss(lab, batch.reference_lab, batch.color_is_image),
             "identity": identity_loss(identity, source.identity),
@@ -217,18 +223,6 @@ class HairEditLoss:
         weights = self.weights.of_terms()
         per_sample = torch.stack([weights[name] * term for name, term in terms.items()]).sum(dim=0)
         return LossOutput(total=per_sample.mean(), per_sample=per_sample, terms=terms)
-
-    def _contrasts(self, whole: Embeddings, batch: EditBatch) -> dict[str, Scores]:
-        """The two terms that ask for one word rather than for another; none where they have no weight."""
-        if not self.weights.contrast:
-            return {}
-        condition, (hairstyle_as_text, color_as_text) = batch.condition, self._as_text(batch)
-        return {
-            "contrast_hairstyle": contrast_loss(
-                whole, condition.hairstyle, self.hairstyle_words, self.scale, hairstyle_as_text
-            ),
-            "contrast_color": contrast_loss(whole, condition.color, self.color_words, self.scale, color_as_text),
-        }
 
     def _as_text(self, batch: EditBatch) -> tuple[Flags, Flags]:
         """Which hairstyles and which colours the text terms ask for."""

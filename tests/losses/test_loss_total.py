@@ -167,7 +167,9 @@ def test_the_total_is_the_papers_weighted_sum(case):
     torch.testing.assert_close(Case(weights=only_latent).run().total, (case.w_hat - case.w_plus).square().mean())
 
 
-def test_what_stands_in_absent_places_reaches_nothing(case):
+@pytest.mark.parametrize("name", ["case", "contrasting"])
+def test_what_stands_in_absent_places_reaches_nothing(name, request):
+    case = request.getfixturevalue(name)
     condition = case.batch.condition
     nan = torch.tensor(torch.nan)
     poisoned = replace(
