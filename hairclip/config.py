@@ -107,6 +107,9 @@ class MapperConfig(Section):
     absent: Literal["passthrough", "zero"] = "passthrough"
     scale: Annotated[float, Field(gt=0.0)] = 0.1
     pixel_norm: Literal["layer", "feature"] = "layer"
+    output: Literal["leaky_relu", "linear"] = Field(
+        default="leaky_relu", description="how a sub-mapper ends; the published activation hardly lets codes go down"
+    )
     references: Literal["whole", "separated"] = Field(
         default="whole", description="what CLIP sees of reference pictures: the hair; or its shape and colour apart"
     )

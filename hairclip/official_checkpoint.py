@@ -102,6 +102,7 @@ def refuse_unofficial(
         "mapper.groups": (list(mapper["groups"]), [4, 8]),
         "mapper.scale": (mapper["scale"], 0.1),
         "mapper.pixel_norm": (mapper["pixel_norm"], "layer"),
+        "mapper.output": (mapper["output"], "leaky_relu"),
         "mapper.references": (mapper["references"], "whole"),
         "mapper.absent": (mapper["absent"], "passthrough"),
         "the mapper's width": (mapper["w_dim"], 512),

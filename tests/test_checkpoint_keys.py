@@ -150,6 +150,7 @@ def test_mapper_names_both_ways():
     content = {"state_dict": {f"mapper.{key}": value for key, value in theirs.items()}}
     mapper = build(content, "mapper")
     assert (mapper.n_latent, mapper.absent, mapper.scale, mapper.pixel_norm) == (18, "passthrough", 0.1, "layer")
+    assert mapper.output == "leaky_relu"
     assert list(keys.mapper_to_hairclip(mapper.state_dict())) == list(theirs)
     assert sum(p.numel() for p in mapper.parameters()) == 19_729_920
     assert "looks most like HairCLIP's mapper" in refusal({"fine_mapping.extra": torch.zeros(1)}, "mapper")

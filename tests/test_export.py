@@ -94,6 +94,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.Monke
         ({"groups": (3, 8)}, "mapper.groups is [3, 8]"),
         ({"scale": 0.2}, "mapper.scale is 0.2"),
         ({"pixel_norm": "feature"}, "mapper.pixel_norm is feature"),
+        ({"output": "linear"}, "mapper.output is linear"),
         ({"absent": "zero"}, "mapper.absent is zero"),
         ({"w_dim": 256}, "width is 256"),
     ],

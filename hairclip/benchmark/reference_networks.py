@@ -115,7 +115,8 @@ def _sub_mapper(network: SubMapper, w: Tensor, embedding: Embeddings | None) -> 
         assert isinstance(block, ModulationModule)
         x = F.layer_norm(block.fc(x), x.shape[1:])
         if repeated is not None:
-            x = F.leaky_relu(x * (1 + block.gamma(repeated)) + block.beta(repeated), 0.01)
+            x = x * (1 + block.gamma(repeated)) + block.beta(repeated)
+            x = F.leaky_relu(x, 0.01) if block.activated else x
     return x
 
 

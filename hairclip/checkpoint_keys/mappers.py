@@ -37,6 +37,7 @@ def _read_hairclip(state: State, around: Surroundings) -> tuple[dict[str, Any], 
         "absent": "passthrough",
         "scale": 0.1,
         "pixel_norm": "layer",
+        "output": "leaky_relu",
         "references": "whole",
         **{group: group in present for group in _GROUPS},
     }, {}

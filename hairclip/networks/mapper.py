@@ -21,6 +21,7 @@ __all__ = ["HairCondition", "HairMapper", "ModulationModule", "References", "Sub
 Absent = Literal["passthrough", "zero"]
 NormAxis = Literal["layer", "feature"]
 References = Literal["whole", "separated"]
+Output = Literal["leaky_relu", "linear"]
 Codes = Float[Tensor, "batch layers w_dim"]
 
 
@@ -80,10 +81,16 @@ class ModulationModule(nn.Module):
     """Fully connected layer, normalisation, modulation by the condition, leaky ReLU (section 3.2).
 
     A sample whose condition is absent leaves after the normalisation: no modulation and no activation.
+
+    Args:
+        w_dim: width of the latents.
+        condition_dim: width of the embeddings.
+        activated: False leaves the leaky ReLU away.
     """
 
-    def __init__(self, w_dim: int, condition_dim: int) -> None:
+    def __init__(self, w_dim: int, condition_dim: int, *, activated: bool = True) -> None:
         super().__init__()
+        self.activated = activated
         self.fc = nn.Linear(w_dim, w_dim)
         self.gamma = _condition_network(condition_dim, w_dim)
         self.beta = _condition_network(condition_dim, w_dim)
@@ -94,7 +101,10 @@ class ModulationModule(nn.Module):
         x = F.layer_norm(x, x.shape[1:])
         gamma = self.gamma(embedding)[:, None]
         beta = self.beta(embedding)[:, None]
-        return torch.where(present[:, None, None], F.leaky_relu(x * (1.0 + gamma) + beta, 0.01), x)
+        modulated = x * (1.0 + gamma) + beta
+        if self.activated:
+            modulated = F.leaky_relu(modulated, 0.01)
+        return torch.where(present[:, None, None], modulated, x)
 
 
 class SubMapper(nn.Module):
@@ -105,13 +115,25 @@ class SubMapper(nn.Module):
         condition_dim: width of the embeddings.
         pixel_norm: "layer" takes the mean square over the layers of the group, as the official networks do (their
             normalisation, made for (B, w_dim), meets (B, layers, w_dim)); "feature" takes it over each latent.
+        output: "leaky_relu" ends in that activation, as published, and so hardly moves any coordinate down;
+            "linear" leaves it away.
         depth: modulation modules.
     """
 
-    def __init__(self, w_dim: int, condition_dim: int, pixel_norm: NormAxis = "layer", depth: int = 5) -> None:
+    def __init__(
+        self,
+        w_dim: int,
+        condition_dim: int,
+        pixel_norm: NormAxis = "layer",
+        output: Output = "leaky_relu",
+        depth: int = 5,
+    ) -> None:
         super().__init__()
         self.norm_dim = 1 if pixel_norm == "layer" else 2
-        self.blocks = nn.ModuleList(ModulationModule(w_dim, condition_dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            ModulationModule(w_dim, condition_dim, activated=output == "leaky_relu" or number < depth - 1)
+            for number in range(depth)
+        )
 
     def forward(self, w: Codes, embedding: Embeddings, present: Flags) -> Codes:
         """The unscaled move of some layers; for an absent condition, what the network gives without modulation."""
@@ -134,6 +156,7 @@ class HairMapper(nn.Module):
             does not move at all ("zero").
         scale: factor on the output, 0.1 in the paper's code.
         pixel_norm: axis of the sub-mappers' first normalisation, see `SubMapper`.
+        output: how they end, see `SubMapper`.
         references: what CLIP saw of the reference pictures that this mapper is trained with: their hair as it is
             ("whole", as in the paper) or its shape and its colour apart ("separated", see `hairclip.condition`).
         coarse, medium, fine: whether that sub-mapper exists; without it its layers do not move.
@@ -148,6 +171,7 @@ class HairMapper(nn.Module):
         absent: Absent = "passthrough",
         scale: float = 0.1,
         pixel_norm: NormAxis = "layer",
+        output: Output = "leaky_relu",
         references: References = "whole",
         coarse: bool = True,
         medium: bool = True,
@@ -160,16 +184,19 @@ class HairMapper(nn.Module):
             raise ValueError(f'absent is "passthrough" or "zero", not {absent!r}')
         if pixel_norm not in ("layer", "feature"):
             raise ValueError(f'pixel_norm is "layer" or "feature", not {pixel_norm!r}')
+        if output not in ("leaky_relu", "linear"):
+            raise ValueError(f'output is "leaky_relu" or "linear", not {output!r}')
         if references not in ("whole", "separated"):
             raise ValueError(f'references is "whole" or "separated", not {references!r}')
         self.n_latent, self.w_dim, self.condition_dim, self.scale = n_latent, w_dim, condition_dim, scale
         self.groups = (groups[0], groups[1])
         self.absent: Absent = absent
         self.pixel_norm: NormAxis = pixel_norm
+        self.output: Output = output
         self.references: References = references
-        self.coarse = SubMapper(w_dim, condition_dim, pixel_norm) if coarse else None
-        self.medium = SubMapper(w_dim, condition_dim, pixel_norm) if medium else None
-        self.fine = SubMapper(w_dim, condition_dim, pixel_norm) if fine else None
+        self.coarse = SubMapper(w_dim, condition_dim, pixel_norm, output) if coarse else None
+        self.medium = SubMapper(w_dim, condition_dim, pixel_norm, output) if medium else None
+        self.fine = SubMapper(w_dim, condition_dim, pixel_norm, output) if fine else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -182,6 +209,7 @@ class HairMapper(nn.Module):
             "absent": self.absent,
             "scale": self.scale,
             "pixel_norm": self.pixel_norm,
+            "output": self.output,
             "references": self.references,
             "coarse": self.coarse is not None,
             "medium": self.medium is not None,

@@ -57,14 +57,14 @@ def test_generator_equals_the_librarys_in_float64():
 
 
 @pytest.mark.parametrize(
-    ("absent", "normalization", "references", "contrast"),
-    [("passthrough", "official", "whole", 0.0), ("zero", "normalized", "separated", 0.5)],
+    ("absent", "end", "normalization", "references", "contrast"),
+    [("passthrough", "leaky_relu", "official", "whole", 0.0), ("zero", "linear", "normalized", "separated", 0.5)],
 )
 @pytest.mark.parametrize("mode", MODES)
-def test_a_step_equals_the_librarys(mode, absent, normalization, references, contrast):
+def test_a_step_equals_the_librarys(mode, absent, end, normalization, references, contrast):
     networks = tiny_networks()
     torch.manual_seed(0)
-    mapper = HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5), absent=absent)
+    mapper = HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5), absent=absent, output=end)
     loss = HairEditLoss(
         networks.clip,
         networks.parser,

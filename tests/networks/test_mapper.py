@@ -142,8 +142,16 @@ def test_pixel_norm_axes():
         torch.testing.assert_close(mapper(w, torch.zeros(2, 9), torch.ones(2, dtype=torch.bool)), expected)
 
 
+def test_a_linear_output_is_the_published_one_before_its_activation():
+    w, condition = torch.randn(32, 7, 12), conditions(32, 9)
+    published, linear = small(scale=1.0)(w, condition), small(scale=1.0, output="linear")(w, condition)
+    for layers, present in ((slice(0, 4), condition.has_hairstyle), (slice(4, 7), condition.has_color)):
+        assert torch.equal(F.leaky_relu(linear[present][:, layers], 0.01), published[present][:, layers])
+        assert torch.equal(linear[~present][:, layers], published[~present][:, layers])
+
+
 def test_config_round_trip():
-    mapper = small(absent="zero", pixel_norm="feature", fine=False, scale=0.2)
+    mapper = small(absent="zero", pixel_norm="feature", output="linear", fine=False, scale=0.2)
     again = HairMapper(**json.loads(json.dumps(mapper.config)))
     again.load_state_dict(mapper.state_dict())
     w, condition = torch.randn(4, 7, 12), conditions(4, 9)
@@ -181,6 +189,8 @@ def test_wrong_arguments_are_named():
         small(groups=(4, 2))
     with pytest.raises(Exception, match="absent"):
         small(absent="nothing")
+    with pytest.raises(Exception, match="output"):
+        small(output="relu")
     with pytest.raises(ValueError, match=r"\(B, 7, 12\)"):
         small()(torch.zeros(2, 6, 12), HairCondition.absent(2, 9))
     with pytest.raises(ValueError, match=r"\(2, 9\)"):
