@@ -1,6 +1,6 @@
 """Train the small networks of the portraits world from rendered portraits.
 
-    python scripts/render_portraits.py --quads --split train --count 1500 --size 128 --out runs/quads
+    python scripts/render_portraits.py --quads --split train --count 6400 --size 128 --out runs/quads
     python scripts/train_portrait_networks.py --quads runs/quads --out runs/networks [--only parser judge ...]
 
 Every network resumes from its checkpoint in --out; finished ones are written to --install as float16 safetensors.
