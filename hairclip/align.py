@@ -6,6 +6,7 @@ the top left corner.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -26,12 +27,15 @@ __all__ = [
     "paste_back",
     "rectangle",
     "spread",
+    "spread_fields",
+    "strips",
 ]
 
 Rectangle: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first ones outside."""
 Points: TypeAlias = Float[np.ndarray, "points 2"]
 Pixels: TypeAlias = Float[np.ndarray, "height width 3"]
+Fields: TypeAlias = Float[np.ndarray, "channels _ _"]
 
 
 _STRIP = 256  # rows
@@ -201,23 +205,50 @@ def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> Rectangl
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def spread(
-    crop: Image.Image, square: FaceSquare, photo: tuple[int, int], place: tuple[int, int, int, int]
-) -> Image.Image:
+def spread(crop: Image.Image, square: FaceSquare, photo: tuple[int, int], place: Rectangle) -> Image.Image:
     """A crop (mode "RGB") or its weights (mode "L", 0 outside the square) as they lie in a rectangle of the photo."""
-    a, b, c, d, e, f = square.coefficients(crop.width, photo)
     left, top, right, bottom = place
     smooth = Image.Resampling.BILINEAR if crop.mode == "L" else Image.Resampling.BICUBIC
-    # In floating point, because Pillow rounds down as it samples eight bits; in strips, because photos may be large.
-    bands = [band.convert("F") for band in crop.split()]
+    bands = np.stack([np.asarray(band, np.float32) for band in crop.split()])
     placed = Image.new(crop.mode, (right - left, bottom - top))
-    for row in range(top, bottom, _STRIP):
-        size = (right - left, min(_STRIP, bottom - row))
-        forward = (a, b, c + a * left + b * row, d, e, f + d * left + e * row)
-        strip = [band.transform(size, Image.Transform.AFFINE, forward, smooth) for band in bands]
-        rounded = [np.asarray(band).round().clip(0, 255).astype(np.uint8) for band in strip]
-        placed.paste(Image.fromarray(np.stack(rounded, -1) if len(rounded) > 1 else rounded[0]), (0, row - top))
+    for strip in strips(place):
+        rounded = spread_fields(bands, square, photo, strip, smooth).round().clip(0, 255).astype(np.uint8)
+        pixels = np.moveaxis(rounded, 0, -1) if len(rounded) > 1 else rounded[0]
+        placed.paste(Image.fromarray(pixels), (0, strip[1] - top))
     return placed
+
+
+def strips(place: Rectangle) -> Iterator[Rectangle]:
+    """A rectangle in bands of a few hundred rows, because photos may be large."""
+    left, top, right, bottom = place
+    for row in range(top, bottom, _STRIP):
+        yield left, row, right, min(row + _STRIP, bottom)
+
+
+def spread_fields(
+    fields: Fields,
+    square: FaceSquare,
+    photo: tuple[int, int],
+    place: Rectangle,
+    smooth: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Fields:
+    """Fields over a crop as they lie in a rectangle of the photo, 0 outside the square.
+
+    In floating point, because Pillow rounds down as it samples eight bits.
+
+    Args:
+        fields: (channels, size, size), float32.
+        square: where the crop lies.
+        photo: its width and height.
+        place: the rectangle.
+        smooth: how values between pixels are found.
+    """
+    a, b, c, d, e, f = square.coefficients(fields.shape[-1], photo)
+    left, top, right, bottom = place
+    forward = (a, b, c + a * left + b * top, d, e, f + d * left + e * top)
+    size = (right - left, bottom - top)
+    bands = [Image.fromarray(band).transform(size, Image.Transform.AFFINE, forward, smooth) for band in fields]
+    return np.stack([np.asarray(band) for band in bands])
 
 
 def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:

@@ -72,12 +72,17 @@ NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
 }
 
 
+def luma(images: Images) -> Float[Tensor, "batch 1 height width"]:
+    """Brightness of gamma-encoded RGB (ITU-R BT.601), in the range of the images."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
+    return (images * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
+
+
 def grey_hair(images: Images, masks: Masks) -> Images:
     """Hair without its colour: luma (Rec. 601) brought to mean 0 and deviation 0.2 in the mask, 0 outside of it."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
-    luma = (images * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
+    brightness = luma(images)
     count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    centred = (luma - (luma * masks).sum(dim=(2, 3), keepdim=True) / count) * masks
+    centred = (brightness - (brightness * masks).sum(dim=(2, 3), keepdim=True) / count) * masks
     deviation = (centred.square().sum(dim=(2, 3), keepdim=True) / count).clamp_min(0.03**2).sqrt()
     return (0.2 * centred / deviation).clamp(-1, 1).expand(-1, 3, -1, -1)
 

@@ -10,19 +10,19 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hairclip.blend import DEFAULT_BLEND, Behind, Blend, blend_hair
+from hairclip.blend import DEFAULT_BLEND, Behind, Blend, Recoloring, blend_hair, composite, find_recoloring
 from hairclip.blend.fill import plain_background
 from hairclip.condition import EditBatch
 from hairclip.edit_networks import EditorNetworks, Method, check_mapper
 from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.errors import HairclipError
-from hairclip.images import ImageSource, resize_area
+from hairclip.images import Flags, Images, ImageSource, Labels, resize_area
 from hairclip.inversion_cache import InversionCache
 from hairclip.invert import InversionMethod, invert
 from hairclip.networks.face_parser import BACKGROUND, HAIR
@@ -34,7 +34,11 @@ from hairclip.sheet import captioned_sheet
 from hairclip.stopwatch import Stopwatch
 from hairclip.wishes import Wish, as_wish, load_picture, told
 
-__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Wish", "as_wish", "check_request", "compare"]
+__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Strands", "Wish", "as_wish", "check_request", "compare"]
+
+
+Strands: TypeAlias = Literal["photo", "edit"]
+"""Whose hair takes a new colour where the hairstyle stays."""
 
 
 class HairEditor(EditorNetworks):
@@ -144,27 +148,58 @@ class HairEditor(EditorNetworks):
         feather: int | None = None,
         seam: Blend = DEFAULT_BLEND,
         behind: Behind = "photo",
+        recolor: Sequence[bool] | None = None,
         watch: Stopwatch | None = None,
     ) -> list[EditResult]:
-        """Synthesize codes and blend them into the pictures they came from; see `hairclip.blend.blend_hair`."""
+        """Synthesize codes and blend them into the pictures they came from; see `hairclip.blend.blend_hair`.
+
+        Args:
+            prepared: where the edits started.
+            codes: the edited W+ codes, (B, n_latent, w_dim).
+            captions: what was asked of each.
+            blend: see `edit_batch`; so are the others.
+            feather: width of the seam.
+            seam: how hair is joined to the photo.
+            behind: what is seen where hair was.
+            recolor: which samples change nothing but the hair's colour, so that the photo's own strands may take it
+                (`hairclip.blend.recolor`); None for none.
+            watch: what counts the seconds.
+        """
         watch = watch or Stopwatch()
         with watch("edit"):
             synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
         with watch("blend"):
             labels = self.networks.parser.labels(synthesized)
-            mask = (labels == HAIR)[:, None]
-            if blend:
+            many = {"synthesized": synthesized, "mask": (labels == HAIR)[:, None]}
+            own = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
+            found: Recoloring | None = None
+            if blend and recolor is not None and any(recolor):
+                found, usable = self._recoloring(prepared, synthesized, labels)
+                own = usable & torch.tensor(recolor, device=own.device)
+            if not blend:
+                many["alpha"] = torch.ones_like(many["mask"], dtype=torch.float32)
+                many["image"] = many["foreground"] = synthesized.clamp(-1, 1)
+            elif not own.all():
                 joined = blend_hair(
                     prepared.aligned, synthesized, prepared.labels, labels, method=seam, behind=behind, feather=feather
                 )
-                alpha, foreground, image, bare = joined.alpha, joined.foreground, joined.image, joined.bare
-            else:
-                alpha, foreground = torch.ones_like(mask, dtype=torch.float32), synthesized.clamp(-1, 1)
-                image, bare = foreground, None
-        many = {"image": image, "synthesized": synthesized, "foreground": foreground, "mask": mask, "alpha": alpha}
-        if bare is not None:
-            many["bare"] = bare
-        return edit_results(prepared, codes, many, captions)
+                many |= {"image": joined.image, "foreground": joined.foreground, "alpha": joined.alpha}
+                if joined.bare is not None:
+                    many["bare"] = joined.bare
+            recolorings: list[Recoloring | None] = [None] * len(codes)
+            if found is not None:
+                foreground = found.foreground(prepared.aligned)
+                image = composite(prepared.aligned, foreground, found.alpha)
+                for name, value in {"image": image, "foreground": foreground, "alpha": found.alpha}.items():
+                    many[name] = torch.where(own[:, None, None, None], value, many.get(name, value))
+                recolorings = [found[i : i + 1] if mine else None for i, mine in enumerate(own.tolist())]
+        return edit_results(prepared, codes, many, captions, recolorings)
+
+    def _recoloring(self, prepared: Prepared, edited: Images, labels: Labels) -> tuple[Recoloring, Flags]:
+        """How the photos' own hair takes the new colour, and for which of them that can be relied on."""
+        before = prepared.inversion.images
+        parsed = self.networks.parser.labels(before)
+        return find_recoloring(prepared.aligned, prepared.labels, before, parsed, edited, labels)
 
     # ------------------------------------------------------------------ what people call
 
@@ -193,6 +228,7 @@ class HairEditor(EditorNetworks):
         feather: int | None = None,
         seam: Blend = DEFAULT_BLEND,
         behind: Behind = "photo",
+        strands: Strands = "photo",
         inversion: InversionMethod = "encoder",
         invert_steps: int = 100,
         steps: int = 100,
@@ -213,6 +249,8 @@ class HairEditor(EditorNetworks):
             feather: width of the seam in pixels, None for 1/40 of the height.
             seam: how hair is joined to the photo: "feather", "laplacian" or "poisson".
             behind: what is seen where hair was: "photo" (continued under it) or "edit".
+            strands: whose hair takes a new colour where the hairstyle stays: "photo" (its own strands, and nothing else
+                changes) or "edit" (the generator's hair is blended in).
             inversion: how the pictures' codes are found: "encoder" (one pass), "optimize" (then descent) or "pivotal"
                 (then a generator tuned to each picture).
             invert_steps: steps of the descent, and as many of the tuning.
@@ -245,6 +283,7 @@ class HairEditor(EditorNetworks):
                 feather=feather,
                 seam=seam,
                 behind=behind,
+                strands=strands,
                 steps=steps,
                 lr=lr,
                 progress=progress,
@@ -262,6 +301,7 @@ class HairEditor(EditorNetworks):
         feather: int | None = None,
         seam: Blend = DEFAULT_BLEND,
         behind: Behind = "photo",
+        strands: Strands = "photo",
         watch: Stopwatch | None = None,
         **options: Any,
     ) -> list[EditResult]:
@@ -271,7 +311,15 @@ class HairEditor(EditorNetworks):
             codes = self.edited_codes(prepared, self.asked(wishes, method), method=method, **options)
         captions = [(told(style), told(color)) for style, color in wishes]
         return self.render(
-            prepared, codes, captions, blend=blend, feather=feather, seam=seam, behind=behind, watch=watch
+            prepared,
+            codes,
+            captions,
+            blend=blend,
+            feather=feather,
+            seam=seam,
+            behind=behind,
+            recolor=[strands == "photo" and changes_color_alone(*wish) for wish in wishes],
+            watch=watch,
         )
 
     def asked(self, wishes: Sequence[tuple[Any, Any]], method: Method = "mapper") -> EditBatch:
@@ -308,6 +356,11 @@ class HairEditor(EditorNetworks):
             rows=[told(row) or "own style" for row in rows],
             tile=tile,
         )
+
+
+def changes_color_alone(hairstyle: Any, color: Any) -> bool:
+    """Whether a wish leaves the hairstyle as it is."""
+    return hairstyle is None and color is not None
 
 
 def check_request(wishes: Sequence[Wish], strength: float) -> None:

@@ -82,6 +82,13 @@ def add_command(commands: Any) -> None:
         default="photo",
         help="what is seen where hair was: the photo's background continued (default), or the generator's",
     )
+    edit.add_argument(
+        "--strands",
+        choices=("photo", "edit"),
+        default="photo",
+        help="whose hair takes a new colour where the hairstyle stays: the photo's own strands (default), or the "
+        "generator's hair",
+    )
     edit.add_argument("--no-blend", action="store_true", help="paste the generator's picture as it is")
     edit.add_argument("--method", choices=("mapper", "optimize"), default="mapper")
     edit.add_argument("--optimize-steps", type=int, default=100, help="steps of --method optimize, default 100")

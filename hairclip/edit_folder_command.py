@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = (
     *("strength", "seed", "face", "aligned", "framing", "invert", "invert_steps"),
-    *("no_blend", "blend", "behind", "method", "optimize_steps", "bundle"),
+    *("no_blend", "blend", "behind", "strands", "method", "optimize_steps", "bundle"),
 )
 _NOT_FOR_FOLDERS = ("grid", "steps", "compare")
 

@@ -46,6 +46,7 @@ def editing(options: argparse.Namespace) -> dict[str, Any]:
         "steps": options.optimize_steps,
         "blend": not options.no_blend,
         "behind": options.behind,
+        "strands": options.strands,
         **({} if options.blend is None else {"seam": options.blend}),
         "progress": options.method == "optimize",
     }

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hairclip.align import FFHQ, PORTRAITS, FaceSquare, Framing, crop_face
-from hairclip.edit import HairEditor, Method, check_request
+from hairclip.edit import HairEditor, Method, changes_color_alone, check_request
 from hairclip.edit_result import EditResult, Prepared
 from hairclip.errors import HairclipError
 from hairclip.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
@@ -90,7 +90,8 @@ class PhotoEditor:
             inversion: "encoder", "optimize" or "pivotal", see `hairclip.invert.invert`.
             invert_steps: steps of its descent.
             strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
-            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, seam, behind, steps, lr.
+            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, seam, behind, strands,
+                steps, lr.
 
         Raises:
             HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
@@ -207,6 +208,9 @@ class PhotoEditor:
         """An edit that turns into the next in `count` pictures; with one, from the inverted photo into that edit."""
         prepared = opened.prepared
         rendering = {name: options.pop(name) for name in ("blend", "feather", "seam", "behind") if name in options}
+        own = options.pop("strands", "photo") == "photo" and all(
+            changes_color_alone(ask.hairstyle, ask.color) for ask in asks
+        )
         if not rendering.get("blend", True):
             opened.refuse_stranger()
         turns = []
@@ -220,7 +224,9 @@ class PhotoEditor:
             before = min(int(position), len(turns) - 2)
             codes = torch.lerp(turns[before], turns[before + 1], float(position) - before)
             watch = Stopwatch()
-            edits = self.editor.render(prepared, codes, captions, watch=watch, **rendering)
+            edits = self.editor.render(
+                prepared, codes, captions, recolor=[own] * len(prepared), watch=watch, **rendering
+            )
             yield self._results([opened], edits, asks[-1], watch)[0]
 
     def _results(

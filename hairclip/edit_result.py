@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hairclip.blend.recolor import Recoloring
 from hairclip.images import save_image, to_pil
 from hairclip.invert import Inversion, join_inversions
 from hairclip.networks.face_parser import HAIR
@@ -84,7 +85,9 @@ class EditResult:
     """What was asked: a text, "reference" for a picture, or None."""
     color: str | None
     bare: Tensor | None = None
-    """The input with its hair taken away; None where nothing was blended."""
+    """The input with its hair taken away; None where the edit is seen behind it, and where nothing was taken away."""
+    recoloring: Recoloring | None = None
+    """How the input's own hair took its new colour; None where the edit's hair is seen."""
 
     def to_pil(self) -> Image.Image:
         """The edited picture."""
@@ -99,7 +102,11 @@ class EditResult:
 
 
 def edit_results(
-    prepared: Prepared, codes: Tensor, pictures: Mapping[str, Tensor], captions: Sequence[Captions] | None = None
+    prepared: Prepared,
+    codes: Tensor,
+    pictures: Mapping[str, Tensor],
+    captions: Sequence[Captions] | None = None,
+    recolorings: Sequence[Recoloring | None] | None = None,
 ) -> list[EditResult]:
     """One result per prepared picture.
 
@@ -108,14 +115,18 @@ def edit_results(
         codes: the edited W+ codes, (B, n_latent, w_dim).
         pictures: (B, ...) tensors for the fields of `EditResult` that have their names.
         captions: what was asked of each.
+        recolorings: how each one's own hair took a new colour, None for those whose hair was taken away.
     """
     inversion, results = prepared.inversion, []
     for i in range(len(prepared)):
         one = slice(i, i + 1)
         hairstyle, color = (None, None) if captions is None else captions[i]
+        recoloring = None if recolorings is None else recolorings[i]
+        mine = {name: value[one] for name, value in pictures.items() if recoloring is None or name != "bare"}
         results.append(
             EditResult(
-                **{name: value[one] for name, value in pictures.items()},
+                **mine,
+                recoloring=recoloring,
                 aligned=prepared.aligned[one],
                 inversion=inversion.images[one],
                 source_mask=prepared.hair_mask[one],

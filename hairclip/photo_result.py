@@ -16,6 +16,7 @@ from hairclip.images import mask_to_pil, to_pil
 from hairclip.inversion_check import check_inversion
 from hairclip.photo import Photo, write_photo
 from hairclip.photo_beyond import carry_on, faded
+from hairclip.photo_recolor import recolored
 
 __all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "add_seconds", "pasted"]
 
@@ -117,13 +118,15 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
     mask = Image.new("L", picture.size)
     places: list[Rectangle] = []
     for number, (edit, square) in enumerate(zip(edits, opened.squares, strict=True)):
-        crop, weight = to_pil(faded(edit, square)), mask_to_pil(edit.alpha)
-        place = rectangle(square, crop.width, picture.size)
+        place = rectangle(square, edit.image.shape[-1], picture.size)
         if place is None:
             continue
-        before = picture.crop(place)
-        there = spread(weight, square, picture.size, place)
-        after = Image.composite(spread(crop, square, picture.size, place), before, there)
+        if edit.recoloring is None:
+            there = spread(mask_to_pil(edit.alpha), square, picture.size, place)
+            after = spread(to_pil(faded(edit, square)), square, picture.size, place)
+            after = Image.composite(after, picture.crop(place), there)
+        else:
+            after, there = recolored(opened.photo.picture, picture, square, edit.recoloring, place)
         mask.paste(ImageChops.lighter(mask.crop(place), there), place)
         picture.paste(after, place)
         places.append(place)

@@ -47,6 +47,7 @@ LAYERS = [
         "faces",
         "edit_stages",
         "photo_beyond",
+        "photo_recolor",
         "photo_result",
     ),
     ("config",),

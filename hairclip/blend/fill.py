@@ -12,28 +12,32 @@ from torch.nn import functional as F
 
 from hairclip.images import Images, Masks, SoftMasks
 
-__all__ = ["Fields", "fill_smoothly", "membrane", "plain_background"]
+__all__ = ["Fields", "fill_smoothly", "membrane", "plain_background", "smooth_means"]
 
 Fields = Float[Tensor, "batch channels height width"]
 # Most of the work is done where pixels are few: this many steps on the finest level, twice as many one level down, ...
 FINEST_STEPS = 12
 COARSEST_SIZE = 8
-BACKDROP_CELLS = 8
+CELLS = 8
 
 
 def plain_background(images: Images, background: Masks) -> Images:
-    """Pictures whose background is replaced by its own smooth mean colours, with detail of an eighth of the side.
+    """Pictures whose background is replaced by its own smooth mean colours.
 
     Args:
         images: ``(B, 3, H, W)``.
         background: where they show it, ``(B, 1, H, W)``; every other pixel stays as it is.
     """
-    cells, mass = images, background.to(images.dtype)
-    while max(cells.shape[-2:]) > BACKDROP_CELLS:
+    return torch.where(background, smooth_means(images, background).clamp(-1.0, 1.0), images)
+
+
+def smooth_means(values: Fields, where: Masks) -> Fields:
+    """Means of `values` over the pixels `where`, with detail of an eighth of the side, continued over all others."""
+    cells, mass = values, where.to(values.dtype)
+    while max(cells.shape[-2:]) > CELLS:
         cells, mass = _shrink(cells, mass)
     cells = fill_smoothly(cells, (mass * 4.0).clamp(max=1.0))
-    smooth = F.interpolate(cells, size=images.shape[-2:], mode="bicubic", align_corners=False).clamp(-1.0, 1.0)
-    return torch.where(background, smooth, images)
+    return F.interpolate(cells, size=values.shape[-2:], mode="bicubic", align_corners=False)
 
 
 def fill_smoothly(values: Fields, weights: SoftMasks) -> Fields:

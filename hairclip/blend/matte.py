@@ -44,7 +44,7 @@ class HairMatte:
     """Colour of the hair alone: the picture inside, continued outwards where surroundings shine through."""
 
 
-def hair_matte(images: Images, labels: Labels, reach: float = 0.06) -> HairMatte:
+def hair_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: bool = False) -> HairMatte:
     """Estimate the matte of the hair by colour.
 
     Around the parser's hair, each pixel I is placed on the line between the colour H of the hair nearby and the colour
@@ -56,6 +56,7 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06) -> HairMatte
         images: (B, 3, H, W) in [-1, 1].
         labels: (B, H, W) of the same size.
         reach: how far from the parser's hair strands are looked for, as a share of the height.
+        rim: weigh the outermost pixels of the parser's hair, too, instead of taking them for nothing but hair.
     """
     height = images.shape[-2]
     margin, far = pixels_of(1 / 128, height), pixels_of(reach, height)
@@ -69,17 +70,21 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06) -> HairMatte
         group = labelled(labels, classes)
         weight = torch.where(group & ~band, 1.0, torch.where(group & ~dilate(hair, margin), 1e-3, 0.0))
         around = torch.where(group, fill_smoothly(images * (weight > 0), weight), around)
+    if rim:
+        beside = (~dilate(hair, margin)).float()
+        around = torch.where(hair, fill_smoothly(images * beside, beside), around)
     apart = hair_color - around
     distance = apart.square().sum(dim=1, keepdim=True)
     share = ((images - around) * apart).sum(dim=1, keepdim=True) / distance.clamp_min(1e-6)
     telling = distance > 0.05
-    strands = torch.where(telling & ~labelled(labels, FEATURES), share.clamp(0.0, 1.0), torch.zeros_like(share))
-    connected = hair
+    share = share.clamp(0.0, 1.0)
+    strands = torch.where(telling & ~labelled(labels, FEATURES), share, torch.zeros_like(share))
     # Shading makes skin look a little like hair nearly everywhere; only what is plainly hair, and near, counts there.
     skin = labelled(labels, PERSON)
     present = torch.where(skin, (strands > 0.5) & dilate(hair, pixels_of(reach / 3, height)), strands > 0.2)
     connected = hair
     for _ in range(far):
         connected = connected | (dilate(connected, 1) & present)
-    alpha = torch.where(hair, torch.ones_like(share), strands * connected)
-    return HairMatte(alpha, hair_color)
+    whole = torch.ones_like(share)
+    parsed = torch.where(inside | ~telling, whole, share) if rim else whole
+    return HairMatte(torch.where(hair, parsed, strands * connected), hair_color)

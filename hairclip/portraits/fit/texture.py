@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hairclip.color import luma
 from hairclip.images import Images
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class OrientedEnergy(nn.Module):
@@ -30,7 +29,6 @@ class OrientedEnergy(nn.Module):
     """
 
     filters: Tensor
-    luma: Tensor
 
     def __init__(
         self, *, orientations: int = 6, wavelength: float = 3.0, scales: int = 2, radius: int = 3, window: int = 8
@@ -38,11 +36,10 @@ class OrientedEnergy(nn.Module):
         super().__init__()
         self.scales, self.window, self.radius = scales, window, radius
         self.register_buffer("filters", gabor_pairs(orientations, wavelength, radius), persistent=False)
-        self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Images) -> list[Float[Tensor, "batch orientations rows columns"]]:
         """One map per scale."""
-        brightness = (images * self.luma).sum(dim=1, keepdim=True)
+        brightness = luma(images)
         maps = []
         for scale in range(self.scales):
             if scale:
