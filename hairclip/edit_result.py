@@ -66,7 +66,8 @@ class EditResult:
     synthesized: Tensor
     """What the generator makes of the edited codes, before blending."""
     foreground: Tensor
-    """What `alpha` mixes with the input: `synthesized`, its colours matched to the photo around the hair."""
+    """What `alpha` mixes with the input: `synthesized`, its colours matched to the photo around the hair; or the
+    input's own hair in its new colour."""
     mask: Tensor
     """Hair of `synthesized`, bool."""
     source_mask: Tensor

@@ -13,7 +13,7 @@ built, its tensors are compared with the file's, so that a wrong file costs neit
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -85,6 +85,7 @@ def save_network(
     companions: Mapping[str, str] | None = None,
     *,
     quarter_above: int | None = None,
+    spared: Collection[str] = (),
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network in the own format; the file appears whole or not at all.
@@ -96,6 +97,7 @@ def save_network(
         half: store weights as float16 (batch-norm statistics stay float32); they load as float32.
         quarter_above: store tensors of more numbers than this as float8, of the kind (e4m3 or e5m2) that rounds
             them less; they load as float32.
+        spared: keys of tensors that are not stored so, whatever their size.
         companions: for a mapper, ``{"generator": name, "clip": name}``, so that `load_hairclip` finds them.
         notes: for a mapper, JSON-able, what `hairclip.pretrained.HairMapper.notes` shall be once it is loaded.
     """
@@ -108,7 +110,10 @@ def save_network(
         metadata["companions"] = json.dumps(dict(companions))
     if notes:
         metadata["notes"] = json.dumps(dict(notes))
-    tensors = {key: stored(key, tensor, half, quarter_above) for key, tensor in network.state_dict().items()}
+    tensors = {
+        key: stored(key, tensor, half, None if key in spared else quarter_above)
+        for key, tensor in network.state_dict().items()
+    }
     write_safetensors(Path(path), tensors, metadata)
 
 

@@ -102,6 +102,15 @@ def test_float8_takes_the_kind_that_rounds_less():
     assert stored("weight", weight, half=True, quarter_above=5000).dtype == torch.float16
 
 
+def test_spared_tensors_are_not_stored_as_float8(tmp_path):
+    path = tmp_path / "parser.safetensors"
+    spared = "center.conv1.0.weight"
+    pretrained.save_network(path, "parser", UNetParser(input_size=64), half=True, quarter_above=1000, spared=[spared])
+    with safe_open(path, framework="pt") as file:
+        assert file.get_tensor(spared).dtype == torch.float16
+        assert file.get_tensor("center.conv2.0.weight").itemsize == 1
+
+
 def test_bisenet_is_rebuilt_as_bisenet(tmp_path):
     pretrained.save_network(tmp_path / "p.safetensors", "parser", BiSeNet(input_size=64))
     parser = pretrained.load_parser(tmp_path / "p.safetensors")

@@ -24,7 +24,7 @@ from hairclip.networks.face_parser import BACKGROUND, HAIR
 
 __all__ = ["Recoloring", "find_recoloring", "take_color"]
 
-RIDGE = 0.005  # of the brightness's variance in [-1, 1]: hair with less contrast keeps its own
+RIDGE = 0.005  # added to the brightness's variance, pictures in [-1, 1]: hair with less contrast keeps its own
 REACH = 0.02  # of the height: how far from the parser's hair strands are recoloured
 LEAST_SHARED = 0.5  # of the photo's hair must be hair before and after the edit
 ALIKE = (0.05, 2.0)  # a distance, and how many standard deviations of the hair's tint
@@ -44,7 +44,7 @@ class Recoloring:
     alpha: SoftMasks
     """Share of each pixel that is hair, (B, 1, H, W); where it is 0 nothing changes."""
     labels: Labels
-    """The parsed photos; hair where the generator drew none is none: parsers see hair in clutter, too."""
+    """The parsed photos, without hair that the generator did not draw."""
 
     def __len__(self) -> int:
         return len(self.slope)
@@ -95,6 +95,7 @@ def find_recoloring(
     hair, before, after = (labelled(one, (HAIR,)) for one in (labels, inverted_labels, edited_labels))
     shared = hair & before & after
     height = photos.shape[-2]
+    # Parsers see hair in clutter, too.
     clutter = hair & ~(dilate(before & after, pixels_of(NEAR, height)) & _tinted_alike(photos, shared))
     labels = torch.where(clutter[:, 0], BACKGROUND, labels)
     counted = hair.sum(dim=(1, 2, 3))
