@@ -46,8 +46,7 @@ def carry_on(
     size = min(edit.aligned.shape[-1], LARGEST)
     device = edit.aligned.device
     # Hair that takes a new colour goes on where it does.
-    recolored = edit.alpha * edit.mask
-    hair = (recolored, recolored) if edit.recoloring else (edit.source_mask, edit.mask)
+    hair = (edit.alpha * edit.mask,) * 2 if edit.recoloring else (edit.source_mask, edit.mask)
     old, new = (main_hair(resize_area(one.float(), size) > 0.5) for one in hair)
     followed = edit.bare is not None or edit.recoloring is not None
     if square.whole or not followed or not bool((old & near_border(old, 2)).any()):

@@ -9,7 +9,17 @@ from torch import Tensor
 
 from hairclip.blend.fill import fill_smoothly, membrane
 from hairclip.blend.layers import add_grain, noise_level
-from hairclip.blend.regions import connected_to, dilate, erode, pixels_of, ramp_outwards, smoothstep, soften
+from hairclip.blend.regions import (
+    alike,
+    connected_to,
+    dilate,
+    distance,
+    erode,
+    pixels_of,
+    ramp_outwards,
+    smoothstep,
+    soften,
+)
 from hairclip.images import Images, Masks, SoftMasks
 
 __all__ = ["continue_beyond", "fade_at_border", "near_border"]
@@ -71,11 +81,11 @@ def continue_beyond(
     hair, other = rim & old_hair, rim & ~dilate(old_hair, 2 * margin)
     hair_color, spread = _palette(before, hair)
     other_color, _ = _palette(before, other)
-    to_hair, to_other = (_distance(before, color) for color in (hair_color, other_color))
+    to_hair, to_other = (distance(before, color) for color in (hair_color, other_color))
     likely = (to_hair < to_other) & (to_hair < 0.15 + 2.0 * spread) & ~inner
     likely = erode(dilate(likely | (strip & old_hair), margin), margin)
     # What has not the colour of the hair on the head is clutter that the parser took for hair.
-    crossing = strip & old_hair & _alike(before, old_hair & ~rim)
+    crossing = strip & old_hair & alike(before, old_hair & ~rim, 0.1)
     region = connected_to(crossing, likely | crossing) & (~inner | strip)
     outside = (~inner).float().sum(dim=(1, 2, 3), keepdim=True)
     plausible = (region & ~inner).sum(dim=(1, 2, 3), keepdim=True) < LARGEST_SHARE * outside
@@ -96,20 +106,8 @@ def _palette(images: Images, masks: Masks) -> tuple[Images, SoftMasks]:
     """The colour of what `masks` show, continued everywhere, and how far it strays from it."""
     weight = masks.float()
     color = soften(fill_smoothly(images * weight, weight), pixels_of(1 / 64, images.shape[-2]))
-    strayed = _distance(images, color) * weight
+    strayed = distance(images, color) * weight
     return color, fill_smoothly(strayed, weight)
-
-
-def _alike(images: Images, masks: Masks) -> Masks:
-    """Where a picture has the colour that most of `masks` have."""
-    weight = masks.float() / masks.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    mean = (images * weight).sum(dim=(2, 3), keepdim=True)
-    spread = (_distance(images, mean).square() * weight).sum(dim=(2, 3), keepdim=True).sqrt()
-    return _distance(images, mean) < 0.1 + 2.0 * spread
-
-
-def _distance(images: Tensor, others: Tensor) -> Tensor:
-    return (images - others).square().sum(dim=1, keepdim=True).sqrt()
 
 
 def frame_of(inner: Tensor, around: int) -> Tensor:

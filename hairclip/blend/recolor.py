@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from hairclip.blend.fill import smooth_means
 from hairclip.blend.matte import hair_matte
-from hairclip.blend.regions import dilate, erode, labelled, pixels_of, smoothstep
+from hairclip.blend.regions import alike, dilate, erode, labelled, pixels_of, smoothstep
 from hairclip.color import luma
-from hairclip.images import Flags, Images, Labels, Masks, SoftMasks
+from hairclip.images import Flags, Images, Labels, SoftMasks
 from hairclip.networks.face_parser import BACKGROUND, HAIR
 
 __all__ = ["Recoloring", "find_recoloring", "take_color"]
@@ -27,7 +27,7 @@ __all__ = ["Recoloring", "find_recoloring", "take_color"]
 RIDGE = 0.005  # added to the brightness's variance, pictures in [-1, 1]: hair with less contrast keeps its own
 REACH = 0.02  # of the height: how far from the parser's hair strands are recoloured
 LEAST_SHARED = 0.5  # of the photo's hair must be hair before and after the edit
-ALIKE = (0.05, 2.0)  # a distance, and how many standard deviations of the hair's tint
+TINT_SLACK = 0.05  # by how much hair's tint may differ beyond its own spread
 NEAR = 0.03  # of the height: how far from the generator's hair the photo's is believed
 
 
@@ -95,8 +95,9 @@ def find_recoloring(
     hair, before, after = (labelled(one, (HAIR,)) for one in (labels, inverted_labels, edited_labels))
     shared = hair & before & after
     height = photos.shape[-2]
-    # Parsers see hair in clutter, too.
-    clutter = hair & ~(dilate(before & after, pixels_of(NEAR, height)) & _tinted_alike(photos, shared))
+    # Parsers see hair in clutter, too: of another tint (colour without brightness), or where none was drawn.
+    tinted = alike(photos - luma(photos), shared, TINT_SLACK)
+    clutter = hair & ~(dilate(before & after, pixels_of(NEAR, height)) & tinted)
     labels = torch.where(clutter[:, 0], BACKGROUND, labels)
     counted = hair.sum(dim=(1, 2, 3))
     usable = (counted > 0) & (shared.sum(dim=(1, 2, 3)) >= LEAST_SHARED * counted)
@@ -112,15 +113,6 @@ def find_recoloring(
     # The mean is what was asked for, however bright the photo's hair is against its inversion.
     offset = smooth_means(edited - slope * old, inside) - slope * mean(luma(photos))
     return _cut_out(photos, labels, slope, offset), usable
-
-
-def _tinted_alike(images: Images, masks: Masks) -> Masks:
-    """Where a picture has the tint (colour without brightness) that most of `masks` have."""
-    weight = masks / masks.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    tint = images - luma(images)
-    off = (tint - (tint * weight).sum(dim=(2, 3), keepdim=True)).square().sum(dim=1, keepdim=True)
-    spread = (off * weight).sum(dim=(2, 3), keepdim=True)
-    return off.sqrt() < ALIKE[0] + ALIKE[1] * spread.sqrt()
 
 
 def _cut_out(photos: Images, labels: Labels, slope: Tensor, offset: Images) -> Recoloring:

@@ -8,7 +8,18 @@ from torch.nn import functional as F
 
 from hairclip.images import Labels, Masks, SoftMasks
 
-__all__ = ["alpha_from_masks", "connected_to", "dilate", "erode", "pixels_of", "ramp_outwards", "smoothstep", "soften"]
+__all__ = [
+    "alike",
+    "alpha_from_masks",
+    "connected_to",
+    "dilate",
+    "distance",
+    "erode",
+    "pixels_of",
+    "ramp_outwards",
+    "smoothstep",
+    "soften",
+]
 
 
 def pixels_of(share: float, height: int) -> int:
@@ -92,6 +103,18 @@ def smoothstep(low: float, high: float, values: Tensor) -> Tensor:
     """0 below `low`, 1 above `high`, a cubic with flat ends between."""
     t = ((values - low) / (high - low)).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
+
+
+def distance(images: Tensor, others: Tensor) -> Tensor:
+    """Euclidean distance of the channels, (B, 1, H, W)."""
+    return (images - others).square().sum(dim=1, keepdim=True).sqrt()
+
+
+def alike(images: Tensor, masks: Masks, slack: float) -> Masks:
+    """Where pictures have the colour that most of `masks` have: within `slack` and two standard deviations of it."""
+    weight = masks.float() / masks.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    off = distance(images, (images * weight).sum(dim=(2, 3), keepdim=True))
+    return off < slack + 2.0 * (off.square() * weight).sum(dim=(2, 3), keepdim=True).sqrt()
 
 
 def labelled(labels: Labels, classes: Sequence[int]) -> Masks:
