@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hairclip.errors import HairclipError
 from hairclip.images import Images, area_resample, resize_area
+from hairclip.networks.clip_layers import replace_layers
 
 #: open_clip's config of OpenAI's ViT-B/32. Its activation is QuickGELU: plain GELU gives other numbers.
 VIT_B_32: dict[str, Any] = {
@@ -53,6 +54,7 @@ class Clip(CLIP):
         pixel_std: Sequence[float] = PIXEL_STD,
     ) -> None:
         self._build(**_sizes(model))
+        replace_layers(self)
         self.model_config = deepcopy(model)
         self.pixel_scale = tuple(pixel_mean), tuple(pixel_std)
         self.width: int = model["embed_dim"]

@@ -46,16 +46,24 @@ class FaceParser(nn.Module):
     @torch.no_grad()
     def labels(self, images: Images) -> Labels:
         """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to class numbers ``(B, H, W)``."""
-        labels = self.logits(images).argmax(dim=1)
-        if labels.shape[-2:] == images.shape[-2:]:
-            return labels
-        # class numbers cannot be averaged: each pixel takes the label of the network pixel under its centre
-        enlarged = F.interpolate(labels[:, None].float(), size=images.shape[-2:], mode="nearest-exact")
-        return enlarged[:, 0].long()
+        labels = self.logits(images).argmax(dim=1, keepdim=True)
+        return _enlarged(labels, images)[:, 0].long()
 
+    @torch.no_grad()
     def hair_mask(self, images: Images) -> Masks:
-        """True where there is hair, ``(B, 1, H, W)``."""
-        return (self.labels(images) == HAIR)[:, None]
+        """True where `labels` are hair, ``(B, 1, H, W)``."""
+        logits = self.logits(images)
+        before, hair, after = logits.tensor_split((HAIR, HAIR + 1), dim=1)
+        # The class with the largest logit, of equal ones the first; which of the others it is does not matter.
+        is_hair = (hair > before.amax(dim=1, keepdim=True)) & (hair >= after.amax(dim=1, keepdim=True))
+        return _enlarged(is_hair, images).bool()
+
+
+def _enlarged(labels: Tensor, images: Images) -> Tensor:
+    """To the pictures' size: classes cannot be averaged, so each pixel takes that of the pixel under its centre."""
+    if labels.shape[-2:] == images.shape[-2:]:
+        return labels
+    return F.interpolate(labels.float(), size=images.shape[-2:], mode="nearest-exact")
 
 
 class DoubleConv(nn.Module):

@@ -150,9 +150,11 @@ class ToRGB(nn.Module):
         """Activations and one latent per sample to colours, in the parameters' precision."""
         with _full_precision(x.device):
             weight = self.weight * (self.style(w) / math.sqrt(self.weight.shape[1]))[:, None, :]
-        # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made.
-        colours = torch.bmm(weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
-        return colours.to(self.bias.dtype) + self.bias[:, None, None]
+        # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made. Channels stay last:
+        # otherwise gradients came back in another layout, and everything below them crossed the two.
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        colours = torch.bmm(pixels, weight.to(x.dtype).transpose(1, 2)).to(self.bias.dtype) + self.bias
+        return colours.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:

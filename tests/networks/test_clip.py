@@ -3,10 +3,14 @@
 import pytest
 import torch
 from foreign import build
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.transformer import ResidualAttentionBlock
 from reference.fill import agrees, official, tensor
+from torch import nn
 from torch.nn import functional as F
 
 from hairclip.networks.clip import VIT_B_32, Clip, area_resample
+from hairclip.networks.clip_layers import PatchEmbedding, replace_layers
 
 SMALL = {
     "embed_dim": 32,
@@ -84,6 +88,41 @@ def test_forward_gives_what_contrastive_training_needs():
     (scale * image @ text.T).diagonal().sum().backward()
     assert clip.logit_scale.grad is not None
     assert clip.visual.conv1.weight.grad is not None
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_both_towers_equal_those_of_open_clip_with_all_gradients(channels_last):
+    model = {**SMALL, "text_cfg": SMALL["text_cfg"] | {"heads": 2}}
+    ours = Clip(model).eval()
+    theirs = CLIP(32, CLIPVisionCfg(**model["vision_cfg"]), CLIPTextCfg(**model["text_cfg"]), quick_gelu=True).eval()
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    theirs.load_state_dict(ours.state_dict())
+    for network in (ours, theirs):
+        assert sum(type(module) is nn.MultiheadAttention for module in network.modules()) == (network is theirs) * 4
+        network.to(torch.float64, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    pixels = torch.randn(3, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+    tokens = ours.tokenize(["red hair", "a long afro hairstyle"])
+    found = []
+    for embed, encode_text, network in (
+        (ours.visual, ours._embed_text, ours),
+        (theirs.visual, theirs.encode_text, theirs),
+    ):
+        image, text = embed(pixels), encode_text(tokens)
+        inputs = [pixels, *(p for name, p in network.named_parameters() if name != "logit_scale")]
+        found.append((image, text, *torch.autograd.grad(image.square().sum() + text.square().sum(), inputs)))
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_rest_of_the_picture_that_no_patch_covers_is_left_out():
+    layer = nn.Conv2d(3, 4, 5, 5, bias=False)
+    images = torch.randn(2, 3, 13, 11)
+    torch.testing.assert_close(PatchEmbedding(layer)(images), layer(images))
+
+
+def test_cross_attention_stays_open_clips():
+    block = ResidualAttentionBlock(8, 2, is_cross_attention=True)
+    replace_layers(block)
+    assert type(block.attn) is nn.MultiheadAttention
 
 
 def test_the_image_tower_may_be_a_residual_network():

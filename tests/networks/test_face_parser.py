@@ -7,7 +7,7 @@ import torch
 from foreign import build
 from reference.fill import agrees, official, tensor
 
-from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, BiSeNet, UNetParser
+from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, BiSeNet, FaceParser, UNetParser
 
 
 def test_u_net_agrees_with_the_official_one():
@@ -61,6 +61,18 @@ def test_labels_have_the_size_of_the_image(size):
     assert labels.dtype == torch.int64
     assert not labels.requires_grad
     assert torch.equal(parser.hair_mask(images), (labels == HAIR)[:, None])
+
+
+def test_of_equal_logits_the_first_class_wins_as_in_argmax():
+    class Given(FaceParser):
+        def logits(self, images):
+            return logits
+
+    logits = torch.randint(3, (4, len(CELEBAMASK_CLASSES), 16, 16), generator=torch.Generator().manual_seed(0)).float()
+    hair = logits[:, HAIR]
+    assert ((logits[:, :HAIR].amax(dim=1) == hair) & (hair == 2)).any()  # a tie that hair loses
+    images = torch.zeros(4, 3, 16, 16)
+    assert torch.equal(Given(16).hair_mask(images), (logits.argmax(dim=1) == HAIR)[:, None])
 
 
 def test_an_integer_enlargement_repeats_labels():

@@ -4,8 +4,9 @@ import pytest
 import torch
 from foreign import build
 from reference.fill import agrees, official, tensor
+from torch import nn
 
-from hairclip.networks.ir_se import IRSE, IdentityEncoder
+from hairclip.networks.ir_se import IRSE, IdentityEncoder, PReLU
 
 
 def test_ir_se50_agrees_with_the_official_one():
@@ -16,6 +17,27 @@ def test_ir_se50_agrees_with_the_official_one():
     with torch.no_grad():
         embedding = network.backbone(tensor("face_112", (2, 3, 112, 112), 0, 0.5).clamp(-1, 1))
     agrees(embedding, "ir_se50.embedding")
+
+
+def test_frozen_slopes_give_the_gradients_that_torch_gives():
+    torch.manual_seed(0)
+    ours, theirs = PReLU(6).double(), nn.PReLU(6).double()
+    theirs.weight.data.copy_(torch.randn(6, dtype=torch.float64))  # negative and above one, too
+    ours.load_state_dict(theirs.state_dict())
+    ours.requires_grad_(False)
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn_like(x)
+    slopes = []
+    for layer in (ours, theirs):
+        y = layer(x)
+        (slope,) = torch.autograd.grad((y * y * weights).sum(), x, create_graph=True)
+        slopes.append((y, slope, *torch.autograd.grad(slope.square().sum(), x)))
+    torch.testing.assert_close(slopes[0], slopes[1])
+
+    ours.requires_grad_(True)
+    ours(x).sum().backward()
+    theirs(x).sum().backward()
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
 
 
 def test_the_crop_is_the_one_of_the_identity_loss():

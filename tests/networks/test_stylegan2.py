@@ -180,6 +180,17 @@ def test_a_frozen_generator_computes_gradients_of_codes_only():
     assert all(p.grad is None for p in generator.parameters())
 
 
+def test_gradients_keep_channels_last_on_their_way_down():
+    generator = small().requires_grad_(False)
+    layouts = []
+    for layer in generator.layers:
+        layer.register_full_backward_hook(
+            lambda _, __, grads: layouts.append(grads[0].is_contiguous(memory_format=torch.channels_last))
+        )
+    generator(torch.randn(2, generator.n_latent, 16, requires_grad=True)).sum().backward()
+    assert layouts == [True] * len(generator.layers)
+
+
 @pytest.mark.parametrize("size", [8, 16, 64, 128])
 def test_any_size_and_config_round_trip(size):
     channels = {2**i: max(4, 64 >> i) for i in range(2, size.bit_length())}
