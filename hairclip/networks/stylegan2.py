@@ -150,11 +150,27 @@ class ToRGB(nn.Module):
         """Activations and one latent per sample to colours, in the parameters' precision."""
         with _full_precision(x.device):
             weight = self.weight * (self.style(w) / math.sqrt(self.weight.shape[1]))[:, None, :]
-        # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made. Channels stay last:
-        # otherwise gradients came back in another layout, and everything below them crossed the two.
-        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
-        colours = torch.bmm(pixels, weight.to(x.dtype).transpose(1, 2)).to(self.bias.dtype) + self.bias
-        return colours.transpose(1, 2).unflatten(2, x.shape[2:])
+        # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made.
+        colours = _Mixed.apply(weight.to(x.dtype), x.permute(0, 2, 3, 1).flatten(1, 2))
+        return (colours.to(self.bias.dtype) + self.bias[:, None]).unflatten(2, x.shape[2:])
+
+
+class _Mixed(torch.autograd.Function):
+    """``weights @ channels``, weights ``(B, 3, C)``, channels ``(B, P, C)``, to ``(B, 3, P)``.
+
+    Its gradients are those of torch's product, but lie as the channels do: in another layout they would slow down
+    everything below. And they are products that no library takes forever for, as MKL does for ``(C, P) @ (P, 3)``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, channels: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, channels)
+        return torch.bmm(weights, channels.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        weights, channels = ctx.saved_tensors
+        return torch.bmm(grad, channels), torch.bmm(grad.transpose(1, 2), weights)
 
 
 def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:
