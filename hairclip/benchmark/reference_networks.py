@@ -15,7 +15,8 @@ from hairclip.images import Embeddings, Images, Masks, WPlus
 from hairclip.networks.clip import Clip, Pixels
 from hairclip.networks.face_parser import HAIR, FaceParser
 from hairclip.networks.mapper import HairMapper, ModulationModule, SubMapper
-from hairclip.networks.stylegan2 import EqualLinear, Generator, ModulatedConv, ToRGB
+from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.stylegan2_layers import EqualLinear, ModulatedConv, ToRGB
 
 __all__ = ["generate", "hair_mask", "mapper_output", "text_pixels"]
 

@@ -11,7 +11,8 @@ from reference import agrees, golden, official, tensor
 from torch import Tensor
 
 from hairclip.errors import HairclipError
-from hairclip.networks.stylegan2 import Generator, ModulatedConv, ToRGB, upsample_image
+from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.stylegan2_layers import ModulatedConv, ToRGB, upsample_image
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
 BLUR = torch.outer(TAPS, TAPS) / 16

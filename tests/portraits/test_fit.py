@@ -10,7 +10,7 @@ from tiny_networks import tiny_networks
 
 from hairclip.errors import HairclipError
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
-from hairclip.networks.stylegan2 import MappingNetwork
+from hairclip.networks.stylegan2_layers import MappingNetwork
 from hairclip.portraits.dataset import DatasetSpec, quad_specs
 from hairclip.portraits.fit import clip as clip_recipe
 from hairclip.portraits.fit.data import Quads, augment, load_quads, mirrored

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hairclip.images import Latents, WPlus
 from hairclip.networks.pca_encoder import PcaEncoder
-from hairclip.networks.stylegan2 import MappingNetwork
+from hairclip.networks.stylegan2_layers import MappingNetwork
 from hairclip.portraits.fit.data import Quads, images_at
 from hairclip.portraits.fit.loop import StepLog, cosine, run
 
