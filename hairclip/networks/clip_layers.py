@@ -50,11 +50,19 @@ class Attention(nn.MultiheadAttention):
     def forward(  # type: ignore[override]
         self, query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool, attn_mask: Tensor | None
     ) -> tuple[Tensor, None]:
-        """As open_clip calls it: query, key and value are the same, and the weights are not asked for."""
+        """As open_clip calls it: query, key and value are the same, and the weights are not asked for.
+
+        Args:
+            query, key, value: ``(B, L, E)``.
+            need_weights: False.
+            attn_mask: added before the softmax, ``(L, L)`` or ``(B * heads, L, L)``.
+        """
         assert query is key is value
         assert not need_weights
         projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
         q, k, v = projected.unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        if attn_mask is not None and attn_mask.ndim == 3:
+            attn_mask = attn_mask.unflatten(0, (-1, self.num_heads))
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         return self.out_proj(x.transpose(1, 2).flatten(2)), None
 
