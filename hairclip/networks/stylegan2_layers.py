@@ -133,7 +133,7 @@ class ModulatedConv(nn.Module):
         noise: Noise,
         generator: torch.Generator | None,
     ) -> Float[Tensor, "batch pixels channels"]:
-        """Pixels plus ``norm (strength noise + bias)``: what is undone by the factors, and by the gain in them."""
+        """Pixels plus ``norm (strength noise + bias)``: the layer's factors divide it by `norm` again."""
         bias = (norm * self.bias).to(pixels.dtype)
         if noise == "none":
             return pixels + bias
