@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hairclip.errors import HairclipError
-from hairclip.images import Images, Masks
+from hairclip.images import Images, Masks, constant
 
 Gamma: TypeAlias = Literal["none", "srgb"]
 LabImages: TypeAlias = Float[Tensor, "batch 3 height width"]
@@ -38,7 +38,7 @@ def rgb_to_lab(images: Images, gamma: Gamma = "none") -> LabImages:
         rgb = torch.where(rgb > 0.04045, ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     elif gamma != "none":
         raise ValueError(f"gamma is 'none' or 'srgb', not {gamma!r}")
-    matrix = rgb.new_tensor(_RGB_TO_XYZ)
+    matrix = constant(_RGB_TO_XYZ, like=rgb)
     xyz = torch.einsum("ij,bjhw->bihw", matrix / matrix.sum(dim=1, keepdim=True), rgb)
     # Clamped inside `where` too: the root's slope at 0 is infinite and would turn the other branch's gradient into NaN.
     root = xyz.clamp(min=_LINEAR_BELOW) ** (1 / 3)
@@ -74,7 +74,7 @@ NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
 
 def luma(images: Images) -> Float[Tensor, "batch 1 height width"]:
     """Brightness of gamma-encoded RGB (ITU-R BT.601), in the range of the images."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
+    weights = constant((0.299, 0.587, 0.114), like=images)
     return (images * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
 
 

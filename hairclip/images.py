@@ -132,6 +132,11 @@ def image_grid(rows: Sequence[Sequence[Tensor]], gap: int = 2) -> Image.Image:
     return sheet
 
 
+def constant(values: Sequence[float] | Sequence[Sequence[float]], *, like: Tensor) -> Tensor:
+    """These numbers, in the precision of a tensor and on its device, which is not waited for."""
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
+
+
 def resize_area(images: Float[Tensor, "batch channels height width"], size: int) -> Tensor:
     """To ``(B, C, size, size)``: mean over each target cell when shrinking (adaptive), bilinear when enlarging."""
     if images.shape[-2:] == (size, size):

@@ -16,14 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from hairclip.errors import HairclipError
 from hairclip.images import Images, Latents, WPlus
-from hairclip.networks.stylegan2_layers import (
-    MappingNetwork,
-    ModulatedConv,
-    Noise,
-    ToRGB,
-    full_precision,
-    upsample_image,
-)
+from hairclip.networks.stylegan2_layers import MappingNetwork, ModulatedConv, Noise, ToRGB
+from hairclip.networks.stylegan2_ops import full_precision, upsample_image
 
 __all__ = ["OFFICIAL_CHANNELS", "Generator"]
 

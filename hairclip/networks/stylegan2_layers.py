@@ -9,7 +9,7 @@ b / d)``, a layer leaves its factors to those that read it, which scale the acti
 
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hairclip.images import Images, Latents
+from hairclip.networks.stylegan2_ops import (
+    full_precision,
+    mix_channels,
+    plus_noise_and_bias,
+    upsampling_convolution,
+)
 
-__all__ = ["EqualLinear", "MappingNetwork", "ModulatedConv", "Noise", "ToRGB", "full_precision", "upsample_image"]
+__all__ = ["EqualLinear", "MappingNetwork", "ModulatedConv", "Noise", "ToRGB"]
 
 Noise = Literal["const", "random", "none"]
 Activations = Float[Tensor, "batch channels height width"]
@@ -26,13 +32,7 @@ Factors = Float[Tensor, "batch channels"]
 
 _MAPPING_RATE = 0.01
 _SLOPE = 0.2
-_TAPS = (1.0, 3.0, 3.0, 1.0)  # of the blur, in each direction
 _GAIN = math.sqrt(2.0)  # keeps the variance of leaky ReLU's output at one
-
-
-def full_precision(device: torch.device) -> torch.autocast:
-    """Styles and demodulation are small and sensitive: they stay out of autocast's half precision."""
-    return torch.autocast(device_type=device.type, enabled=False)
 
 
 class EqualLinear(nn.Module):
@@ -79,7 +79,6 @@ class ModulatedConv(nn.Module):
     """
 
     noise: Tensor
-    blur: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, size: int, upsample: bool = False) -> None:
         super().__init__()
@@ -90,9 +89,6 @@ class ModulatedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(size, size))
-        # Sums to 4: zeros are inserted in both directions, and the blur makes up for them.
-        blur = torch.tensor([[a * b / 16 for b in _TAPS] for a in _TAPS])
-        self.register_buffer("blur", blur, persistent=False)
 
     def forward(
         self,
@@ -117,11 +113,7 @@ class ModulatedConv(nn.Module):
             norm = torch.sqrt(F.linear(style.square(), self.weight.square().sum(dim=(2, 3))) + 1e-8)
             scale = style * factors
         x = x * scale.to(x.dtype)[:, :, None, None]
-        if self.upsample:
-            x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
-            x = F.conv2d(x, self.blur.to(x.dtype).expand(x.shape[1], 1, 4, 4), padding=1, groups=x.shape[1])
-        else:
-            x = F.conv2d(x, self.weight, padding=1)
+        x = upsampling_convolution(x, self.weight) if self.upsample else F.conv2d(x, self.weight, padding=1)
         with full_precision(x.device):
             pixels = self._offset(x.permute(0, 2, 3, 1).flatten(1, 2), norm[:, None], noise, generator)
         return F.leaky_relu_(pixels, _SLOPE).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), _GAIN / norm
@@ -135,21 +127,16 @@ class ModulatedConv(nn.Module):
     ) -> Float[Tensor, "batch pixels channels"]:
         """Pixels plus ``norm (strength noise + bias)``: the layer's factors divide it by `norm` again."""
         bias = (norm * self.bias).to(pixels.dtype)
+        strength = (norm * self.noise_strength).to(pixels.dtype)
         if noise == "none":
-            return pixels + bias
+            return plus_noise_and_bias(pixels, None, strength, bias)
         if noise == "const":
             values = self.noise[None]
         else:
             shape = (len(pixels), self.size, self.size)
             device = self.bias.device if generator is None else generator.device
             values = torch.randn(shape, generator=generator, device=device, dtype=self.bias.dtype).to(self.bias.device)
-        values = values.flatten(1)[..., None].to(pixels.dtype)
-        strength = (norm * self.noise_strength).to(pixels.dtype)
-        if torch.compiler.is_compiling():  # and made one with the leaky ReLU
-            return pixels + (values * strength + bias)
-        # As a product, it needs one pass, and its backward pass one for both sums over the pixels.
-        maps = torch.cat((values, torch.ones_like(values)), dim=2).expand(len(pixels), -1, -1)
-        return torch.baddbmm(pixels, maps, torch.cat((strength, bias), dim=1))
+        return plus_noise_and_bias(pixels, values.flatten(1)[..., None].to(pixels.dtype), strength, bias)
 
 
 class ToRGB(nn.Module):
@@ -166,34 +153,5 @@ class ToRGB(nn.Module):
         with full_precision(x.device):
             weight = self.weight * (self.style(w) * factors / math.sqrt(self.weight.shape[1]))[:, None, :]
         # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made.
-        colours = _Mixed.apply(weight.to(x.dtype), x.permute(0, 2, 3, 1).flatten(1, 2))
+        colours = mix_channels(weight.to(x.dtype), x.permute(0, 2, 3, 1).flatten(1, 2))
         return (colours.to(self.bias.dtype) + self.bias[:, None]).unflatten(2, x.shape[2:])
-
-
-class _Mixed(torch.autograd.Function):
-    """``weights @ channels``, weights ``(B, 3, C)``, channels ``(B, P, C)``, to ``(B, 3, P)``.
-
-    Its gradients are those of torch's product, but lie as the channels do: in another layout they would slow down
-    everything below. And they are products that no library takes forever for, as MKL does for ``(C, P) @ (P, 3)``.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, channels: Tensor) -> Tensor:
-        ctx.save_for_backward(weights, channels)
-        return torch.bmm(weights, channels.transpose(1, 2))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        weights, channels = ctx.saved_tensors
-        return torch.bmm(grad, channels), torch.bmm(grad.transpose(1, 2), weights)
-
-
-def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:
-    """Twice the size: zeros inserted, then blurred with outer([1, 3, 3, 1]) / 16 (zero outside the image)."""
-    taps = torch.tensor(_TAPS, dtype=image.dtype, device=image.device)
-    kernel = torch.outer(taps, taps)[None, None] / 16
-    with full_precision(image.device):
-        # Colours as separate one-channel images: faster than a grouped convolution.
-        return F.conv_transpose2d(image.flatten(0, 1)[:, None], kernel, stride=2, padding=1).view(
-            *image.shape[:2], 2 * image.shape[2], 2 * image.shape[3]
-        )

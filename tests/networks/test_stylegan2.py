@@ -11,8 +11,9 @@ from reference import agrees, golden, official, tensor
 from torch import Tensor
 
 from hairclip.errors import HairclipError
+from hairclip.networks import stylegan2_ops as ops
 from hairclip.networks.stylegan2 import Generator
-from hairclip.networks.stylegan2_layers import ModulatedConv, ToRGB, upsample_image
+from hairclip.networks.stylegan2_layers import ModulatedConv, ToRGB
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
 BLUR = torch.outer(TAPS, TAPS) / 16
@@ -141,7 +142,24 @@ def test_bfloat16_autocast_stays_close_and_keeps_the_mapping_exact(stylegan2_64)
 
 def test_upsampling_equals_inserting_zeros_and_blurring():
     image = torch.randn(2, 3, 5, 5, dtype=torch.float64)
-    close(upsample_image(image), naive_upsample(image))
+    close(ops.upsample_image(image), naive_upsample(image))
+    close(ops._doubled(ops._doubled(image, 2), 3), naive_upsample(image))  # as compiled for a GPU
+
+
+def test_what_a_gpu_computes_instead_is_the_same():
+    """Every form of an upsampling convolution, and the product in pieces, whatever device this is."""
+    random = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*shape, generator=random, dtype=torch.float64) for shape in ((2, 5, 6, 6), (4, 5, 3, 3)))
+    expected = ops.upsampling_convolution(x, weight)
+    wide = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    close(expected, F.conv2d(F.pad(wide, (1, 1, 1, 1)).flatten(0, 1)[:, None], BLUR[None, None]).view(2, 4, 12, 12))
+    close(ops._Blur.apply(wide), expected)
+    close(F.conv_transpose2d(x, ops._blurred(weight).transpose(0, 1), stride=2, padding=2), expected)
+    assert torch.autograd.gradcheck(ops._Blur.apply, wide[:1, :1].clone().requires_grad_())
+    a = torch.randn(2, 3, 3 * ops._PIECE, generator=random, dtype=torch.float64)
+    b = torch.randn(2, 3 * ops._PIECE, 4, generator=random, dtype=torch.float64)
+    close(ops._product_in_pieces(a, b), a @ b)
+    close(ops._product_in_pieces(a[..., 1:], b[:, 1:]), a[..., 1:] @ b[:, 1:])
 
 
 def test_noise_kinds():
