@@ -67,37 +67,51 @@ class Ranger(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            by_age: dict[int, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+                    by_age.setdefault(self._grow_older(parameter), []).append(parameter)
+            for step, parameters in by_age.items():
+                self._update(parameters, step, group)
         return loss
 
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _grow_older(self, parameter: Tensor) -> int:
+        """The number of this step of a parameter, counted from 1."""
         state = self.state[parameter]
         if not state:
             state["step"] = 0
             state["first"] = torch.zeros_like(parameter)
             state["second"] = torch.zeros_like(parameter)
             state["slow"] = parameter.detach().clone()
-        if group["centralize"] and gradient.ndim > 1:
-            gradient = gradient - gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True)
-
         state["step"] += 1
+        return int(state["step"])
+
+    def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any]) -> None:
+        """Step number `step` of parameters, all at once: one by one, a GPU would wait for the next most of the time."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if group["centralize"]:
+            gradients = [g - g.mean(dim=tuple(range(1, g.ndim)), keepdim=True) if g.ndim > 1 else g for g in gradients]
+        states = [self.state[parameter] for parameter in parameters]
+        first, second, slow = ([state[name] for state in states] for name in ("first", "second", "slow"))
+
         beta1, beta2 = group["betas"]
-        first, second = state["first"], state["second"]
-        first.mul_(beta1).add_(gradient, alpha=1 - beta1)
-        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale, adaptive = rectified_step(state["step"], beta1, beta2, group["rectify_above"])
+        torch._foreach_mul_(first, beta1)
+        torch._foreach_add_(first, gradients, alpha=1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, value=1 - beta2)
+        scale, adaptive = rectified_step(step, beta1, beta2, group["rectify_above"])
 
         if group["weight_decay"]:
-            parameter.mul_(1 - group["weight_decay"] * group["lr"])
+            torch._foreach_mul_(parameters, 1 - group["weight_decay"] * group["lr"])
         if adaptive:
-            parameter.addcdiv_(first, second.sqrt().add_(group["eps"]), value=-scale * group["lr"])
+            root = torch._foreach_sqrt(second)
+            torch._foreach_add_(root, group["eps"])
+            torch._foreach_addcdiv_(parameters, first, root, value=-scale * group["lr"])
         else:
-            parameter.add_(first, alpha=-scale * group["lr"])
-        if state["step"] % group["k"] == 0:
-            state["slow"].lerp_(parameter, group["alpha"])
-            parameter.copy_(state["slow"])
+            torch._foreach_add_(parameters, first, alpha=-scale * group["lr"])
+        if step % group["k"] == 0:
+            torch._foreach_lerp_(slow, parameters, group["alpha"])
+            torch._foreach_copy_(parameters, slow)
 
 
 def rectified_step(step: int, beta1: float, beta2: float, rectify_above: float) -> tuple[float, bool]:
