@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hairclip.color import Gamma, LabColors, flat_hair_color, grey_hair, mean_lab
@@ -52,12 +52,15 @@ class EditBatch:
         hairstyle_is_text: whether the hairstyle is given as text, ``(B,)``; False where it is a reference or absent.
         color_is_text: likewise of the colour.
         reference_lab: mean Lab of the colour reference's hair, ``(B, 3)``; zeros where there is none.
+        on_host: the four flags, hairstyle and colour present, then hairstyle and colour as text, ``(B, 4)``, always in
+            host memory: what to compute follows from them, and asking a GPU would wait for all its work.
     """
 
     condition: HairCondition
     hairstyle_is_text: Flags
     color_is_text: Flags
     reference_lab: LabColors
+    on_host: Bool[Tensor, "batch 4"]
 
     def __len__(self) -> int:
         return len(self.hairstyle_is_text)
@@ -73,14 +76,16 @@ class EditBatch:
         return self.condition.has_color & ~self.color_is_text
 
     def to(self, device: torch.device | str) -> "EditBatch":
-        """The same batch on another device."""
-        return EditBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        """The same batch on another device, but for `on_host`."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "on_host"}
+        return EditBatch(**moved, on_host=self.on_host)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "EditBatch":
         """Some of the samples; a single number keeps the batch dimension."""
         if isinstance(index, int):
             index = [index]
-        return EditBatch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        parts = {field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "on_host"}
+        return EditBatch(**parts, on_host=self.on_host[index.cpu() if isinstance(index, Tensor) else index])
 
     @classmethod
     def cat(cls, batches: Sequence["EditBatch"]) -> "EditBatch":
@@ -90,6 +95,7 @@ class EditBatch:
             hairstyle_is_text=torch.cat([batch.hairstyle_is_text for batch in batches]),
             color_is_text=torch.cat([batch.color_is_text for batch in batches]),
             reference_lab=torch.cat([batch.reference_lab for batch in batches]),
+            on_host=torch.cat([batch.on_host for batch in batches]),
         )
 
 
@@ -131,7 +137,7 @@ class ConditionEncoder:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if new:
             self._texts.update(zip(new, self.clip.encode_text(new)))
-        return torch.stack([self._texts[prompt].to(self.device) for prompt in prompts])
+        return torch.stack([self._texts[prompt].to(self.device, non_blocking=True) for prompt in prompts])
 
     @torch.no_grad()
     def references(self, images: Images) -> list[Reference]:
@@ -169,18 +175,24 @@ class ConditionEncoder:
                         "its colour cannot be read: give a picture in which the hair is visible."
                     )
         no_lab = torch.zeros(3, device=self.device)
+        labs = [s.lab.to(self.device, non_blocking=True) if isinstance(s, Reference) else no_lab for s in shades]
+        present = [[wish is not None for wish in wishes] for wishes in (styles, shades)]
+        as_text = [[isinstance(wish, str) for wish in wishes] for wishes in (styles, shades)]
+        on_host = torch.tensor([*present, *as_text], dtype=torch.bool)
+        has_hairstyle, has_color, hairstyle_is_text, color_is_text = on_host.to(self.device, non_blocking=True)
         return EditBatch(
             condition=HairCondition(
                 hairstyle=self._embed(
                     [s.hairstyle if isinstance(s, Reference) else s and hairstyle_prompt(s) for s in styles]
                 ),
                 color=self._embed([s.color if isinstance(s, Reference) else s and color_prompt(s) for s in shades]),
-                has_hairstyle=self._flags([s is not None for s in styles]),
-                has_color=self._flags([s is not None for s in shades]),
+                has_hairstyle=has_hairstyle,
+                has_color=has_color,
             ),
-            hairstyle_is_text=self._flags([isinstance(s, str) for s in styles]),
-            color_is_text=self._flags([isinstance(s, str) for s in shades]),
-            reference_lab=torch.stack([s.lab.to(self.device) if isinstance(s, Reference) else no_lab for s in shades]),
+            hairstyle_is_text=hairstyle_is_text,
+            color_is_text=color_is_text,
+            reference_lab=torch.stack(labs),
+            on_host=on_host.T,
         )
 
     def _encode_pictures(self, wishes: Sequence[Wish]) -> dict[int, Reference]:
@@ -202,11 +214,8 @@ class ConditionEncoder:
         texts = [wish for wish in wishes if isinstance(wish, str)]
         of_texts = iter(self.texts(texts)) if texts else iter(())
         absent = torch.zeros(self.clip.width, device=self.device)
-        rows = [next(of_texts) if isinstance(w, str) else absent if w is None else w.to(self.device) for w in wishes]
-        return torch.stack(rows)
-
-    def _flags(self, values: Sequence[bool]) -> Flags:
-        return torch.tensor(values, dtype=torch.bool, device=self.device)
+        rows = [next(of_texts) if isinstance(w, str) else absent if w is None else w for w in wishes]
+        return torch.stack([row.to(self.device, non_blocking=True) for row in rows])
 
 
 def shown_hair(images: Images, masks: Masks, references: References) -> Images:

@@ -128,6 +128,10 @@ def test_batches_can_be_cut_and_joined(encoder):
     torch.testing.assert_close(joined.condition.hairstyle, batch.condition.hairstyle.flip(0))
     torch.testing.assert_close(joined.reference_lab, batch.reference_lab.flip(0))
     assert len(batch[1:].to("cpu")) == 2
+    condition = joined.condition
+    flags = (condition.has_hairstyle, condition.has_color, joined.hairstyle_is_text, joined.color_is_text)
+    assert torch.equal(joined.on_host, torch.stack(flags, dim=1))
+    assert torch.equal(joined.to("cpu").on_host, joined.on_host)
 
 
 def test_a_color_reference_without_hair_is_refused_where_hair_is_required(encoder):

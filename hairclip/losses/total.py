@@ -195,7 +195,9 @@ class HairEditLoss:
         """
         edited = self.reduced(edited)
         condition = batch.condition
-        hairstyle_as_text, color_as_text = self._as_text(batch)
+        hairstyle_as_text, color_as_text = self._as_text(
+            condition.has_hairstyle, condition.has_color, batch.hairstyle_is_text, batch.color_is_text
+        )
         with self._judging(edited):
             hair_mask = self.parser.hair_mask(edited.detach())
             identity = self.identity(edited).float()
@@ -224,23 +226,24 @@ class HairEditLoss:
         per_sample = torch.stack([weights[name] * term for name, term in terms.items()]).sum(dim=0)
         return LossOutput(total=per_sample.mean(), per_sample=per_sample, terms=terms)
 
-    def _as_text(self, batch: EditBatch) -> tuple[Flags, Flags]:
+    def _as_text(
+        self, has_hairstyle: Flags, has_color: Flags, hairstyle_is_text: Flags, color_is_text: Flags
+    ) -> tuple[Flags, Flags]:
         """Which hairstyles and which colours the text terms ask for."""
-        if self.references == "separated":
-            return batch.condition.has_hairstyle, batch.condition.has_color
-        return batch.hairstyle_is_text, batch.color_is_text
+        return (has_hairstyle, has_color) if self.references == "separated" else (hairstyle_is_text, color_is_text)
 
     def _embeddings(self, edited: Images, hair_mask: Masks, batch: EditBatch) -> tuple[Embeddings, Embeddings]:
         """CLIP's embeddings of the whole pictures and of their hair, ``(B, width)`` each; 0 where no term asks for one.
 
         With HairCLIP's task probabilities 0.94 pictures a sample are asked for, not 2 (separated references: 1.36).
         """
-        hairstyle_as_text, color_as_text = self._as_text(batch)
-        by_text = (hairstyle_as_text | color_as_text).nonzero()[:, 0]
-        by_image = batch.hairstyle_is_image.nonzero()[:, 0]
+        has_hairstyle, has_color, hairstyle_is_text, color_is_text = batch.on_host.unbind(1)
+        as_text = self._as_text(has_hairstyle, has_color, hairstyle_is_text, color_is_text)
+        asked = as_text[0] | as_text[1], has_hairstyle & ~hairstyle_is_text
+        by_text, by_image = (flags.nonzero()[:, 0].to(edited.device, non_blocking=True) for flags in asked)
         prepare = self.clip.pixels if self.normalize_text_pixels else self.clip.raw_pixels
-        hair = shown_hair(edited[by_image], hair_mask[by_image], self.references)
-        pixels = [prepare(edited[by_text]), self.clip.pixels(hair)]
+        hair = shown_hair(edited.index_select(0, by_image), hair_mask.index_select(0, by_image), self.references)
+        pixels = [prepare(edited.index_select(0, by_text)), self.clip.pixels(hair)]
         rows = torch.cat((by_text, by_image + len(edited)))
         embeddings = edited.new_zeros(2 * len(edited), self.clip.width)
         if len(rows):

@@ -109,7 +109,7 @@ class EditData:
             known = self._sources.get(number)
             rows[number] = self._compute(number) if known is None else known
         parts = ([getattr(rows[number], part.name) for number in numbers] for part in fields(SourceFeatures))
-        return SourceFeatures(*(_moved(torch.cat(part), self.device) for part in parts))
+        return SourceFeatures(*(_joined(part, self.device) for part in parts))
 
     def _compute(self, number: int) -> SourceFeatures:
         """What the losses need of one source, kept in host memory, of which there is more; likewise its neighbours."""
@@ -131,6 +131,13 @@ class EditData:
 
 def _moved(values: Tensor, device: torch.device) -> Tensor:
     """From host memory to the device; to CUDA without waiting for it."""
+    return _joined([values], device)
+
+
+def _joined(rows: list[Tensor], device: torch.device) -> Tensor:
+    """Batches in host memory as one on the device; to CUDA without waiting for it."""
     if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)
+        return torch.cat(rows).to(device)
+    shape = (sum(map(len, rows)), *rows[0].shape[1:])
+    pinned = torch.cat(rows, out=torch.empty(shape, dtype=rows[0].dtype, pin_memory=True))
+    return pinned.to(device, non_blocking=True)
