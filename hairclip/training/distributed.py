@@ -103,9 +103,9 @@ def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise HairclipError(f"device '{name}' is unknown: choose auto, cpu, cuda, cuda:N or mps.") from None
-    if device.type == "cuda" and local_rank is not None and device.index is None:
-        device = torch.device("cuda", local_rank)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and device.index is None:  # with a number a thread can be told to work on it
+        device = torch.device("cuda", local_rank or 0)
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise HairclipError(
             f"device '{device}' is not there (GPUs found: {torch.cuda.device_count()}): choose cpu or auto."
         )

@@ -127,7 +127,7 @@ def test_it_restarts_with_the_allocator_settings_as_training_does(config: str, m
         (["--repeats", "0"], "--repeats 0"),
         (["--dtype", "float8"], "--dtype float8"),
         (["--dtype", "float16"], "float16 needs a CUDA device"),
-        (["--device", "cuda"], "device 'cuda'"),
+        (["--device", "cuda"], "device 'cuda:0'"),
         (["--measure", "speed"], "--measure 'speed'"),
         (["--tasks", ""], "--tasks ''"),
         (["training.batch=2"], "training.batch"),

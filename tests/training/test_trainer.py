@@ -20,7 +20,7 @@ from hairclip.config import load_config
 from hairclip.errors import HairclipError
 from hairclip.pretrained import load_hairclip, load_mapper
 from hairclip.training import trainer
-from hairclip.training.distributed import World
+from hairclip.training.distributed import World, pick_device
 from hairclip.training.parts import build_parts
 from hairclip.training.tasks import Task
 from hairclip.training.trainer import edit_and_judge, train, validate
@@ -328,6 +328,13 @@ def test_all_that_saves_time_and_memory_goes_together(tiny_world: Path, tmp_path
     fast, plain = figures(tmp_path / "fast", "train"), figures(tmp_path / "plain", "train")
     assert [line["step"] for line in fast] == [1, 2]
     assert fast[0]["total"] == pytest.approx(plain[0]["total"], rel=0.05)
+
+
+def test_a_gpu_has_its_number(monkeypatch: pytest.MonkeyPatch):
+    """Without it the thread that makes batches could not be told to work on it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda") == torch.device("cuda", 0)
+    assert pick_device("cuda", local_rank=1) == pick_device("cuda:1") == torch.device("cuda", 1)
 
 
 def test_processes_share_a_batch_without_overlap():
