@@ -103,6 +103,7 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     from hairclip.benchmark import run
     from hairclip.benchmark.measure import Stopwatch
     from hairclip.benchmark.report import machine
+    from hairclip.benchmark.steps import LibraryTraining
     from hairclip.benchmark.world import World, build_world
 
     def build(*overrides: str, dtype: str | None = options.dtype) -> World:
@@ -144,10 +145,12 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     if options.speedup:
         report["speedup"] = run.measure_speedup(worlds, watch, kinds, **rounds)
         measures = []
-    if "step" in measures:
-        report["step"] = run.measure_step(world, watch, peaks, **rounds)
-    if "parts" in measures:
-        report["parts"] = run.measure_parts(world, watch, peaks, **rounds)
+    if "step" in measures or "parts" in measures:
+        training = LibraryTraining(world, world.tasks("mix", world.config.training.batch_size), prefetch=True)
+        if "step" in measures:
+            report["step"] = run.measure_step(training, watch, peaks, **rounds)
+        if "parts" in measures:
+            report["parts"] = run.measure_parts(training, watch, peaks, **rounds)
     if "edit" in measures:
         report["edit"] = run.measure_edit(world, watch, options.edit_batch, **rounds)
     if "startup" in measures:

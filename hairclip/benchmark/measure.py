@@ -173,10 +173,15 @@ class _Counter(Stopwatch):
 
 def count_flops(work: Work, device: torch.device) -> dict[str, int]:
     """Floating-point operations per part: of matrix products and convolutions, two to a multiplication and addition."""
-    with FlopCounterMode(display=False) as mode:
-        counter = _Counter(device, mode)
-        counter.start()
-        work(counter)
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False  # it would time every algorithm for sizes that only the counting meets
+    try:
+        with FlopCounterMode(display=False) as mode:
+            counter = _Counter(device, mode)
+            counter.start()
+            work(counter)
+    finally:
+        torch.backends.cudnn.benchmark = before
     return counter.counted
 
 

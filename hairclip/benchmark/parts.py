@@ -5,7 +5,6 @@ from torch import Tensor
 
 from hairclip.benchmark.measure import Stopwatch, Work
 from hairclip.benchmark.steps import LibraryTraining
-from hairclip.benchmark.world import World
 from hairclip.config import Config
 
 __all__ = ["REST", "part_precision", "part_works"]
@@ -14,7 +13,7 @@ REST = "other terms"
 """What the losses do beside the networks: colours, backgrounds, weights. Found by difference."""
 
 
-def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
+def part_works(training: LibraryTraining) -> dict[str, Work]:
     """The parts of `training`'s step as things to measure: name -> work, which marks forward and backward.
 
     Of a batch that is taken in several parts, the first is measured.
@@ -25,7 +24,7 @@ def part_works(world: World, training: LibraryTraining) -> dict[str, Work]:
     tasks = training.tasks[: training.size]
     sample = training.data.collate(tasks)
     mapper, autocast, synthesis = training.mapper, training.autocast, training.synthesis
-    loss = world.parts.loss
+    loss = training.world.parts.loss
     with torch.no_grad():
         w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
     with autocast:

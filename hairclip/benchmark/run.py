@@ -1,6 +1,7 @@
 """The measurements of ``python -m hairclip benchmark``: each prints its table and returns its figures for JSON."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 from hairclip.benchmark.agreement import Agreement, compare
@@ -10,6 +11,7 @@ from hairclip.benchmark.parts import REST, part_precision, part_works
 from hairclip.benchmark.report import SAMPLES, agreement_table, hours, show_hours, show_seconds, summary, table
 from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
 from hairclip.benchmark.world import Kind, World
+from hairclip.networks.stylegan2_ops import forms_for_a_compiler
 from hairclip.training.parts import PRECISIONS
 
 __all__ = [
@@ -49,15 +51,17 @@ def check(worlds: Mapping[str, World], kinds: Sequence[Kind]) -> tuple[list[Agre
     return found, {one.name: {**vars(one), "passes": one.passes} for one in found}
 
 
-def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
-    """The whole training step on tasks as training draws them."""
-    batch, precision = world.config.training.batch_size, world.config.training.precision
-    training = LibraryTraining(world, world.tasks("mix", batch))
+def measure_step(training: LibraryTraining, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
+    """The whole training step."""
+    world, batch = training.world, len(training.tasks)
+    precision = world.config.training.precision
     peak: dict[str, Memory] = {}
     rounds = {"repeats": repeats, "warmup": warmup}
     timing = interleave({"step": training}, watch, **rounds, title="step", memory=peak)["step"]["step"]
     plain = LibraryTraining(world.uncompiled(), training.tasks)
-    flops, memory = count_flops(plain, world.device)["step"], peak["step"]
+    with _counted_forms(world):
+        flops = count_flops(plain, world.device)["step"]
+    memory = peak["step"]
     share = peaks.share(flops, timing.median, precision)
     sample = timing.median / batch
     rows = [
@@ -80,15 +84,15 @@ def measure_step(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, 
     }
 
 
-def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
+def measure_parts(training: LibraryTraining, watch: Stopwatch, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:
     """Each part of the step by itself."""
-    batch = world.config.training.batch_size
-    training = LibraryTraining(world, world.tasks("mix", batch))
-    works: dict[str, Work] = {**part_works(world, training), "step": training}
+    world, batch = training.world, len(training.tasks)
+    works: dict[str, Work] = {**part_works(training), "step": training}
     timings = interleave(works, watch, repeats=repeats, warmup=warmup, title="parts")
     plain = LibraryTraining(world.uncompiled(), training.tasks)
-    countable: dict[str, Work] = {**part_works(world, plain), "step": plain}
-    flops = {name: count_flops(work, world.device) for name, work in countable.items()}
+    countable: dict[str, Work] = {**part_works(plain), "step": plain}
+    with _counted_forms(world):
+        flops = {name: count_flops(work, world.device) for name, work in countable.items()}
     step = timings["step"]["step"].median
 
     times = batch // training.size
@@ -113,6 +117,11 @@ def measure_parts(world: World, watch: Stopwatch, peaks: Peaks, *, repeats: int,
     return {"parts": figures, "step_seconds": step}
 
 
+def _counted_forms(world: World) -> AbstractContextManager[None]:
+    """What is counted computes as the world does, which torch cannot count while it is compiled."""
+    return forms_for_a_compiler() if world.config.training.compile else nullcontext()
+
+
 def _taken_apart(parts: Mapping[str, float], times: int) -> dict[str, float]:
     """`REST` in place of "losses": these without the networks they call. All but the update come `times` a step."""
     rest = {part: value if part == "optimiser" else times * value for part, value in parts.items() if part != "step"}
@@ -135,9 +144,9 @@ def measure_speedup(
         alone = tasks if kind == "mix" else tasks[:1]
         works: dict[str, Work] = {"reference": ReferenceTraining(first, alone)}
         for name, world in worlds.items():
-            works[name] = LibraryTraining(world, tasks)
+            works[name] = LibraryTraining(world, tasks, prefetch=True)
             if not world.config.data.cache_sources:
-                works[f"{name}, sources cached"] = LibraryTraining(world, tasks, cache=True)
+                works[f"{name}, sources cached"] = LibraryTraining(world, tasks, cache=True, prefetch=True)
         peak: dict[str, Memory] = {}
         timings = interleave(works, watch, repeats=repeats, warmup=warmup, title=kind, memory=peak)
         per_sample = {

@@ -1,6 +1,7 @@
 """The two sides of the comparison: the library's own training step, as a run takes it, and the reference's."""
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,9 @@ from hairclip.networks.mapper import HairMapper
 from hairclip.prompts import color_prompt, hairstyle_prompt
 from hairclip.training import trainer
 from hairclip.training.acceleration import prepare, training_synthesis
+from hairclip.training.batches import Batches
 from hairclip.training.distributed import World as Processes
+from hairclip.training.edit_data import Sample
 from hairclip.training.references import ReferencePool
 from hairclip.training.source_store import SourceMemory
 from hairclip.training.tasks import Task, Wanted
@@ -27,15 +30,16 @@ __all__ = ["LibraryTraining", "Question", "ReferenceTraining", "questions"]
 class LibraryTraining:
     """Training steps on one list of tasks, through the trainer's own functions, on a mapper of its own.
 
-    Batches are made when they are needed, whatever ``data.prefetch`` says.
-
     Args:
         world: whose networks, data and settings.
-        tasks: the batch, the same in every step.
+        tasks: the batch of every step; whoever changes it between steps must not prefetch.
         cache: whether what was computed of a source is kept; None does as the configuration says.
+        prefetch: batches are made beside the step before, as the configuration says; else when they are needed.
     """
 
-    def __init__(self, world: World, tasks: Sequence[Task], *, cache: bool | None = None) -> None:
+    def __init__(
+        self, world: World, tasks: Sequence[Task], *, cache: bool | None = None, prefetch: bool = False
+    ) -> None:
         settings, device = world.config.training, world.device
         self.world, self.tasks = world, tasks
         self.size = trainer._micro_batch(
@@ -50,6 +54,8 @@ class LibraryTraining:
         self.data = world.parts.training
         if cache is not None:
             self.data = replace(self.data, cache=cache, _sources=SourceMemory())
+        prefetch = prefetch and world.config.data.prefetch
+        self.batches = Batches(self._parts, self.data.collate, device, prefetch=prefetch, steps=sys.maxsize)
         prepare(world.parts.networks, settings, device)
         generator = world.parts.networks.generator
         self.synthesis = training_synthesis(generator, settings, self.size, self.autocast, print)
@@ -58,7 +64,7 @@ class LibraryTraining:
     def __call__(self, watch: Stopwatch) -> None:
         """One step: the batch is made, the edit is judged, the mapper changes."""
         self.updates.clear()
-        self._descend(self.updates.backward)
+        self._descend(self.updates.backward, lambda part: self.batches.get(self.steps, part))
         self.updates.update(self.steps)
         self.steps += 1
         watch.lap("step")
@@ -67,19 +73,22 @@ class LibraryTraining:
         """The loss of all tasks, in parts no larger than a step's, and the mapper's gradients; nothing is changed."""
         self.mapper.zero_grad(set_to_none=True)
         scale = 1024.0 if self.updates.scaler.is_enabled() else 1.0  # small gradients vanish in float16
-        outputs = self._descend(lambda loss: (loss * scale).backward())
+        parts = self._parts(self.steps)
+        outputs = self._descend(lambda loss: (loss * scale).backward(), lambda part: self.data.collate(parts[part]))
         per_sample = torch.cat([output.per_sample.detach() for output in outputs])
         terms = {name: torch.cat([output.terms[name].detach() for output in outputs]) for name in outputs[0].terms}
         gradients = [gradient / scale for gradient in _gradients(self.mapper)]
         return LossOutput(per_sample.mean(), per_sample, terms), gradients
 
-    def _descend(self, backward: Callable[[Tensor], None]) -> list[LossOutput]:
-        """Forward and backward of every part of the batch."""
-        outputs = []
-        for first in range(0, len(self.tasks), self.size):
-            sample = self.data.collate(self.tasks[first : first + self.size])
-            loss = self.world.parts.loss
-            output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample, self.autocast)
+    def _parts(self, step: int) -> list[Sequence[Task]]:
+        """The batch in parts no larger than a step takes at once."""
+        return [self.tasks[first : first + self.size] for first in range(0, len(self.tasks), self.size)]
+
+    def _descend(self, backward: Callable[[Tensor], None], sample: Callable[[int], Sample]) -> list[LossOutput]:
+        """Forward and backward of every part of the batch, which `sample` gives by its number."""
+        outputs, loss = [], self.world.parts.loss
+        for part in range(-(-len(self.tasks) // self.size)):
+            output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample(part), self.autocast)
             backward(output.per_sample.sum() / len(self.tasks))
             outputs.append(output)
         return outputs

@@ -21,8 +21,10 @@ def prepare(networks: Networks, settings: TrainingConfig, device: torch.device) 
     if settings.channels_last:
         for network in (networks.generator, networks.parser, networks.identity, networks.clip):
             network.to(memory_format=torch.channels_last)
-    if settings.tf32 and device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # convolutions are TF32 by torch's own default
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # sizes stay the same, so the fastest convolution is looked for once
+        if settings.tf32:
+            torch.set_float32_matmul_precision("high")  # convolutions are TF32 by torch's own default
 
 
 def training_synthesis(
