@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -64,7 +64,8 @@ class LibraryTraining:
     def __call__(self, watch: Stopwatch) -> None:
         """One step: the batch is made, the edit is judged, the mapper changes."""
         self.updates.clear()
-        self._descend(self.updates.backward, lambda part: self.batches.get(self.steps, part))
+        parts = range(len(self._parts(self.steps)))
+        self._descend(self.updates.backward, (self.batches.get(self.steps, part) for part in parts))
         self.updates.update(self.steps)
         self.steps += 1
         watch.lap("step")
@@ -73,8 +74,8 @@ class LibraryTraining:
         """The loss of all tasks, in parts no larger than a step's, and the mapper's gradients; nothing is changed."""
         self.mapper.zero_grad(set_to_none=True)
         scale = 1024.0 if self.updates.scaler.is_enabled() else 1.0  # small gradients vanish in float16
-        parts = self._parts(self.steps)
-        outputs = self._descend(lambda loss: (loss * scale).backward(), lambda part: self.data.collate(parts[part]))
+        samples = map(self.data.collate, self._parts(self.steps))
+        outputs = self._descend(lambda loss: (loss * scale).backward(), samples)
         per_sample = torch.cat([output.per_sample.detach() for output in outputs])
         terms = {name: torch.cat([output.terms[name].detach() for output in outputs]) for name in outputs[0].terms}
         gradients = [gradient / scale for gradient in _gradients(self.mapper)]
@@ -84,11 +85,11 @@ class LibraryTraining:
         """The batch in parts no larger than a step takes at once."""
         return [self.tasks[first : first + self.size] for first in range(0, len(self.tasks), self.size)]
 
-    def _descend(self, backward: Callable[[Tensor], None], sample: Callable[[int], Sample]) -> list[LossOutput]:
-        """Forward and backward of every part of the batch, which `sample` gives by its number."""
+    def _descend(self, backward: Callable[[Tensor], None], samples: Iterable[Sample]) -> list[LossOutput]:
+        """Forward and backward of every part of the batch."""
         outputs, loss = [], self.world.parts.loss
-        for part in range(-(-len(self.tasks) // self.size)):
-            output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample(part), self.autocast)
+        for sample in samples:
+            output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample, self.autocast)
             backward(output.per_sample.sum() / len(self.tasks))
             outputs.append(output)
         return outputs
