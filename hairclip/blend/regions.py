@@ -28,17 +28,24 @@ def pixels_of(share: float, height: int) -> int:
 
 
 def dilate(masks: Masks, radius: int) -> Masks:
-    """Grow boolean masks by `radius` pixels (an octagon: alternating square and cross steps)."""
-    grown = masks.float()
+    """Grow boolean masks by `radius` pixels (an octagon: alternating cross and square steps)."""
     for step in range(radius):
-        if step % 2:
-            grown = F.max_pool2d(grown, 3, stride=1, padding=1)
-        else:
-            grown = torch.maximum(
-                F.max_pool2d(grown, (3, 1), stride=1, padding=(1, 0)),
-                F.max_pool2d(grown, (1, 3), stride=1, padding=(0, 1)),
-            )
-    return grown > 0.5
+        masks = _step(masks, square=step % 2 == 1)
+    return masks
+
+
+def _step(masks: Masks, *, square: bool) -> Masks:
+    """Masks grown by one pixel, in a square or in a cross; far faster than pooling, which compares numbers."""
+    rows = _with_neighbours(masks, masks, dim=-1)
+    return _with_neighbours(rows, rows if square else masks, dim=-2)
+
+
+def _with_neighbours(masks: Masks, others: Masks, dim: int) -> Masks:
+    """A copy of `masks` with what lies beside `others` along a dimension."""
+    grown, size = masks.clone(), masks.shape[dim] - 1
+    grown.narrow(dim, 1, size).logical_or_(others.narrow(dim, 0, size))
+    grown.narrow(dim, 0, size).logical_or_(others.narrow(dim, 1, size))
+    return grown
 
 
 def erode(masks: Masks, radius: int) -> Masks:
@@ -50,21 +57,20 @@ def connected_to(seeds: Masks, masks: Masks, size: int = 128) -> Masks:
     """The part of `masks` that hangs together with `seeds`, looked at with at most `size` pixels across."""
     height, width = masks.shape[-2:]
     small = (min(height, size), min(width, size))
-    allowed, reached = (F.adaptive_max_pool2d(one.float(), small) for one in (masks, seeds & masks))
+    allowed, reached = (F.adaptive_max_pool2d(one.float(), small) > 0.5 for one in (masks, seeds & masks))
     for _ in range(2 * max(small)):  # long enough for all but mazes
-        reached = torch.minimum(F.max_pool2d(reached, 3, stride=1, padding=1), allowed)
-    return (F.interpolate(reached, size=(height, width), mode="nearest-exact") > 0.5) & masks
+        reached = _step(reached, square=True) & allowed
+    return (F.interpolate(reached.float(), size=(height, width), mode="nearest-exact") > 0.5) & masks
 
 
 def ramp_outwards(masks: Masks, width: int) -> SoftMasks:
     """Exactly 1 on the masks, falling smoothly to exactly 0 beyond `width` pixels outside them."""
-    alpha, ring = masks.float(), masks
-    for step in range(width):
-        wider = dilate(ring, 1)
-        ramp = 1.0 - (step + 1) / (width + 1)
-        alpha = torch.where(wider & ~ring, torch.full_like(alpha, ramp * ramp * (3.0 - 2.0 * ramp)), alpha)
-        ring = wider
-    return alpha
+    heights = smoothstep(0.0, 1.0, torch.arange(width + 2, device=masks.device) / (width + 1))
+    within = masks.short()
+    for _ in range(width):
+        masks = dilate(masks, 1)
+        within += masks
+    return torch.take(heights, within.long())
 
 
 def alpha_from_masks(
@@ -92,10 +98,14 @@ def alpha_from_masks(
 def soften(fields: Tensor, radius: int) -> Tensor:
     """Binomial blur of (B, C, H, W) that reaches `radius` pixels; the border is mirrored into the mean."""
     for _ in range(radius):
-        for size in ((1, 3), (3, 1)):
-            padded = F.pad(fields, (size[1] // 2, size[1] // 2, size[0] // 2, size[0] // 2), mode="replicate")
-            middle = F.avg_pool2d(padded, size, stride=1)
-            fields = 0.75 * middle + 0.25 * fields  # (1, 2, 1) / 4
+        for dim in (-1, -2):
+            last = fields.shape[dim] - 1
+            total = 2.0 * fields
+            total.narrow(dim, 1, last).add_(fields.narrow(dim, 0, last))
+            total.narrow(dim, 0, last).add_(fields.narrow(dim, 1, last))
+            for end in (0, last):
+                total.select(dim, end).add_(fields.select(dim, end))
+            fields = total.mul_(0.25)
     return fields
 
 
@@ -119,5 +129,6 @@ def alike(images: Tensor, masks: Masks, slack: float) -> Masks:
 
 def labelled(labels: Labels, classes: Sequence[int]) -> Masks:
     """Where `labels` is one of `classes`, (B, 1, H, W)."""
-    wanted = torch.as_tensor(list(classes), device=labels.device)
-    return torch.isin(labels, wanted)[:, None]
+    table = torch.zeros(256, dtype=torch.bool)
+    table[list(classes)] = True
+    return torch.take(table.to(labels.device), labels)[:, None]  # `torch.isin` compares with one class after another
