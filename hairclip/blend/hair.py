@@ -19,6 +19,7 @@ __all__ = ["DEFAULT_BLEND", "Behind", "Blended", "blend_hair"]
 
 DEFAULT_BLEND: Blend = "feather"
 Behind: TypeAlias = Literal["photo", "edit"]
+TOGETHER = 2**22  # pixels at once: blending takes a hundred times the memory of its pictures
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,33 @@ def blend_hair(
             from the edit; "edit" takes all of it from the edit.
         feather: width in pixels of the ramp around all that changed; None means 1/40 of the height.
     """
+    together = max(1, TOGETHER // source[0, 0].numel())
+    parts = []
+    for first in range(0, len(source), together):
+        some = slice(first, first + together)
+        given = source[some], edited[some], source_labels[some], edited_labels[some]
+        parts.append(_blend_together(*given, method=method, behind=behind, feather=feather))
+    bare = [part.bare for part in parts if part.bare is not None]
+    return Blended(
+        image=torch.cat([part.image for part in parts]),
+        alpha=torch.cat([part.alpha for part in parts]),
+        foreground=torch.cat([part.foreground for part in parts]),
+        bare=torch.cat(bare) if bare else None,
+        removed=torch.cat([part.removed for part in parts]),
+    )
+
+
+def _blend_together(
+    source: Images,
+    edited: Images,
+    source_labels: Labels,
+    edited_labels: Labels,
+    *,
+    method: Blend,
+    behind: Behind,
+    feather: int | None,
+) -> Blended:
+    """`blend_hair` of a few samples."""
     height = source.shape[-2]
     edited = edited.clamp(-1.0, 1.0)
     grow = pixels_of(1 / 128, height)

@@ -8,13 +8,14 @@ so that its outlines (jaw, shoulders) meet the photo's where the hair ends.
 import torch
 from torch import Tensor
 
-from hairclip.blend.fill import membrane
+from hairclip.blend.fill import membrane, membranes
 from hairclip.blend.matte import BACKGROUND, CLOTHES, PERSON
 from hairclip.blend.regions import dilate, labelled, pixels_of, soften
 from hairclip.images import Images, Labels, Masks, SoftMasks
 
 __all__ = ["add_grain", "layer_weights", "noise_level", "uncover"]
 
+LAYERS = (BACKGROUND, CLOTHES, PERSON)
 SHARPNESS = 0.05  # of the change from one layer to another, in units of their membranes' weights
 GRAIN_LIMIT = 0.04  # about 5 of 255 levels; what varies more is a pattern
 
@@ -40,21 +41,27 @@ def uncover(
     Returns:
         The photo without hair (under the edit's hair too, where it is a guess).
     """
-    weights = layer_weights(source_labels, edited_labels, removed, edited_hair)
     margin = pixels_of(1 / 128, source.shape[-2])
-    filled = torch.zeros_like(source)
-    for weight, classes in zip(weights, (BACKGROUND, CLOTHES, PERSON), strict=True):
+    shown, rendered = [], []
+    for classes in LAYERS:
         layer = labelled(source_labels, classes)
         # Pixels along an outline hold some of what lies on its other side.
-        shown = layer & ~removed & ~dilate(~layer & ~removed, margin)
-        rendered = labelled(edited_labels, classes) & ~edited_hair
-        # What the generator drew, moved to where the photo is: the fallback where the photo shows none of this layer.
-        moved = edited + membrane(source - edited, shown & rendered)
-        moved = torch.where(edited_hair, membrane(moved, rendered), moved)
-        if classes != PERSON:
-            enough = shown.float().mean(dim=(1, 2, 3), keepdim=True) > 0.0005
-            moved = torch.where(enough, add_grain(membrane(source, shown), noise_level(source, shown)), moved)
-        filled = filled + weight * moved
+        shown.append(layer & ~removed & ~dilate(~layer & ~removed, margin))
+        rendered.append(labelled(edited_labels, classes) & ~edited_hair)
+    enough = [here.float().mean(dim=(1, 2, 3), keepdim=True) > 0.0005 for here in shown]
+    # The photo's own, continued. Skin is never: it is the generator's, as is what the photo shows too little of.
+    own = [i for i, classes in enumerate(LAYERS) if classes != PERSON]
+    drawn = [i for i in range(len(LAYERS)) if i not in own or not enough[i].all()]
+    shifts = [(source - edited, shown[i] & rendered[i]) for i in drawn]
+    found = membranes(*((source, shown[i]) for i in own), *shifts)
+    moved = {i: edited + shift for i, shift in zip(drawn, found[len(own) :], strict=True)}  # to where the photo is
+    hidden = membranes(*((moved[i], rendered[i]) for i in drawn))
+    layers = {i: torch.where(edited_hair, behind, moved[i]) for i, behind in zip(drawn, hidden, strict=True)}
+    for i, continued in zip(own, found[: len(own)], strict=True):
+        grainy = add_grain(continued, noise_level(source, shown[i]))
+        layers[i] = torch.where(enough[i], grainy, layers.get(i, grainy))
+    weights = layer_weights(source_labels, edited_labels, removed, edited_hair)
+    filled = torch.stack([weight * layers[i] for i, weight in enumerate(weights)]).sum(dim=0)
     return torch.where(removed, filled.clamp(-1.0, 1.0), source)
 
 
@@ -68,9 +75,8 @@ def layer_weights(
     """
     height = source_labels.shape[-2]
     blur = pixels_of(1 / 256, height)
-    layers = (BACKGROUND, CLOTHES, PERSON)
     here, there = (
-        torch.cat([labelled(labels, classes).float() for classes in layers], dim=1)
+        torch.cat([labelled(labels, classes).float() for classes in LAYERS], dim=1)
         for labels in (source_labels, edited_labels)
     )
     there = membrane(there, ~edited_hair)
