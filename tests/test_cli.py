@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and exit code 2 with one sentence for a user's mistake."""
 
 import os
+import platform
 import runpy
 import subprocess
 import sys
@@ -313,20 +314,37 @@ def test_doctor_refuses_a_file_of_which_one_network_is_damaged(tmp_path: Path, c
     assert "holds no network that hairclip knows, first entry 'layer.weight'" in capsys.readouterr().err
 
 
-def test_train_restarts_once_with_the_allocator_settings(monkeypatch: pytest.MonkeyPatch):
-    started: list[dict[str, str]] = []
-    monkeypatch.setattr(os, "execve", lambda path, arguments, environment: started.append(environment))
-    monkeypatch.setattr(cli.platform, "libc_ver", lambda: ("glibc", "2.39"))
-    for key in (*cli._ALLOCATOR, "HAIRCLIP_NO_REEXEC"):
-        monkeypatch.delenv(key, raising=False)
-    cli._restart_with_allocator()
-    assert started[0]["MALLOC_MMAP_MAX_"] == "0"
-    monkeypatch.setenv("HAIRCLIP_NO_REEXEC", started[0]["HAIRCLIP_NO_REEXEC"])
-    cli._restart_with_allocator()
-    monkeypatch.delenv("HAIRCLIP_NO_REEXEC")
-    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
-    cli._restart_with_allocator()
-    assert len(started) == 1
+FAULTS = """
+import ctypes, resource, sys
+from hairclip import __main__ as cli
+cli._keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(2**27)
+    ctypes.memset(block, 1, 2**27)
+    libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that gives memory back")
+@pytest.mark.parametrize(("variables", "kept"), [({}, True), ({"MALLOC_TOP_PAD_": "131072"}, False)])
+def test_freed_memory_is_kept_unless_the_user_tells_glibc_otherwise(variables: dict[str, str], kept: bool):
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    faults = subprocess.run(
+        [sys.executable, "-c", FAULTS], env={**plain, **variables}, capture_output=True, text=True, check=True
+    ).stdout
+    assert (int(faults) < 100) == kept
+
+
+def test_commands_keep_freed_memory(monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    monkeypatch.setattr(cli, "_keep_freed_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr(sys, "argv", ["hairclip", "doctor", "--file", "none.pt"])
+    assert cli.main() == 2
+    assert calls == ["kept"]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.py")))

@@ -21,7 +21,7 @@ def add_command(commands: Any) -> None:
         help="measure training and editing, against a plain formulation of the official step",
         description="Measure a training step, its parts, edits and start-up; with --speedup, the step against a plain "
         "formulation of the official code's. Networks have random weights where the configuration describes their "
-        "architectures. Like train, it restarts itself once with glibc's allocator settings.",
+        "architectures.",
     )
     benchmark.add_argument("--config", required=True, help="a YAML file, such as configs/hairclip.yaml")
     benchmark.add_argument("--resolution", type=int, help="pixels, a power of two (default: the configuration's)")

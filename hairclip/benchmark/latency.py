@@ -138,7 +138,6 @@ def _children() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The environment with this copy of the library in front, and without the allocator's settings for training."""
+    """The environment with this copy of the library in front."""
     root = str(Path(__file__).resolve().parents[2])
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
-    return {**plain, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}

@@ -1,6 +1,5 @@
 """The report of a benchmark: the machine, the tables for people and the JSON for programs."""
 
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "hairclip": __version__,
-        "allocator": {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")},
     }
     if device.type == "cuda":
         facts["tf32"] = {

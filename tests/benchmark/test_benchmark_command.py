@@ -105,19 +105,6 @@ def test_disagreement_is_exit_code_1(config: str, monkeypatch: pytest.MonkeyPatc
     assert run(config, "--measure", "step", "--tasks", "text", "--no-check") == 0
 
 
-def test_it_restarts_with_the_allocator_settings_as_training_does(config: str, monkeypatch: pytest.MonkeyPatch):
-    class Restarted(Exception):
-        pass
-
-    def restart() -> None:
-        raise Restarted
-
-    monkeypatch.setattr(cli, "_restart_with_allocator", restart)
-    monkeypatch.setattr("sys.argv", ["hairclip", "benchmark", "--config", config])
-    with pytest.raises(Restarted):
-        cli.main()
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
