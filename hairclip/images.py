@@ -31,6 +31,8 @@ Scores: TypeAlias = Float[Tensor, " batch"]
 
 ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 
+PNG_LEVEL = 4  # of compression: a photo is written in 0.4 of the time that Pillow's 6 takes, a few percent larger
+
 
 def load_image(source: ImageSource) -> Images:
     """Read one picture as ``(1, 3, H, W)``, RGB, [-1, 1].
@@ -95,7 +97,7 @@ def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path, **en
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         try:
-            picture.save(partial, **encoding)
+            picture.save(partial, **{"compress_level": PNG_LEVEL, **encoding})
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
