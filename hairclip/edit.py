@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hairclip.blend import DEFAULT_BLEND, Behind, Blend, Recoloring, blend_hair, composite, find_recoloring
 from hairclip.blend.fill import plain_background
+from hairclip.blend.hair import PIXELS_TOGETHER
 from hairclip.condition import EditBatch
 from hairclip.edit_networks import EditorNetworks, Method, check_mapper
 from hairclip.edit_result import Captions, EditResult, Prepared, compare, edit_results
@@ -233,7 +234,7 @@ class HairEditor(EditorNetworks):
         invert_steps: int = 100,
         steps: int = 100,
         lr: float = 0.1,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         progress: bool = False,
     ) -> list[EditResult]:
         """Edit many pictures; each may ask for another thing, by text or by reference.
@@ -256,7 +257,8 @@ class HairEditor(EditorNetworks):
             invert_steps: steps of the descent, and as many of the tuning.
             steps: steps of `method="optimize"`.
             lr: its learning rate.
-            batch_size: how many pictures go through the networks together.
+            batch_size: how many pictures go through the networks together; None takes no more than memory allows for:
+                32 up to 256 px, 4 at 1024 px.
             progress: show progress bars where something takes long.
         """
         hairstyles = [None] * len(images) if hairstyles is None else list(hairstyles)
@@ -268,6 +270,7 @@ class HairEditor(EditorNetworks):
         check_request([*hairstyles, *colors], strength)
         wishes = [(as_wish(style), as_wish(color)) for style, color in zip(hairstyles, colors, strict=True)]
         results: list[EditResult] = []
+        batch_size = batch_size or max(1, min(32, PIXELS_TOGETHER // self.networks.generator.size**2))
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
             prepared = self.prepare(

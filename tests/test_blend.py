@@ -326,7 +326,7 @@ def test_a_batch_equals_single_pictures(method: str):
 def test_a_large_batch_is_blended_in_pieces(behind: str, monkeypatch: pytest.MonkeyPatch):
     many = {name: one.repeat_interleave(3, dim=0) for name, one in portrait().items()}
     whole = blend_hair(**many, behind=behind)
-    monkeypatch.setattr(hair, "TOGETHER", 2 * many["source"][0, 0].numel())
+    monkeypatch.setattr(hair, "PIXELS_TOGETHER", 2 * many["source"][0, 0].numel())
     for name, value in vars(blend_hair(**many, behind=behind)).items():
         if value is None:
             assert getattr(whole, name) is None

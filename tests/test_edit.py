@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
+from hairclip import edit as edit_module
 from hairclip.edit import HairEditor, as_wish, compare
 from hairclip.errors import HairclipError
 from hairclip.images import save_image, to_pil
@@ -77,6 +78,19 @@ def test_a_batch_mixes_tasks_and_equals_single_edits(editor: HairEditor, portrai
         torch.testing.assert_close(result.edited_w_plus, single.edited_w_plus, atol=1e-5, rtol=1e-4)
     assert torch.equal(batch[3].edited_w_plus, batch[3].w_plus)
     assert [result.hairstyle for result in batch] == ["afro", None, "reference", None, "bob cut"]
+
+
+def test_so_many_pictures_go_together_as_memory_allows_for(
+    editor: HairEditor, portrait: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[int] = []
+    prepare = editor.prepare
+    monkeypatch.setattr(editor, "prepare", lambda images, **options: sizes.append(len(images)) or prepare(images))
+    editor.edit_batch([portrait] * 5, ["afro"] * 5)
+    monkeypatch.setattr(edit_module, "PIXELS_TOGETHER", 2 * editor.networks.generator.size**2)
+    editor.edit_batch([portrait] * 5, ["afro"] * 5)
+    editor.edit_batch([portrait] * 5, ["afro"] * 5, batch_size=3)
+    assert sizes == [5, 2, 2, 1, 3, 2]
 
 
 def test_strength_scales_the_edit(editor: HairEditor, portrait: torch.Tensor):

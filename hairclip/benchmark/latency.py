@@ -33,7 +33,7 @@ IMPORTS = {
 
 
 def edit_works(world: World, count: int) -> dict[str, Work]:
-    """Edits of aligned pictures, by words, blended in: of one, and of `count` as one batch (none for 0)."""
+    """Edits of aligned pictures, by words, blended in: of one, and of `count` in one call (none for 0)."""
     generator = world.parts.networks.generator
     editor = HairEditor(_edit_networks(world), mapper=world.parts.mapper)
     numbers = [i % len(world.parts.training.latents) for i in range(max(1, count))]
@@ -46,7 +46,7 @@ def edit_works(world: World, count: int) -> dict[str, Work]:
     def edit(some: Sequence[torch.Tensor], name: str) -> Work:
         def work(watch: Stopwatch) -> None:
             wishes = ["bob cut"] * len(some), ["red"] * len(some)
-            editor.edit_batch(list(some), *wishes, batch_size=len(some))
+            editor.edit_batch(list(some), *wishes)
             watch.lap(name)
 
         return work

@@ -15,11 +15,11 @@ from hairclip.blend.methods import Blend, composite, join
 from hairclip.blend.regions import alpha_from_masks, dilate, erode, pixels_of, smoothstep, soften
 from hairclip.images import Images, Labels, Masks, SoftMasks
 
-__all__ = ["DEFAULT_BLEND", "Behind", "Blended", "blend_hair"]
+__all__ = ["DEFAULT_BLEND", "PIXELS_TOGETHER", "Behind", "Blended", "blend_hair"]
 
 DEFAULT_BLEND: Blend = "feather"
 Behind: TypeAlias = Literal["photo", "edit"]
-TOGETHER = 2**22  # pixels at once: blending takes a hundred times the memory of its pictures
+PIXELS_TOGETHER = 2**22  # four pictures of 1024 px: an edit takes up to a hundred times the memory of its pictures
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def blend_hair(
             from the edit; "edit" takes all of it from the edit.
         feather: width in pixels of the ramp around all that changed; None means 1/40 of the height.
     """
-    together = max(1, TOGETHER // source[0, 0].numel())
+    together = max(1, PIXELS_TOGETHER // source[0, 0].numel())
     parts = []
     for first in range(0, len(source), together):
         some = slice(first, first + together)
