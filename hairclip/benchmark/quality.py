@@ -15,7 +15,7 @@ from tqdm import trange
 
 from hairclip.benchmark.measure import Stopwatch, Work
 from hairclip.benchmark.report import table
-from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining, questions
+from hairclip.benchmark.steps import LibraryTraining, ReferenceTraining
 from hairclip.benchmark.world import World
 from hairclip.config import Config
 from hairclip.evaluation.report import FIGURES, evaluate_editor
@@ -24,15 +24,7 @@ from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import Bundle, save_network
 from hairclip.training import trainer
 
-__all__ = [
-    "SIDES",
-    "Trained",
-    "compare_figures",
-    "evaluate_mapper",
-    "train_both",
-]
-
-SIDES = ("reference", "library")
+__all__ = ["Trained", "compare_figures", "evaluate_mapper", "train_both"]
 
 
 @dataclass(frozen=True)
@@ -50,31 +42,40 @@ class Trained:
     validation: float
 
 
-def train_both(world: World, watch: Stopwatch, *, progress: bool = True) -> dict[str, Trained]:
+def train_both(
+    world: World, watch: Stopwatch, *, exact: World | None = None, progress: bool = True
+) -> dict[str, Trained]:
     """Train both sides as the configuration says, `training.steps` steps of `training.batch_size` samples.
 
     Args:
         world: networks, data and settings; its mapper is copied, not changed.
         watch: the clock.
+        exact: the same in float32: its step, which equals the reference to the last digits of float32 and takes a
+            fraction of the time, is then taken in the reference's place.
         progress: show a bar.
 
     Returns:
-        For each of `SIDES` what it came to.
+        What each side came to: "library", and "reference" or "float32".
     """
     settings, parts = world.config.training, world.parts
-    reference, library = ReferenceTraining(world, [], batched=True), LibraryTraining(world, [])
-    seconds = dict.fromkeys(SIDES, 0.0)
+    library = LibraryTraining(world, [])
+    sides: dict[str, LibraryTraining | ReferenceTraining] = {"library": library}  # first: the sources' work is its own
+    if exact is None:
+        sides["reference"] = ReferenceTraining(world, [], batched=True)
+    else:
+        sides["float32"] = LibraryTraining(exact, [])
+    other = next(reversed(sides))
+    seconds = dict.fromkeys(sides, 0.0)
     bar = trange(settings.steps, desc=f"both ways, seed {world.config.seed}", disable=not progress)
     for step in bar:
         tasks = parts.sampler.sample(settings.batch_size, world.config.seed, 0, step)
-        library.tasks = tasks
-        seconds["library"] += _seconds(library, watch)  # first: what it computes of its sources is its own work
-        reference.questions = questions(world, tasks)
-        seconds["reference"] += _seconds(reference, watch)
-        bar.set_postfix_str(f"{seconds['reference'] / seconds['library']:.2f}x")
+        for side, training in sides.items():
+            training.take(tasks)
+            seconds[side] += _seconds(training, watch)
+        bar.set_postfix_str(f"{seconds[other] / seconds['library']:.2f}x")
     found = {}
-    for side, updates in zip(SIDES, (reference.updates, library.updates), strict=True):
-        mapper = updates.result()
+    for side in (other, "library"):
+        mapper = sides[side].updates.result()
         loss = trainer.validate(mapper, parts, world.config.validation.batch_size, library.autocast)["total"]
         found[side] = Trained(mapper, seconds[side], loss)
     return found
@@ -104,16 +105,17 @@ def compare_figures(seeds: Sequence[dict[str, dict[str, float]]]) -> str:
     """A table: every figure's mean and standard deviation over the seeds, side by side.
 
     Args:
-        seeds: for each seed, for each of `SIDES`, the figures by name.
+        seeds: for each seed, for each side, the figures by name.
     """
+    sides = list(seeds[0])
     names = {"seconds": "seconds of training", "validation": "validation loss"}
     names |= {figure.name: figure.title for figure in FIGURES}
     rows = []
     for name, label in names.items():
         cells = []
-        for side in SIDES:
+        for side in sides:
             values = [figures[side][name] for figures in seeds if figures[side].get(name) is not None]
             spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{mean(values):.3f}{spread}" if values else "-")
         rows.append([label, *cells])
-    return table([f"mean over {len(seeds)} seeds", *SIDES], rows)
+    return table([f"mean over {len(seeds)} seeds", *sides], rows)

@@ -32,7 +32,7 @@ class LibraryTraining:
 
     Args:
         world: whose networks, data and settings.
-        tasks: the batch of every step; whoever changes it between steps must not prefetch.
+        tasks: the batch of every step; whoever calls `take` between steps must not prefetch.
         cache: whether what was computed of a source is kept; None does as the configuration says.
         prefetch: batches are made beside the step before, as the configuration says; else when they are needed.
     """
@@ -69,6 +69,10 @@ class LibraryTraining:
         self.updates.update(self.steps)
         self.steps += 1
         watch.lap("step")
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Have the next step be on these tasks."""
+        self.tasks = tasks
 
     def gradients(self) -> tuple[LossOutput, list[Tensor]]:
         """The loss of all tasks, in parts no larger than a step's, and the mapper's gradients; nothing is changed."""
@@ -129,12 +133,13 @@ class ReferenceTraining:
 
     Args:
         world: whose networks and data.
-        tasks: what is trained on; none where `questions` is set before each step.
+        tasks: what is trained on; none where `take` comes before each step.
         batched: the optimiser steps once after all of them, not after each.
     """
 
     def __init__(self, world: World, tasks: Sequence[Task], *, batched: bool = False) -> None:
-        self.questions, self.batched = questions(world, tasks) if tasks else [], batched
+        self.world, self.batched = world, batched
+        self.questions = questions(world, tasks) if tasks else []
         self.mapper = copy.deepcopy(world.parts.mapper)
         scaler = torch.amp.GradScaler(world.device.type, enabled=False)
         self.updates = Updates(self.mapper, world.config.optimizer, steps=world.config.training.steps, scaler=scaler)
@@ -156,6 +161,10 @@ class ReferenceTraining:
             self.updates.update(self.steps)
             self.steps += 1
         watch.lap("step")
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Have the next step be on these tasks."""
+        self.questions = questions(self.world, tasks)
 
     def gradients(self) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Mean loss of the tasks, each term per task (0 where it does not apply), and the mapper's gradients."""

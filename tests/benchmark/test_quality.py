@@ -39,6 +39,19 @@ def test_both_ways_lead_to_the_same_mapper(world: World):
     assert min(trained.seconds for trained in found.values()) > 0
 
 
+def test_the_step_in_float32_stands_in_for_the_reference(config: str, world: World):
+    half = build_world(config, ["training.precision=bfloat16"], device="cpu")
+    found = train_both(half, Stopwatch(world.device), exact=world, progress=False)
+    assert list(found) == ["float32", "library"]
+    alone = train_both(world, Stopwatch(world.device), progress=False)["library"].mapper
+    for one, other in zip(found["float32"].mapper.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert any(
+        not torch.equal(one, other)
+        for one, other in zip(found["library"].mapper.parameters(), alone.parameters(), strict=True)
+    )
+
+
 def test_networks_that_measure_nothing_are_refused_before_training(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
