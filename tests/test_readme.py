@@ -63,6 +63,9 @@ def shortened(command: str, out: Path) -> list[str]:
         words = replaced(replaced(words, "--repeats", "1"), "--warmup", "0")
         if "configs/hairclip.yaml" in words:
             words = replaced(words, "--resolution", "64")
+        if "--quality" in words:
+            words = replaced(replaced(words, "--quality", "1"), "--quality-edits", "3")
+            words = [*replaced(words, "--quality-out", str(out / "quality")), "training.steps=1"]
         return [*replaced(replaced(words, "--measure", "step"), "--json", str(out / "out.json")), "--no-check"]
     words = replaced(words, "--out", str(out / "out"))
     if name == "train":
