@@ -59,12 +59,11 @@ def train_both(
     """
     settings, parts = world.config.training, world.parts
     library = LibraryTraining(world, [])
-    sides: dict[str, LibraryTraining | ReferenceTraining] = {"library": library}  # first: the sources' work is its own
-    if exact is None:
-        sides["reference"] = ReferenceTraining(world, [], batched=True)
-    else:
-        sides["float32"] = LibraryTraining(exact, [])
-    other = next(reversed(sides))
+    other = "reference" if exact is None else "float32"
+    sides: dict[str, LibraryTraining | ReferenceTraining] = {
+        "library": library,  # first: what it computes of its sources is its own work
+        other: ReferenceTraining(world, [], batched=True) if exact is None else LibraryTraining(exact, []),
+    }
     seconds = dict.fromkeys(sides, 0.0)
     bar = trange(settings.steps, desc=f"both ways, seed {world.config.seed}", disable=not progress)
     for step in bar:

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from hairclip.blend.pyramid import means_of_four
+
 __all__ = ["relax"]
 
 Planes = Float[Tensor, "planes height width"]
@@ -70,7 +72,7 @@ class Grid:
         self.free = free
         self._correction, self._bent = torch.empty_like(free), torch.empty_like(free)
         is_coarsest = max(free.shape[-2:]) <= COARSEST_SIZE
-        self.coarser = None if is_coarsest else Grid(_both_free(_both_free(free).mT).mT)
+        self.coarser = None if is_coarsest else Grid((means_of_four(free) == 1).to(free.dtype))
 
     def v_cycle(self, residual: Planes) -> Planes:
         """A guess of the correction that leaves no residual: overwritten by the next."""
@@ -95,13 +97,6 @@ class Grid:
             for end in (0, last):  # a pixel at the border stands in for the one beyond
                 out.select(dim, end).sub_(fields.select(dim, end))
         return out.mul_(self.free)
-
-
-def _both_free(free: Tensor) -> Tensor:
-    """Half as high: what is free in both of two rows."""
-    both, second = free[:, ::2].clone(), free[:, 1::2]
-    both[:, : second.shape[1]].mul_(second)
-    return both
 
 
 def enlarge(coarse: Tensor, like: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hairclip.blend.fill import membrane
+from hairclip.blend.pyramid import enlarge_to, means_of_four
 from hairclip.blend.regions import soften
 from hairclip.images import Images, SoftMasks
 
@@ -47,17 +47,13 @@ def _mix(source: Images, edited: Images, weight: SoftMasks, levels: int) -> Imag
         return torch.lerp(source, edited, weight)
     coarse_source, coarse_edited = _reduce(source), _reduce(edited)
     coarse = _mix(coarse_source, coarse_edited, _reduce(weight), levels - 1)
-    detail = torch.lerp(source - _expand(coarse_source, source), edited - _expand(coarse_edited, source), weight)
-    return detail + _expand(coarse, source)
+    detail = torch.lerp(source - enlarge_to(coarse_source, source), edited - enlarge_to(coarse_edited, source), weight)
+    return detail + enlarge_to(coarse, source)
 
 
 def _reduce(fields: Tensor) -> Tensor:
     """Blur with the 5-tap binomial and keep every second pixel."""
-    return F.avg_pool2d(soften(fields, 1), 2, ceil_mode=True)
-
-
-def _expand(coarse: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(coarse, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return means_of_four(soften(fields, 1))
 
 
 def poisson_blend(source: Images, edited: Images, alpha: SoftMasks) -> Images:
