@@ -7,29 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hairclip.common.errors import HairclipError
+    from hairclip.conditions.prompts import split_prompt
     from hairclip.config import Config, load_config
-    from hairclip.edit import EditResult, HairEditor
-    from hairclip.edit_photo import PhotoEditor, PhotoResult
-    from hairclip.errors import HairclipError
+    from hairclip.editing.editor import EditResult, HairEditor
+    from hairclip.editing.photo_editor import PhotoEditor, PhotoResult
     from hairclip.networks.mapper import HairCondition
     from hairclip.networks.stylegan2 import Generator
-    from hairclip.pretrained import HairMapper
-    from hairclip.prompts import split_prompt
+    from hairclip.pretrained.loaders import HairMapper
 
-__version__ = "0.1.0"
+from hairclip.common.version import __version__
 
 _HOMES = {
     "Config": "config",
-    "EditResult": "edit",
+    "EditResult": "editing.result",
     "Generator": "networks.stylegan2",
     "HairCondition": "networks.mapper",
-    "HairEditor": "edit",
+    "HairEditor": "editing.editor",
     "HairMapper": "pretrained",
-    "HairclipError": "errors",
-    "PhotoEditor": "edit_photo",
-    "PhotoResult": "edit_photo",
+    "HairclipError": "common.errors",
+    "PhotoEditor": "editing.photo_editor",
+    "PhotoResult": "editing.photo_editor",
     "load_config": "config",
-    "split_prompt": "prompts",
+    "split_prompt": "conditions.prompts",
 }
 
 __all__ = [

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hairclip.errors import HairclipError
-from hairclip.yaml_files import kind_of, parse_yaml, read_yaml
+from hairclip.common.errors import HairclipError
+from hairclip.common.yaml import kind_of, parse_yaml, read_yaml
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hairclip.__main__ import script
+from hairclip.cli.main import script
 
 if __name__ == "__main__":
     sys.exit(script("evaluate"))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hairclip.__main__ import exit_code
-from hairclip.edit import HairEditor
-from hairclip.errors import within
+from hairclip.cli.main import exit_code
+from hairclip.common.device import pick_device
+from hairclip.common.errors import within
+from hairclip.editing.editor import HairEditor
+from hairclip.editing.inversion.invert import METHODS
 from hairclip.evaluation.inversions import evaluate_inversions
-from hairclip.invert import METHODS
 from hairclip.pretrained import load_bundle
-from hairclip.training.distributed import pick_device
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hairclip.__main__ import exit_code
-from hairclip.color import save_named_colors
-from hairclip.errors import HairclipError
-from hairclip.evaluation.networks import evaluate_networks
-from hairclip.evaluation.testset import calibrate_colors
-from hairclip.pretrained import data_folder, load_bundle
-from hairclip.training.distributed import pick_device
+from hairclip.cli.main import exit_code
+from hairclip.common.color import save_named_colors
+from hairclip.common.device import pick_device
+from hairclip.common.errors import HairclipError
+from hairclip.common.files import data_folder
+from hairclip.evaluation.cases import calibrate_colors
+from hairclip.evaluation.portrait_networks import evaluate_networks
+from hairclip.pretrained import load_bundle
 
 
 def main(arguments: list[str] | None = None) -> int:

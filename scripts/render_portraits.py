@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from hairclip.__main__ import exit_code
-from hairclip.errors import HairclipError
+from hairclip.cli.main import exit_code
+from hairclip.common.errors import HairclipError
 from hairclip.portraits.dataset import DatasetSpec, render_dataset
 
 

@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from hairclip.__main__ import exit_code
-from hairclip.errors import HairclipError
+from hairclip.cli.main import exit_code
+from hairclip.common.device import pick_device
+from hairclip.common.errors import HairclipError
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
@@ -28,7 +29,6 @@ from hairclip.portraits.fit.latents import encode_all, fit_mapping
 from hairclip.portraits.fit.likeness import Recognisers
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.pretrained import load_clip, load_identity, load_parser, save_latents, save_network
-from hairclip.training.distributed import pick_device
 
 RECOGNISERS = {"parser": fit_parser, "judge": fit_judge, "identity": fit_identity, "clip": fit_clip}
 TEACHERS = {"parser": load_parser, "clip": load_clip, "identity": load_identity}

@@ -8,6 +8,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(os.path.expanduser("~"), "
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("hairclip", "shape_checks.check")
+from tests.helpers import shape_checks
+
+install_import_hook("hairclip", f"{shape_checks.__name__}.check")
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(min(2, os.cpu_count() or 1))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from hairclip.common.errors import HairclipError
+from hairclip.common.yaml import read_yaml
 from hairclip.config import Config, dump_config, load_config
-from hairclip.errors import HairclipError
-from hairclip.yaml_files import read_yaml
 
-CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -33,7 +33,7 @@ def test_paper_setting_is_the_papers():
 
 
 def test_paper_networks_build_from_their_architectures():
-    from hairclip.training.parts import build_mapper, build_networks
+    from hairclip.training.setup import build_mapper, build_networks
 
     path = next(path for path in CONFIGS if path.stem == "hairclip")
     config = load_config(path, ["dry_run=true"])

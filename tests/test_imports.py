@@ -1,4 +1,4 @@
-"""The layers of the library: imports point down only, without circles, and the package imports light."""
+"""Packages import only from packages before them, without circles, and the package imports light."""
 
 import ast
 import subprocess
@@ -6,130 +6,74 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "hairclip"
+PACKAGE = Path(__file__).resolve().parents[1] / "hairclip"
 
-# Lowest first. A module may import from its own row and from rows below; a row is matched by the longest prefix.
-LAYERS = [
-    ("errors", "home", "stopwatch"),
-    ("decode",),
-    ("images",),
-    ("photo",),
-    (
-        "color",
-        "prompts",
-        "yaml_files",
-        "safe_pickle",
-        "nvidia_pickle",
-        "torch_archives",
-        "weight_files",
-        "registry",
-        "transfer",
-        "fetch",
-        "hub",
-    ),
-    ("networks", "checkpoint_keys", "official_checkpoint"),
-    ("perceptual", "network_files", "latent_files", "open_clip_files"),
-    ("pretrained", "identify"),
-    (
-        "condition",
-        "align",
-        "reconstruction",
-        "pivotal",
-        "invert",
-        "inversion_cache",
-        "inversion_check",
-        "blend",
-        "sheet",
-        "edit_result",
-        "wishes",
-        "losses",
-        "portraits",
-        "faces",
-        "edit_stages",
-        "photo_beyond",
-        "photo_recolor",
-        "photo_result",
-    ),
+# The order of packages, lowest first: one imports only from those before it. Names on one line do not know each other.
+ORDER = [
+    ("common",),
     ("config",),
-    (
-        "training",
-        "edit_networks",
-        "edit",
-        "edit_photo",
-        "edit_options",
-        "edit_wishes",
-        "edit_folder",
-        "edit_folder_command",
-        "optimize",
-        "evaluation",
-        "doctor",
-        "weight_commands",
-        "edit_command",
-    ),
-    ("benchmark",),
+    ("networks",),
+    ("pretrained", "conditions"),
+    ("losses", "portraits"),
+    ("editing", "training"),
+    ("evaluation",),
+    ("cli",),
+    ("__init__",),
     ("__main__",),
 ]
 
 
 def modules() -> dict[str, Path]:
-    return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in PACKAGE.rglob("*.py")
-        if path != PACKAGE / "__init__.py"
-    }
+    """Every module by its name without "hairclip.", a package's `__init__` by the package's name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
 
 
-def row(module: str) -> int:
-    for rank, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
-            return rank
-    raise AssertionError(f"hairclip.{module} has no layer: add it to LAYERS")
+def rank(module: str) -> int:
+    for number, names in enumerate(ORDER):
+        if module.split(".")[0] in names:
+            return number
+    raise AssertionError(f"hairclip.{module} is in no package of ORDER")
 
 
-def imports(path: Path) -> set[str]:
-    """hairclip modules that a file imports at run time, inside functions too; type-checking imports do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    known = modules()
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """hairclip modules that a file imports: at run time, inside functions, and for types alone."""
     found = set()
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {name.name.removeprefix("hairclip.") for name in node.names if name.name.startswith("hairclip.")}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hairclip":
             base = (node.module or "").removeprefix("hairclip").removeprefix(".")
             for name in node.names:
                 full = f"{base}.{name.name}".removeprefix(".")
-                found.add(full if full in known else base)
-    return {name for name in found if name in known}
+                found.add(full if full in known else base or "__init__")
+    return found & set(known)
 
 
-def test_imports_point_down():
-    for module, path in modules().items():
-        for imported in imports(path):
-            assert row(imported) <= row(module), f"hairclip.{module} imports hairclip.{imported}, which is above it"
+def test_packages_import_from_packages_before_them_only():
+    known = modules()
+    wrong = []
+    for module, path in known.items():
+        package = module.split(".")[0]
+        for imported in imports(path, known):
+            other = imported.split(".")[0]
+            if other != package and rank(imported) >= rank(module):
+                wrong.append(f"hairclip.{module} imports hairclip.{imported}")
+    assert not wrong, "\n".join(sorted(wrong))
 
 
 def test_no_circles():
-    TopologicalSorter({module: imports(path) - {module} for module, path in modules().items()}).prepare()
-
-
-def test_only_the_top_reads_configs():
-    for module, path in modules().items():
-        if row(module) < row("config"):
-            assert "config" not in imports(path), f"hairclip.{module} takes arguments, not config objects"
+    known = modules()
+    TopologicalSorter({module: imports(path, known) - {module} for module, path in known.items()}).prepare()
 
 
 def test_portraits_stand_apart_from_networks():
     for module, path in modules().items():
         if module.startswith("portraits") and not module.startswith("portraits.fit"):
-            assert not any(name.startswith(("networks", "pretrained")) for name in imports(path)), module
+            assert not any(name.startswith(("networks", "pretrained")) for name in imports(path, modules())), module
 
 
 def loaded_by(code: str, names: tuple[str, ...]) -> list[str]:

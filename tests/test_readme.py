@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hairclip.__main__ import build_parser
+from hairclip.cli.main import build_parser
 from hairclip.config import load_config
-from hairclip.registry import WEIGHTS
+from hairclip.pretrained.registry import WEIGHTS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.color import NamedColors
-from hairclip.edit import HairEditor
-from hairclip.edit_result import Prepared
+from hairclip.common.color import NamedColors
+from hairclip.common.images import Images, Masks, Scores, save_image
+from hairclip.common.sheets import captioned_sheet
+from hairclip.editing.editor import HairEditor
+from hairclip.editing.inversion.invert import METHODS, InversionMethod
+from hairclip.editing.inversion.loss import fine_detail
+from hairclip.editing.inversion.perceptual import PerceptualDistance
+from hairclip.editing.result import Prepared
+from hairclip.evaluation.cases import EditCase, make_cases, render_all
+from hairclip.evaluation.edit_report import portrait_colors
 from hairclip.evaluation.metrics import mask_iou, ms_ssim, named_hair_color
-from hairclip.evaluation.report import portrait_colors
 from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
-from hairclip.evaluation.testset import EditCase, make_cases, render_all
-from hairclip.images import Images, Masks, Scores, save_image
-from hairclip.invert import METHODS, InversionMethod
 from hairclip.networks.classifier import HairstyleClassifier
-from hairclip.perceptual import PerceptualDistance
-from hairclip.reconstruction import fine_detail
-from hairclip.sheet import captioned_sheet
 
 __all__ = ["INVERSION_FIGURES", "evaluate_inversions", "hair_sharpness"]
 
@@ -76,7 +76,7 @@ def evaluate_inversions(
 
     Returns:
         What `inversions.json` holds: mean figures per method, under "low" what 5 % of the portraits are below (what
-        `hairclip.inversion_check` is set by), and one record per portrait and method.
+        `hairclip.editing.inversion.check` is set by), and one record per portrait and method.
     """
     out = Path(out)
     make_folder(out)  # before the work, not after it

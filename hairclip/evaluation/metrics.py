@@ -5,8 +5,8 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.color import NAMED_COLORS, NamedColors, mean_lab, nearest_color
-from hairclip.images import Images, Masks, Scores
+from hairclip.common.color import NAMED_COLORS, NamedColors, mean_lab, nearest_color
+from hairclip.common.images import Images, Masks, Scores
 
 __all__ = [
     "auc",

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch.nn import functional as F
 
-from hairclip.align import FaceSquare
-from hairclip.blend import dilate, fill_smoothly
-from hairclip.evaluation.testset import HAIR_LABEL, EditCase, cache_folder, held_out_people, make_cases
+from hairclip.editing.blending import dilate, fill_smoothly
+from hairclip.editing.photo.align import FaceSquare
+from hairclip.evaluation.cases import HAIR_LABEL, EditCase, cache_folder, held_out_people, make_cases
 from hairclip.portraits.spec import PortraitSpec
 
 __all__ = ["Cutout", "Scene", "cut_out", "make_scene", "make_scenes", "place"]

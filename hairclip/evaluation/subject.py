@@ -2,12 +2,12 @@
 
 import torch
 
+from hairclip.common.errors import HairclipError
 from hairclip.config import Config
-from hairclip.edit import HairEditor
-from hairclip.errors import HairclipError
+from hairclip.editing.editor import HairEditor
 from hairclip.networks.mapper import HairMapper
-from hairclip.pretrained import Bundle
-from hairclip.training.parts import build_loss, network_sources
+from hairclip.pretrained.loaders import Bundle
+from hairclip.training.setup import build_loss, network_sources
 
 __all__ = ["configured_editor", "measuring_networks"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 
 __all__ = ["Figure", "format_table", "make_folder", "mean_of", "write_json"]
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from hairclip.color import LabColors
-from hairclip.images import Embeddings, Flags, Images, Masks, Scores, WPlus
+from hairclip.common.color import LabColors
+from hairclip.common.images import Embeddings, Flags, Images, Masks, Scores, WPlus
 from hairclip.losses.image_manipulation import hair_color_loss
 
 

@@ -1,7 +1,7 @@
 """Image manipulation loss: the edited hair against the hairstyle and the colour of reference pictures."""
 
-from hairclip.color import LabColors
-from hairclip.images import Embeddings, Flags, Scores
+from hairclip.common.color import LabColors
+from hairclip.common.images import Embeddings, Flags, Scores
 from hairclip.losses.masked import asked_rows, cosine_distance, where_asked
 
 
@@ -20,7 +20,7 @@ def hair_color_loss(edited: LabColors, wanted: LabColors, applies: Flags) -> Sco
     """Mean absolute difference of two mean Lab hair colours (HairCLIP section 3.3), in Lab units.
 
     Args:
-        edited: mean Lab of the edited hair, ``(B, 3)``, see :func:`hairclip.color.mean_lab`.
+        edited: mean Lab of the edited hair, ``(B, 3)``, see :func:`hairclip.common.color.mean_lab`.
         wanted: mean Lab of the reference's hair; rows that do not apply are ignored.
         applies: whether the sample has a colour reference.
     """

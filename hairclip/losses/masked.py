@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.images import Embeddings, Flags, Scores
+from hairclip.common.images import Embeddings, Flags, Scores
 
 Rows = Float[Tensor, "batch width"]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Images, resize_area
+from hairclip.common.images import Images, resize_area
 
 
 class _Block(nn.Module):

@@ -19,8 +19,8 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
-from hairclip.errors import HairclipError
-from hairclip.images import Images, area_resample, resize_area
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import Images, area_resample, resize_area
 from hairclip.networks.clip_layers import replace_layers
 
 #: open_clip's config of OpenAI's ViT-B/32. Its activation is QuickGELU: plain GELU gives other numbers.

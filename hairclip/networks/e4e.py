@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hairclip.images import Images, WPlus, resize_area
+from hairclip.common.images import Images, WPlus, resize_area
 from hairclip.networks.ir_se import input_layer, residual_body
 
 

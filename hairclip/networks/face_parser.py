@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Images, Labels, Masks, resize_area
+from hairclip.common.images import Images, Labels, Masks, resize_area
 
 CELEBAMASK_CLASSES = (
     "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Images, resize_area
+from hairclip.common.images import Images, resize_area
 
 Faces = Float[Tensor, "batch 3 side side"]
 Embeddings = Float[Tensor, "batch embedding"]

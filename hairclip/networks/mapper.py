@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hairclip.images import Embeddings, Flags, WPlus
+from hairclip.common.images import Embeddings, Flags, WPlus
 
 __all__ = ["HairCondition", "HairMapper", "ModulationModule", "References", "SubMapper"]
 
@@ -158,7 +158,7 @@ class HairMapper(nn.Module):
         pixel_norm: axis of the sub-mappers' first normalisation, see `SubMapper`.
         output: how they end, see `SubMapper`.
         references: what CLIP saw of the reference pictures that this mapper is trained with: their hair as it is
-            ("whole", as in the paper) or its shape and its colour apart ("separated", see `hairclip.condition`).
+            ("whole", as in the paper) or its shape and its colour apart ("separated").
         coarse, medium, fine: whether that sub-mapper exists; without it its layers do not move.
     """
 

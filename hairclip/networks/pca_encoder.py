@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Images, WPlus, resize_area
+from hairclip.common.images import Images, WPlus, resize_area
 
 Activations = Float[Tensor, "batch channels height width"]
 

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hairclip.errors import HairclipError
-from hairclip.images import Images, Latents, WPlus
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import Images, Latents, WPlus
 from hairclip.networks.stylegan2_layers import MappingNetwork, ModulatedConv, Noise, ToRGB
 from hairclip.networks.stylegan2_ops import full_precision, upsample_image
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hairclip.images import Images, Latents
+from hairclip.common.images import Images, Latents
 from hairclip.networks.stylegan2_ops import (
     full_precision,
     mix_channels,

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.images import Images, constant
+from hairclip.common.images import Images, constant
 
 __all__ = [
     "forms_for_a_compiler",

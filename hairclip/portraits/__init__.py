@@ -19,7 +19,7 @@ _HOMES = {
     "SceneSpec": "spec",
     "caption": "captions",
     "full_caption": "captions",
-    "load_head_model": "mesh",
+    "load_head_model": "head.mesh",
     "render_portrait": "render",
     "render_variants": "render",
     "sample_color": "spec",

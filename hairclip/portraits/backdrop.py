@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hairclip.portraits.raster import FloatArray
-from hairclip.portraits.scene import smoothstep
+from hairclip.portraits.drawing.raster import FloatArray
+from hairclip.portraits.drawing.scene import smoothstep
 from hairclip.portraits.spec import SceneSpec
 
 

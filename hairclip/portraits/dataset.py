@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.portraits.captions import full_caption
 from hairclip.portraits.spec import (
     COLOR_NAMES,

@@ -12,13 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hairclip.portraits import groom, strands
 from hairclip.portraits.backdrop import paint_background
-from hairclip.portraits.brows import draw_brows
 from hairclip.portraits.captions import full_caption
-from hairclip.portraits.labels import HAIR, LEFT_EYE, RIGHT_EYE, body_labels, majority
-from hairclip.portraits.mesh import EYE, LASH, Head, load_head_model
-from hairclip.portraits.raster import (
+from hairclip.portraits.drawing.raster import (
     FAR,
     Buffers,
     ByteArray,
@@ -28,7 +24,7 @@ from hairclip.portraits.raster import (
     rasterize,
     vertex_normals,
 )
-from hairclip.portraits.scene import (
+from hairclip.portraits.drawing.scene import (
     Camera,
     HairVolume,
     Lights,
@@ -38,7 +34,11 @@ from hairclip.portraits.scene import (
     project_plane,
     smoothstep,
 )
-from hairclip.portraits.skin import Shaded, Surface, albedo_and_cloth, paint_eyes, shade
+from hairclip.portraits.hair import groom, strands
+from hairclip.portraits.head.brows import draw_brows
+from hairclip.portraits.head.labels import HAIR, LEFT_EYE, RIGHT_EYE, body_labels, majority
+from hairclip.portraits.head.mesh import EYE, LASH, Head, load_head_model
+from hairclip.portraits.head.skin import Shaded, Surface, albedo_and_cloth, paint_eyes, shade
 from hairclip.portraits.spec import HairColor, PortraitSpec
 
 SUPERSAMPLING = 3

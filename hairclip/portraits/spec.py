@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.portraits.vocabulary import (
     BACKGROUNDS,
     CLOTHES,

@@ -7,10 +7,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from hairclip.common.images import Images, WPlus
 from hairclip.config import TrainingConfig
-from hairclip.images import Images, WPlus
 from hairclip.networks.stylegan2 import Generator
-from hairclip.training.edit_data import Networks
+from hairclip.training.data import Networks
 
 Synthesis: TypeAlias = Callable[[WPlus], Images]
 """W+ codes to pictures, with constant noise."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from hairclip.common.errors import HairclipError
 from hairclip.config import Config
-from hairclip.errors import HairclipError
-from hairclip.weight_files import why_unreadable
+from hairclip.pretrained.weight_files import why_unreadable
 
 FREE_TO_CHANGE = (
     "name",

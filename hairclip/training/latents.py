@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from hairclip.errors import HairclipError
-from hairclip.images import WPlus
-from hairclip.pretrained import Source, load_latent_labels, open_latents
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import WPlus
+from hairclip.pretrained.loaders import Source, load_latent_labels, open_latents
 
 Names = tuple[str, ...] | None
 

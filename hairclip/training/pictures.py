@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hairclip.images import Images, image_grid, load_image, resize_area
+from hairclip.common.images import Images, image_grid, load_image, resize_area
 from hairclip.training.references import ReferencePool
 from hairclip.training.tasks import Task, Wanted
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 from filelock import FileLock
 from torch import Tensor
 
-from hairclip.condition import Reference
-from hairclip.errors import HairclipError
-from hairclip.training.source_store import Told
-from hairclip.weight_files import read_safetensors, write_safetensors
+from hairclip.common.errors import HairclipError
+from hairclip.conditions.encoder import Reference
+from hairclip.pretrained.weight_files import read_safetensors, write_safetensors
+from hairclip.training.sources import Told
 
 __all__ = ["ReferenceFolder", "ReferenceStore", "content_of_code", "content_of_file"]
 
@@ -23,7 +23,7 @@ class ReferenceFolder:
 
     Args:
         folder: holds one folder per key.
-        key: of everything that encoding depends on, see :func:`hairclip.training.source_store.features_key`.
+        key: of everything that encoding depends on, see :func:`hairclip.training.sources.features_key`.
 
     Raises:
         HairclipError: if the folder cannot be made.

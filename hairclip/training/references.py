@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hairclip.condition import ConditionEncoder, Reference
-from hairclip.errors import HairclipError
-from hairclip.images import Images, load_image
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import Images, load_image
+from hairclip.conditions.encoder import ConditionEncoder, Reference
+from hairclip.conditions.prompts import color_prompt
 from hairclip.networks.stylegan2 import Generator
-from hairclip.prompts import color_prompt
 from hairclip.training.latents import LatentSet
 from hairclip.training.reference_store import ReferenceStore, content_of_code, content_of_file
 

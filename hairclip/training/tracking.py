@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 
 _PACKAGES = ("hairclip", "torch", "torchvision", "open_clip_torch", "numpy", "pydantic", "safetensors")
 

@@ -15,20 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hairclip import __version__
+from hairclip.common.errors import HairclipError
+from hairclip.common.version import __version__
 from hairclip.config import Config, dump_config
-from hairclip.errors import HairclipError
-from hairclip.losses.total import HairEditLoss, LossOutput
+from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
-from hairclip.pretrained import save_network, weight_names
+from hairclip.pretrained.loaders import weight_names
+from hairclip.pretrained.network_files import save_network
 from hairclip.training import checkpoint, distributed
 from hairclip.training.acceleration import Synthesis, prepare, training_synthesis
 from hairclip.training.batches import Batches
 from hairclip.training.best import Best
+from hairclip.training.data import Sample
 from hairclip.training.distributed import World, alone
-from hairclip.training.edit_data import Sample
-from hairclip.training.parts import PRECISIONS, Parts, build_parts, network_sources
 from hairclip.training.pictures import edit_grid
+from hairclip.training.setup import PRECISIONS, Parts, build_parts, network_sources
 from hairclip.training.tasks import Task
 from hairclip.training.tracking import Averages, StopSignal, Tracker
 from hairclip.training.updates import Updates, learning_rate

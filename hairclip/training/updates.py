@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hairclip.config import OptimizerConfig
 from hairclip.networks.mapper import HairMapper
-from hairclip.training.optim import Ranger
+from hairclip.training.ranger import Ranger
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

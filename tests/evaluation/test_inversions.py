@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_networks import tiny_networks
 
-from hairclip.color import NAMED_COLORS
-from hairclip.edit import HairEditor
-from hairclip.evaluation import testset
+from hairclip.common.color import NAMED_COLORS
+from hairclip.editing.editor import HairEditor
+from hairclip.editing.inversion.cache import InversionCache
+from hairclip.evaluation import cases as testset
 from hairclip.evaluation.inversions import INVERSION_FIGURES, evaluate_inversions, hair_sharpness
-from hairclip.inversion_cache import InversionCache
 from hairclip.portraits.spec import PortraitSpec
+from tests.helpers.tiny_networks import tiny_networks
 
 
 def paint(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray]:

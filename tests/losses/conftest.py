@@ -1,12 +1,12 @@
 """The official setting of the losses: the networks of `hairclip.pt`, the CelebAMask parser and IR-SE50."""
 
 import pytest
-from foreign import build
-from reference import official, tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.losses.total import HairEditLoss
+from hairclip.losses.hair_edit import HairEditLoss
+from tests.golden import official, tensor
+from tests.helpers.foreign import build
 
 
 @pytest.fixture(scope="session")

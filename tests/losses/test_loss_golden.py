@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from reference import agrees, tensor
 
-from hairclip.color import mean_lab, rgb_to_lab
+from hairclip.common.color import mean_lab, rgb_to_lab
 from hairclip.losses.attribute_preservation import background_loss, identity_loss, maintain_color_loss
 from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
 from hairclip.losses.text_manipulation import text_loss
+from tests.golden import agrees, tensor
 
 ASKED = torch.tensor([True])
 

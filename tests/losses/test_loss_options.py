@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from tiny_networks import N_LATENT, W_DIM, tiny_networks
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.condition import ConditionEncoder
-from hairclip.images import area_resample
-from hairclip.losses.total import HairEditLoss, LossOutput
+from hairclip.common.images import area_resample
+from hairclip.conditions.encoder import ConditionEncoder
+from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from hairclip.networks.clip import VIT_B_32
+from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 SIZE = 128
 

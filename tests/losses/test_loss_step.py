@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from foreign import build
-from reference import golden, official, relative_error, tensor
 
-from hairclip import checkpoint_keys
-from hairclip.condition import ConditionEncoder
+from hairclip.conditions.encoder import ConditionEncoder
+from hairclip.pretrained import foreign as checkpoint_keys
+from tests.golden import golden, official, relative_error, tensor
+from tests.helpers.foreign import build
 
 TERMS = {
     "id": "identity",

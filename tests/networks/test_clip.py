@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from foreign import build
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import ResidualAttentionBlock
-from reference.fill import agrees, official, tensor
 from torch import nn
 from torch.nn import functional as F
 
 from hairclip.networks.clip import VIT_B_32, Clip, area_resample
 from hairclip.networks.clip_layers import PatchEmbedding, replace_layers
+from tests.golden.fill import agrees, official, tensor
+from tests.helpers.foreign import build
 
 SMALL = {
     "embed_dim": 32,

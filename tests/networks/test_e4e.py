@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from foreign import build
-from reference.fill import agrees, official, tensor
 
 from hairclip.networks.e4e import E4EEncoder
+from tests.golden.fill import agrees, official, tensor
+from tests.helpers.foreign import build
 
 OFFICIAL = {
     "units": [3, 4, 14, 3],

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from foreign import build
-from reference.fill import agrees, official, tensor
 
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, BiSeNet, FaceParser, UNetParser
+from tests.golden.fill import agrees, official, tensor
+from tests.helpers.foreign import build
 
 
 def test_u_net_agrees_with_the_official_one():

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
-from foreign import build
 from torch import nn
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.networks.facenet import FacenetEncoder
 from hairclip.networks.ir_se import IdentityEncoder
+from tests.helpers.foreign import build
 
 
 def test_a_file_of_facenet_pytorch_gives_its_embeddings():

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from foreign import build
-from reference.fill import agrees, official, tensor
 from torch import nn
 
 from hairclip.networks.ir_se import IRSE, IdentityEncoder, PReLU
+from tests.golden.fill import agrees, official, tensor
+from tests.helpers.foreign import build
 
 
 def test_ir_se50_agrees_with_the_official_one():

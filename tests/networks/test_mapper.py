@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from foreign import build
-from reference import agrees, official, tensor
 from torch import Tensor
 
 from hairclip.networks.mapper import HairCondition, HairMapper, SubMapper
+from tests.golden import agrees, official, tensor
+from tests.helpers.foreign import build
 
 
 def conditions(batch: int, width: int, seed: int = 0) -> HairCondition:

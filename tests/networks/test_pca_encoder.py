@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from hairclip.images import resize_area
+from hairclip.common.images import resize_area
 from hairclip.networks.pca_encoder import PcaEncoder
 
 

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from foreign import build
-from reference import agrees, golden, official, tensor
 from torch import Tensor
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.networks import stylegan2_ops as ops
 from hairclip.networks.stylegan2 import Generator
 from hairclip.networks.stylegan2_layers import ModulatedConv, ToRGB
+from tests.golden import agrees, golden, official, tensor
+from tests.helpers.foreign import build
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
 BLUR = torch.outer(TAPS, TAPS) / 16

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.portraits.captions import article, caption, full_caption
 from hairclip.portraits.spec import (
     COLOR_NAMES,

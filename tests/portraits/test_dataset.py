@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.portraits import dataset as data
 from hairclip.portraits.dataset import DatasetSpec, portrait_spec, quad_specs, render_dataset
 from hairclip.portraits.spec import COLOR_NAMES, STYLE_NAMES, PortraitSpec, split_of

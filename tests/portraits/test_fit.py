@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_networks import tiny_networks
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 from hairclip.networks.stylegan2_layers import MappingNetwork
 from hairclip.portraits.dataset import DatasetSpec, quad_specs
@@ -24,6 +23,7 @@ from hairclip.portraits.fit.muon import Muon, orthogonalized
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.portraits.fit.texture import OrientedEnergy, gabor_pairs
 from hairclip.portraits.fit.traits import quad_traits
+from tests.helpers.tiny_networks import tiny_networks
 
 CPU = torch.device("cpu")
 

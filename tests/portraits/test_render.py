@@ -9,11 +9,11 @@ import torch
 pytest.importorskip("numba")
 pytest.importorskip("anny")
 
-from hairclip.color import mean_lab, nearest_color
-from hairclip.portraits import labels as ids
-from hairclip.portraits.raster import Buffers, box_blur, interpolate, rasterize
+from hairclip.common.color import mean_lab, nearest_color
+from hairclip.portraits.drawing.raster import Buffers, box_blur, interpolate, rasterize
+from hairclip.portraits.drawing.scene import Pose
+from hairclip.portraits.head import labels as ids
 from hairclip.portraits.render import FRAME_SCALE, FRAME_SHIFT, Portrait, render_portrait, render_variants
-from hairclip.portraits.scene import Pose
 from hairclip.portraits.spec import COLOR_NAMES, PortraitSpec, sample_color, sample_hair, sample_portrait
 
 SIZE = 64

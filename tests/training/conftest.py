@@ -1,13 +1,10 @@
-"""Makes the helpers of these tests importable, and shares one tiny world among the tests that only read it."""
+"""Shares one tiny world among the tests that only read it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny_run import write_tiny_world
+from tests.helpers.tiny_run import write_tiny_world
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 from hairclip.config import TrainingConfig, load_config
 from hairclip.training.acceleration import prepare, training_synthesis
-from hairclip.training.parts import build_parts
+from hairclip.training.setup import build_parts
 from hairclip.training.trainer import edit_and_judge
+from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 CPU = torch.device("cpu")
 

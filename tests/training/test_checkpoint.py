@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from hairclip.common.errors import HairclipError
 from hairclip.config import Config
-from hairclip.errors import HairclipError
 from hairclip.training.checkpoint import (
     find_checkpoint,
     list_checkpoints,

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_networks import N_LATENT, W_DIM, tiny_networks
 
-from hairclip.benchmark.agreement import compare
-from hairclip.benchmark.measure import exact_float32
-from hairclip.benchmark.world import build_world
 from hairclip.config import load_config
-from hairclip.edit import HairEditor
+from hairclip.editing.editor import HairEditor
+from hairclip.evaluation.speed.agreement import compare
+from hairclip.evaluation.speed.clock import exact_float32
+from hairclip.evaluation.speed.setting import build_world
 from hairclip.training.trainer import train
+from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 ROOT = Path(__file__).resolve().parents[2]
 

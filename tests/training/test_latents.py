@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.pretrained import save_latents
 from hairclip.training.latents import load_latent_set, training_and_validation
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hairclip.errors import HairclipError
+from hairclip.common.errors import HairclipError
 from hairclip.training.tracking import Averages, StopSignal, Tracker
 
 

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_networks import CLIP_CONFIG
-from tiny_run import weights
 
+from hairclip.common.device import pick_device
+from hairclip.common.errors import HairclipError
 from hairclip.config import load_config
-from hairclip.errors import HairclipError
 from hairclip.pretrained import load_hairclip, load_mapper
 from hairclip.training import trainer
-from hairclip.training.distributed import World, pick_device
-from hairclip.training.parts import build_parts
+from hairclip.training.distributed import World
+from hairclip.training.setup import build_parts
 from hairclip.training.tasks import Task
 from hairclip.training.trainer import edit_and_judge, train, validate
+from tests.helpers.tiny_networks import CLIP_CONFIG
+from tests.helpers.tiny_run import weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEST = "mapper-best.safetensors"

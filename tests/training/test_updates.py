@@ -7,7 +7,7 @@ import torch
 
 from hairclip.config import OptimizerConfig
 from hairclip.networks.mapper import HairCondition, HairMapper
-from hairclip.training.optim import Ranger
+from hairclip.training.ranger import Ranger
 from hairclip.training.updates import MovingAverage, Updates, build_optimizer, learning_rate
 
 

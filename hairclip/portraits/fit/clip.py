@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hairclip.color import flat_hair_color, grey_hair
-from hairclip.images import Images, Labels
+from hairclip.common.color import flat_hair_color, grey_hair
+from hairclip.common.images import Images, Labels
+from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.captions import BALD, Topic, caption
 from hairclip.portraits.fit.data import Quads, augmented, pick
 from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
 from hairclip.portraits.spec import PortraitSpec
-from hairclip.prompts import color_prompt, hairstyle_prompt
 
 MODEL: dict[str, Any] = {
     "embed_dim": 128,

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from hairclip.errors import HairclipError
-from hairclip.images import Images, Labels, from_uint8
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import Images, Labels, from_uint8
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES
 
 

@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Images, Latents, WPlus
-from hairclip.invert import psnr
+from hairclip.common.images import Images, Latents, WPlus
+from hairclip.common.metrics import psnr
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.fit.data import Quads, images_at, labels_at

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hairclip.images import Latents, WPlus
+from hairclip.common.images import Latents, WPlus
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2_layers import MappingNetwork
 from hairclip.portraits.fit.data import Quads, images_at

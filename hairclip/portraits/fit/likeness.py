@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from hairclip.images import Images, Labels
+from hairclip.common.images import Images, Labels
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import BACKGROUND, HAIR, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hairclip.images import Images, Labels, WPlus
+from hairclip.common.images import Images, Labels, WPlus
 from hairclip.portraits.fit.data import Quads
 
 FIRST_FINE = 8

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.color import luma
-from hairclip.images import Images
+from hairclip.common.color import luma
+from hairclip.common.images import Images
 
 
 class OrientedEnergy(nn.Module):

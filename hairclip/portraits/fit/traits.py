@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hairclip.images import Latents
+from hairclip.common.images import Latents
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
 from hairclip.portraits.spec import PortraitSpec

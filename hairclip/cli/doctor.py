@@ -1,0 +1,153 @@
+"""What is there, what is missing and where to put it, for each configuration; and whether torch's parts agree.
+
+Written so that a broken torchvision or a missing weight is told, not a traceback: nothing heavy is imported before it
+was checked.
+"""
+
+import importlib.metadata
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.files import config_folder
+from hairclip.config import TRAINED_WITH, Config, load_config
+from hairclip.pretrained.download import is_offline, weight_path, weights_folder
+from hairclip.pretrained.registry import WEIGHTS, megabytes
+
+
+def examine(configs: Sequence[str | Path] = ()) -> None:
+    """Print the state of the installation; a `HairclipError` tells of parts of torch that do not fit each other.
+
+    Args:
+        configs: YAML files; none given takes those that come with hairclip.
+    """
+    trouble = []
+    for line, fine in check_torch():
+        print(line if fine else f"PROBLEM: {line}")
+        trouble += [] if fine else [line]
+    print(f"fetched weights: {weights_folder()}{' (offline mode: nothing is fetched)' if is_offline() else ''}")
+    for path in configs or shipped_configs():
+        print(f"\n{path}")
+        for line in check_config(load_config(path)):
+            print(f"  {line}")
+    if trouble:
+        raise HairclipError(f"torch's parts do not fit each other: {trouble[0].rstrip('.')}.")
+
+
+def shipped_configs() -> list[Path]:
+    """The configurations that come with hairclip, of a checkout or an installed wheel."""
+    return sorted(config_folder().glob("*.yaml"))
+
+
+def check_config(config: Config) -> Iterator[str]:
+    """One line for each weight file and folder that a configuration names."""
+    from hairclip.pretrained.loaders import BUNDLES
+
+    networks, data = config.networks, config.data
+    for part in TRAINED_WITH:
+        named = getattr(networks, part)
+        if named is None and networks.bundle not in BUNDLES:
+            named = str(Path(networks.bundle) / f"{part}.safetensors")
+        yield f"networks.{part}: {_state(named or f'{networks.bundle}/{part}')}"
+    for key in ("latents", "validation_latents"):
+        if getattr(data, key) is not None:
+            yield f"data.{key}: {_state(getattr(data, key))}"
+    for key in ("hairstyle_images", "color_images", "color_folders"):
+        folder = getattr(data, key)
+        if folder is not None:
+            missing = f"MISSING: put that folder at {Path(folder).resolve()}"
+            yield f"data.{key}: {folder}: {'there' if Path(folder).is_dir() else missing}"
+
+
+def _state(name: str) -> str:
+    """Whether the file that a name or path means is there, else where to put it or how to get it."""
+    from hairclip.common.files import data_folder
+    from hairclip.pretrained.loaders import BUNDLES
+
+    bundle, _, part = name.partition("/")
+    name = BUNDLES.get(bundle, {}).get(part, name)
+    weight = WEIGHTS.get(name)
+    if weight is not None:
+        path = weight_path(weight)
+        unfinished = path.with_name(f"{path.name}.partial")
+        remedy = (
+            f"run python -m hairclip download {name} ({megabytes(weight.size)}, {weight.licence}), or put it at {path}"
+        )
+        if unfinished.is_file():
+            remedy = f"{megabytes(unfinished.stat().st_size)} of it are fetched; {remedy}"
+        wrong = weight.size is not None and path.is_file() and path.stat().st_size != weight.size
+        if wrong:
+            return f"{name}: WRONG: {path} has {path.stat().st_size:,} bytes in place of {weight.size:,}: remove it"
+    elif part in BUNDLES.get(bundle, {}):
+        path, remedy = data_folder() / bundle / f"{part}.safetensors", "install hairclip again"
+    else:
+        path = Path(name)
+        remedy = f"put it at {path.resolve()}"
+    return f"{name}: there ({megabytes(path.stat().st_size)})" if path.is_file() else f"{name}: MISSING: {remedy}"
+
+
+def check_torch() -> Iterator[tuple[str, bool]]:
+    """Lines on torch, its devices and torchvision, each with whether it is well."""
+    import torch
+
+    kinds = (("CUDA", torch.version.cuda), ("ROCm", torch.version.hip))
+    built = " and ".join(f"{name} {version}" for name, version in kinds if version)
+    yield f"torch {torch.__version__}, built for {built or 'the CPU'}", True
+    yield from _check_cuda()
+    if torch.backends.mps.is_available():
+        yield "device mps", True
+    yield from _check_torchvision(torch.__version__)
+
+
+def _check_cuda() -> Iterator[tuple[str, bool]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        if shutil.which("nvidia-smi") is not None:
+            why = "this torch is built for the CPU" if torch.version.cuda is None else "its driver is too old or asleep"
+            yield f"an NVIDIA GPU seems to be here, but torch cannot use it: {why}", True
+        return
+    kinds = torch.cuda.get_arch_list()
+    for number in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(number)
+        name = f"device cuda:{number} {torch.cuda.get_device_name(number)}"
+        # A binary runs on later devices of its major version; PTX (compute_) on all later ones.
+        binaries = [kind[3:].rstrip("af") for kind in kinds if kind.startswith("sm_")]
+        ptx = [kind[8:].rstrip("af") for kind in kinds if kind.startswith("compute_")]
+        runs = any(int(b[:-1]) == major and int(b[-1]) <= minor for b in binaries)
+        runs = runs or any((int(p[:-1]), int(p[-1])) <= (major, minor) for p in ptx)
+        if runs or not kinds:
+            yield name, True
+        else:
+            yield f"{name} is of kind sm_{major}{minor}, for which this torch is not built ({', '.join(kinds)})", False
+
+
+def _check_torchvision(torch_version: str) -> Iterator[tuple[str, bool]]:
+    try:
+        version = importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        yield "torchvision is missing: install the one that belongs to this torch", False
+        return
+    for text in importlib.metadata.requires("torchvision") or []:
+        wanted = Requirement(text)
+        if wanted.name == "torch" and not wanted.specifier.contains(Version(torch_version).public, prereleases=True):
+            yield f"torchvision {version} wants torch{wanted.specifier}, but torch {torch_version} is installed", False
+            return
+    ours, theirs = Version(torch_version).local, Version(version).local
+    if ours and theirs and ours != theirs:
+        yield f"torchvision {version} and torch {torch_version} are built for different devices", False
+        return
+    try:
+        import torch
+        import torchvision  # itself compares its CUDA with torch's
+
+        torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+    except Exception as error:  # what a mismatch raises depends on where it shows
+        reason = str(error).strip().split("\n")[0]
+        yield f"torchvision {version} does not work with torch {torch_version} ({reason}): install both together", False
+        return
+    yield f"torchvision {version} fits", True

@@ -1,0 +1,74 @@
+"""The commands of ``python -m hairclip`` that fetch and write weights: download, export."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hairclip.common.errors import HairclipError
+from hairclip.pretrained import registry
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``download`` and ``export`` to the subcommands of a parser."""
+    download = commands.add_parser(
+        "download",
+        help="fetch weights of other projects",
+        description="Fetch weights by name into the cache (HAIRCLIP_HOME, else ~/.cache/hairclip); without a name, "
+        "list them with their licences.",
+    )
+    download.add_argument("names", nargs="*", metavar="NAME", help="such as hairclip or stylegan2-ffhq")
+    download.add_argument("--all", action="store_true", help="everything that the list names")
+    download.add_argument(
+        "--from-file", metavar="PATH", help="a file fetched by hand for the one NAME: verify, keep it"
+    )
+    download.set_defaults(run=_download)
+
+    export = commands.add_parser("export", help="write a mapper for other code")
+    export.add_argument(
+        "--to",
+        required=True,
+        choices=("hairclip", "huggingface"),
+        help="hairclip: a checkpoint that HairCLIP's own code loads; huggingface: a folder with weights and model card",
+    )
+    export.add_argument(
+        "--mapper", required=True, help="a mapper's file or name, such as runs/hairclip/mapper.safetensors"
+    )
+    export.add_argument("--out", required=True, help="the file (hairclip) or folder (huggingface) to write")
+    export.set_defaults(run=_export)
+
+
+def _download(options: argparse.Namespace) -> None:
+    from hairclip.pretrained.download import adopt, obtain
+
+    weights = list(registry.WEIGHTS.values()) if options.all else [registry.find(name) for name in options.names]
+    if options.from_file is not None:
+        if len(weights) != 1:
+            raise HairclipError(f"--from-file {options.from_file}: give the one NAME whose file it is.")
+        print(adopt(weights[0], Path(options.from_file)))
+        return
+    if not weights:
+        print(registry.table())
+        return
+    failures: list[HairclipError] = []
+    for weight in weights:
+        try:
+            print(f"{weight.name}: {obtain(weight)}")
+        except HairclipError as error:  # the others may still come
+            failures.append(error)
+    if len(failures) > 1:
+        raise HairclipError(f"{len(failures)} of {len(weights)} could not be fetched; the first: {failures[0]}")
+    if failures:
+        raise failures[0]
+
+
+def _export(options: argparse.Namespace) -> None:
+    from hairclip.pretrained.loaders import load_hairclip, load_mapper, save_hairclip
+
+    if options.to == "huggingface":
+        out = Path(options.out)
+        if out.is_file():
+            raise HairclipError(f"--out {out} is a file: give a folder.")
+        load_mapper(options.mapper).save_pretrained(out)
+    else:
+        save_hairclip(options.out, *load_hairclip(options.mapper))
+    print(f"wrote {options.out}")

@@ -1,0 +1,139 @@
+"""RGB to Lab as HairCLIP's colour losses define it, the mean hair colour, and the twelve named hair colours."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import Images, Masks, constant
+
+Gamma: TypeAlias = Literal["none", "srgb"]
+LabImages: TypeAlias = Float[Tensor, "batch 3 height width"]
+LabColors: TypeAlias = Float[Tensor, "batch 3"]
+
+# Linear RGB to XYZ (ITU-R BT.709 primaries, D65); each row is divided by its sum below, so white is (1, 1, 1).
+_RGB_TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+_LINEAR_BELOW = 0.008856  # CIE 1976: the cube root becomes a straight line under this luminance
+
+
+def rgb_to_lab(images: Images, gamma: Gamma = "none") -> LabImages:
+    """CIE L*a*b* of every pixel: L in about [0, 100], a and b in about [-110, 110].
+
+    Args:
+        images: RGB in [-1, 1]; values outside are followed, not clamped, so a gradient always points back.
+        gamma: ``"none"`` feeds the gamma-encoded values in as if they were linear light, which is what the losses of
+            HairCLIP (section 3.3) do; ``"srgb"`` decodes them first, which is what Lab means.
+    """
+    rgb = (images + 1) / 2
+    if gamma == "srgb":
+        rgb = torch.where(rgb > 0.04045, ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    elif gamma != "none":
+        raise ValueError(f"gamma is 'none' or 'srgb', not {gamma!r}")
+    matrix = constant(_RGB_TO_XYZ, like=rgb)
+    xyz = torch.einsum("ij,bjhw->bihw", matrix / matrix.sum(dim=1, keepdim=True), rgb)
+    # Clamped inside `where` too: the root's slope at 0 is infinite and would turn the other branch's gradient into NaN.
+    root = xyz.clamp(min=_LINEAR_BELOW) ** (1 / 3)
+    f = torch.where(xyz > _LINEAR_BELOW, root, 7.787 * xyz + 0.137931)
+    fx, fy, fz = f.unbind(dim=1)
+    y = xyz[:, 1]
+    lightness = torch.where(y > _LINEAR_BELOW, 116 * fy - 16, 903.3 * y)
+    return torch.stack([lightness, 500 * (fx - fy), 200 * (fy - fz)], dim=1)
+
+
+def mean_lab(images: Images, masks: Masks, gamma: Gamma = "none") -> LabColors:
+    """Mean Lab colour inside each mask, ``(B, 3)``; an empty mask gives (0, 0, 0)."""
+    lab = torch.where(masks, rgb_to_lab(images, gamma), 0.0)
+    return lab.sum(dim=(2, 3)) / masks.sum(dim=(2, 3)).clamp(min=1)
+
+
+# Plain sRGB hair colours (0..255) for HairCLIP's twelve colour words: what a hairdresser's chart shows, in daylight.
+NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
+    "purple": (118, 62, 158),
+    "red": (168, 38, 40),
+    "orange": (214, 116, 40),
+    "yellow": (232, 208, 64),
+    "green": (58, 142, 78),
+    "blue": (48, 84, 176),
+    "gray": (142, 142, 146),
+    "brown": (96, 64, 44),
+    "black": (28, 25, 26),
+    "white": (228, 226, 222),
+    "blond": (206, 174, 120),
+    "pink": (228, 134, 168),
+}
+
+
+def luma(images: Images) -> Float[Tensor, "batch 1 height width"]:
+    """Brightness of gamma-encoded RGB (ITU-R BT.601), in the range of the images."""
+    weights = constant((0.299, 0.587, 0.114), like=images)
+    return (images * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def grey_hair(images: Images, masks: Masks) -> Images:
+    """Hair without its colour: luma (Rec. 601) brought to mean 0 and deviation 0.2 in the mask, 0 outside of it."""
+    brightness = luma(images)
+    count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    centred = (brightness - (brightness * masks).sum(dim=(2, 3), keepdim=True) / count) * masks
+    deviation = (centred.square().sum(dim=(2, 3), keepdim=True) / count).clamp_min(0.03**2).sqrt()
+    return (0.2 * centred / deviation).clamp(-1, 1).expand(-1, 3, -1, -1)
+
+
+def flat_hair_color(images: Images, masks: Masks) -> Images:
+    """The colour of hair without its shape: pictures that show nothing but its mean RGB; 0 where the mask is empty."""
+    count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    return ((images * masks).sum(dim=(2, 3), keepdim=True) / count).expand_as(images)
+
+
+def _lab_of_named() -> dict[str, tuple[float, float, float]]:
+    pixels = torch.tensor(list(NAMED_RGB.values()), dtype=torch.float64) / 127.5 - 1
+    rows = rgb_to_lab(pixels.float()[:, :, None, None])[:, :, 0, 0].tolist()
+    return {name: (row[0], row[1], row[2]) for name, row in zip(NAMED_RGB, rows)}
+
+
+NamedColors: TypeAlias = Mapping[str, tuple[float, float, float]]
+NAMED_COLORS: NamedColors = _lab_of_named()
+"""Lab of the twelve colours with ``gamma="none"``, the same as :func:`mean_lab`'s default."""
+
+
+def nearest_color(lab: LabColors, named: NamedColors = NAMED_COLORS) -> list[str]:
+    """The name of the reference colour nearest to each row of `lab` (Euclidean, the 1976 colour difference)."""
+    names = list(named)
+    references = torch.tensor([named[name] for name in names], dtype=torch.float64)
+    distances = (lab.detach().cpu().double()[:, None] - references).norm(dim=2)
+    return [names[index] for index in distances.argmin(dim=1).tolist()]
+
+
+def load_named_colors(path: str | Path) -> NamedColors:
+    """Reference colours measured elsewhere, for example on rendered hair: JSON ``{"red": [L, a, b], ...}``."""
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8"))
+        named = {str(name): (float(row[0]), float(row[1]), float(row[2])) for name, row in table.items()}
+    except FileNotFoundError:
+        raise HairclipError(f"there is no colour table at {path}: check the path.") from None
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise HairclipError(f'{path} is no colour table ({error}): write JSON like {{"red": [40, 30, 20]}}.') from None
+    if not named:
+        raise HairclipError(f'{path} names no colour: write JSON such as {{"red": [40, 30, 20]}}.')
+    return named
+
+
+def save_named_colors(named: NamedColors, path: str | Path) -> None:
+    """Write reference colours as :func:`load_named_colors` reads them; the file appears whole or not at all."""
+    rows = {name: [round(value, 3) for value in row] for name, row in named.items()}
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None

@@ -1,0 +1,1 @@
+"""From words and reference pictures to what the mapper is conditioned on."""

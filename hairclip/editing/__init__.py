@@ -1,0 +1,1 @@
+"""Edit pictures and photos: from a request to the picture."""

@@ -1,0 +1,123 @@
+"""Laplace's equation on the pixels of a picture: each free pixel becomes the mean of its neighbours.
+
+Conjugate gradients (Hestenes and Stiefel 1952), preconditioned by one V-cycle of multigrid (Tatebe 1993). The coarse
+grids of an irregular region are those of McAdams, Sifakis and Teran (2010, "A parallel multigrid Poisson solver for
+fluids simulation on large grids"): a coarse pixel is free where all pixels under it are.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from hairclip.editing.blending.pyramid import means_of_four
+
+__all__ = ["relax"]
+
+Planes = Float[Tensor, "planes height width"]
+COARSEST_SIZE, COARSEST_SWEEPS = 4, 4
+PACE = 0.8 / 4.0  # of a Jacobi sweep: damped, over the number of neighbours
+TOGETHER_ON_CPU, TOGETHER = 2**20, 2**26  # pixels at once: a CPU's stay in its cache, a GPU's leave room for others
+
+
+def relax(fields: Planes, free: Planes, steps: int) -> Planes:
+    """Change the free pixels so that each is the mean of its neighbours, of which there are none over the border.
+
+    The number of steps is fixed, so that a field's answer depends neither on its neighbours in the batch nor on its
+    own values, and nothing waits for a GPU. Each step leaves about a third of the error.
+
+    Args:
+        fields: what is known, and a first guess elsewhere; each plane counts for itself.
+        free: 1 where pixels may change, 0 elsewhere.
+        steps: of conjugate gradients.
+    """
+    most = TOGETHER_ON_CPU if fields.device.type == "cpu" else TOGETHER
+    together = max(1, most // fields[0].numel())
+    pieces = zip(fields.split(together), free.split(together), strict=True)
+    return torch.cat([_descend(piece.clone(), Grid(mask), steps) for piece, mask in pieces])
+
+
+def _descend(fields: Planes, grid: "Grid", steps: int) -> Planes:
+    """Conjugate gradients; `fields` are changed."""
+    product, bent = torch.empty_like(fields), torch.empty_like(fields)
+
+    def dot(a: Planes, b: Planes) -> Tensor:
+        return torch.mul(a, b, out=product).sum(dim=(-2, -1), keepdim=True)
+
+    residual = -grid.stiffness(fields, out=bent)
+    direction = grid.v_cycle(residual).clone()
+    energy = dot(residual, direction)
+    still = 1e-14 * energy  # converged: further steps would divide noise by noise
+    for _ in range(steps):
+        grid.stiffness(direction, out=bent)
+        stiffness = dot(direction, bent)
+        alive = (energy > still) & (stiffness > 0)
+        pace = torch.where(alive, energy / stiffness.clamp_min(1e-30), 0.0)
+        fields.addcmul_(pace, direction)
+        residual.addcmul_(pace, bent, value=-1.0)
+        renewed = grid.v_cycle(residual)
+        before, energy = energy, dot(residual, renewed)
+        direction.mul_(torch.where(alive, energy / before.clamp_min(1e-30), 0.0)).add_(renewed)
+    return fields
+
+
+class Grid:
+    """One resolution and the coarser ones below it, with memory to work in: new memory would cost more than the work.
+
+    Args:
+        free: 1 where pixels may change, 0 elsewhere.
+    """
+
+    def __init__(self, free: Planes) -> None:
+        self.free = free
+        self._correction, self._bent = torch.empty_like(free), torch.empty_like(free)
+        is_coarsest = max(free.shape[-2:]) <= COARSEST_SIZE
+        self.coarser = None if is_coarsest else Grid((means_of_four(free) == 1).to(free.dtype))
+
+    def v_cycle(self, residual: Planes) -> Planes:
+        """A guess of the correction that leaves no residual: overwritten by the next."""
+        correction = torch.mul(residual, PACE, out=self._correction)
+        sweeps = COARSEST_SWEEPS
+        if self.coarser is not None:
+            left = torch.sub(residual, self.stiffness(correction, out=self._bent), out=self._bent)
+            coarse = self.coarser.v_cycle(shrink(left).mul_(self.coarser.free))
+            correction.addcmul_(enlarge(coarse, like=residual), self.free)
+            sweeps = 1
+        for _ in range(sweeps):
+            correction.sub_(self.stiffness(correction, out=self._bent).sub_(residual), alpha=PACE)
+        return correction
+
+    def stiffness(self, fields: Planes, *, out: Planes) -> Planes:
+        """Sum of differences to the four neighbours on free pixels, 0 on others; written to `out`."""
+        torch.mul(fields, 4.0, out=out)
+        for dim in (-1, -2):
+            last = fields.shape[dim] - 1
+            out.narrow(dim, 1, last).sub_(fields.narrow(dim, 0, last))
+            out.narrow(dim, 0, last).sub_(fields.narrow(dim, 1, last))
+            for end in (0, last):  # a pixel at the border stands in for the one beyond
+                out.select(dim, end).sub_(fields.select(dim, end))
+        return out.mul_(self.free)
+
+
+def enlarge(coarse: Tensor, like: Tensor) -> Tensor:
+    """Bilinearly to twice the size, less a row or column where `like` has an odd number of them."""
+    height, width = like.shape[-2:]
+    fine = F.interpolate(coarse[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)
+    return fine[:, 0, :height, :width]
+
+
+def shrink(fine: Tensor) -> Tensor:
+    """The transpose of `enlarge`, which makes multigrid symmetric, as conjugate gradients need it."""
+    return _shrink_height(_shrink_height(fine).mT).mT
+
+
+def _shrink_height(fine: Tensor) -> Tensor:
+    even, odd = fine[:, ::2], fine[:, 1::2]
+    coarse = 0.75 * even
+    coarse[:, : odd.shape[1]].add_(odd, alpha=0.75)
+    coarse[:, :-1].add_(even[:, 1:], alpha=0.25)
+    coarse[:, 1:].add_(odd[:, : coarse.shape[1] - 1], alpha=0.25)
+    coarse[:, 0].add_(even[:, 0], alpha=0.25)
+    if odd.shape[1] == coarse.shape[1]:
+        coarse[:, -1].add_(odd[:, -1], alpha=0.25)
+    return coarse

@@ -1,0 +1,1 @@
+"""From pictures to W+ codes, and how good these are."""

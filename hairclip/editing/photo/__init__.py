@@ -1,0 +1,1 @@
+"""Photos as files, their faces, and crops of these."""

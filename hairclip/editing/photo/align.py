@@ -1,0 +1,294 @@
+"""From a photo to the square crop that face generators are trained on, and back.
+
+The crop is FFHQ's (Karras et al. 2019, appendix A, "download_ffhq.py"): a rotated square around eyes and mouth, cut
+with reflected, softly blurred borders where it leaves the photo. Pixel coordinates are (x, y), float64, with (0, 0)
+the top left corner.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from hairclip.common.errors import HairclipError
+
+__all__ = [
+    "FFHQ",
+    "PORTRAITS",
+    "FaceSquare",
+    "Framing",
+    "Rectangle",
+    "crop_face",
+    "face_square",
+    "paste_back",
+    "rectangle",
+    "spread",
+    "spread_fields",
+    "strips",
+]
+
+Rectangle: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are the first ones outside."""
+Points: TypeAlias = Float[np.ndarray, "points 2"]
+Pixels: TypeAlias = Float[np.ndarray, "height width 3"]
+Fields: TypeAlias = Float[np.ndarray, "channels _ _"]
+
+
+_STRIP = 256  # rows
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How large the square around a face is, and where its centre lies."""
+
+    scale: float = 1.0
+    """Size as a multiple of FFHQ's."""
+    shift: float = 0.1
+    """From the middle of the eyes to the centre, as a share of the distance from the eyes to the mouth."""
+
+
+FFHQ = Framing()
+PORTRAITS = Framing(scale=1.33, shift=-0.13)
+"""What the networks of the portraits bundle were trained on: long and high hair stays in the frame."""
+
+
+@dataclass(frozen=True)
+class FaceSquare:
+    """A rotated square in a photo: corners upper left, lower left, lower right, upper right, (4, 2)."""
+
+    corners: Points
+    whole: bool = False
+    """The corners are the picture's own, any shape: nothing is reduced before it is sampled."""
+
+    @classmethod
+    def of_picture(cls, size: tuple[int, int]) -> "FaceSquare":
+        """All of a picture of that width and height, which is the crop itself."""
+        right, bottom = size[0] - 0.5, size[1] - 0.5
+        return cls(np.array([[-0.5, -0.5], [-0.5, bottom], [right, bottom], [right, -0.5]]), whole=True)
+
+    @property
+    def size(self) -> float:
+        """Length of a side in pixels."""
+        return float(np.hypot(*(self.corners[3] - self.corners[0])))
+
+    def shrink(self, size: int) -> int:
+        """By how much FFHQ reduces the photo before a crop of `size` pixels is sampled."""
+        return 1 if self.whole else max(1, math.floor(self.size / size * 0.5))
+
+    def sampled(self, size: int, photo: tuple[int, int]) -> Points:
+        """Corners of what a crop of `size` pixels shows, in a photo of that width and height.
+
+        Unlike `corners`, they count from the corner of the first pixel and not from its centre, and they include that
+        FFHQ counts from pixel centres again after it has reduced the photo, which moves the crop by half a reduced
+        pixel.
+        """
+        shrink = self.shrink(size)
+        return (self.corners / shrink + 0.5) * np.array(photo) / np.array(_reduced(photo, shrink))
+
+    def coefficients(self, size: int, photo: tuple[int, int]) -> tuple[float, float, float, float, float, float]:
+        """PIL's affine coefficients from pixels of the photo to pixels of a `size` x `size` crop of this square."""
+        upper_left, lower_left, _, upper_right = self.sampled(size, photo)
+        inverse = np.linalg.inv(np.stack([upper_right - upper_left, lower_left - upper_left], axis=1) / size)
+        a, b, c, d = (float(value) for value in inverse.ravel())
+        x, y = (float(value) for value in -inverse @ upper_left)
+        return a, b, x, c, d, y
+
+
+def _reduced(photo: tuple[int, int], shrink: int) -> tuple[int, int]:
+    """Width and height of a photo that FFHQ has reduced."""
+    width, height = (max(1, int(np.rint(length / shrink))) for length in photo)
+    return width, height
+
+
+def face_square(landmarks: Points, framing: Framing = FFHQ) -> FaceSquare:
+    """The square around a face.
+
+    Args:
+        landmarks: 5 points (image-left eye, image-right eye, nose, image-left and image-right mouth corner) or 68
+            points (iBUG order) in pixels of the photo.
+        framing: the crop that the networks were trained on.
+    """
+    landmarks = np.asarray(landmarks, np.float64)
+    if len(landmarks) == 5:
+        eye_left, eye_right, _, mouth_left, mouth_right = landmarks
+    elif len(landmarks) == 68:
+        eye_left, eye_right = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
+        mouth_left, mouth_right = landmarks[48], landmarks[54]
+    else:
+        raise ValueError(f"a face has 5 or 68 landmarks here, not {len(landmarks)}")
+    eyes, mouth = (eye_left + eye_right) / 2, (mouth_left + mouth_right) / 2
+    across, down = eye_right - eye_left, mouth - eyes
+    x = across - np.array([-down[1], down[0]])
+    length = float(np.hypot(*x))
+    if length < 1e-6:
+        raise HairclipError("the landmarks of this face fall together: give a picture in which the face is visible.")
+    x *= max(2.0 * math.hypot(*across), 1.8 * math.hypot(*down)) / length * framing.scale
+    y = np.array([-x[1], x[0]])
+    center = eyes + framing.shift * down
+    return FaceSquare(np.stack([center - x - y, center - x + y, center + x + y, center + x - y]))
+
+
+def crop_face(photo: Image.Image, square: FaceSquare, size: int, transform_size: int | None = None) -> Image.Image:
+    """Cut a square out of a photo.
+
+    Args:
+        photo: the whole picture.
+        square: where the face is.
+        size: pixels of the crop.
+        transform_size: the square is first sampled at this size and then reduced; FFHQ takes 4096 for crops of 1024
+            pixels, the demonstrations of e4e and HairCLIP take the crop's own size. None takes four times the crop.
+    """
+    transform_size = transform_size or 4 * size
+    shrink = square.shrink(size)
+    corners, side = square.corners / shrink, square.size / shrink
+    width, height = _reduced(photo.size, shrink)
+    border = max(int(np.rint(side * 0.1)), 3)
+    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    left, top = (min(max(int(low[0]) - border, 0), width - 1), min(max(int(low[1]) - border, 0), height - 1))
+    right, bottom = max(min(int(high[0]) + border, width), left + 1), max(min(int(high[1]) + border, height), top + 1)
+    # Only what the square covers is reduced: the same pixels as of the whole photo, and much sooner.
+    across, down = photo.width / width, photo.height / height
+    around = (left * across, top * down, right * across, bottom * down)
+    if shrink > 1:
+        photo = photo.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=around)
+    else:
+        photo = photo.crop((left, top, right, bottom))
+    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+    corners = corners - np.array([left, top])
+    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    beyond = (
+        max(-low[0] + border, 0),
+        max(-low[1] + border, 0),
+        max(high[0] - photo.width + border, 0),
+        max(high[1] - photo.height + border, 0),
+    )
+    if max(beyond) > border - 4:
+        pad = [max(int(amount), int(np.rint(side * 0.3))) for amount in beyond]
+        photo = _extend(photo, pad, blur=side * 0.02)
+        corners = corners + np.array(pad[:2])
+    quad = tuple(float(value) for value in (corners + 0.5).ravel())
+    cut = photo.transform((transform_size, transform_size), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
+    return cut if size == transform_size else cut.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def paste_back(
+    photo: Image.Image, crop: Image.Image, square: FaceSquare, alpha: Image.Image | None = None
+) -> Image.Image:
+    """Put an edited crop back where it was cut.
+
+    Args:
+        photo: the whole picture.
+        crop: the square, of the size it was cut at.
+        square: where it was cut.
+        alpha: weight of the crop, mode "L", the crop's size; None pastes all of it. The photo keeps its bits where
+            it is 0.
+    """
+    pasted = photo.convert("RGB")
+    place = rectangle(square, crop.width, photo.size)
+    if place is None:
+        return pasted
+    weight = Image.new("L", crop.size, 255) if alpha is None else alpha.convert("L")
+    placed = spread(crop.convert("RGB"), square, photo.size, place)
+    pasted.paste(placed, place, spread(weight, square, photo.size, place))
+    return pasted
+
+
+def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> Rectangle | None:
+    """The upright rectangle (left, top, right, bottom) of a photo that holds a square; None where it lies outside."""
+    corners = square.sampled(size, photo)
+    left, top = (max(int(edge), 0) for edge in np.floor(corners.min(axis=0)))
+    right, bottom = (min(int(edge), length) for edge, length in zip(np.ceil(corners.max(axis=0)), photo, strict=True))
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def spread(crop: Image.Image, square: FaceSquare, photo: tuple[int, int], place: Rectangle) -> Image.Image:
+    """A crop (mode "RGB") or its weights (mode "L", 0 outside the square) as they lie in a rectangle of the photo."""
+    left, top, right, bottom = place
+    smooth = Image.Resampling.BILINEAR if crop.mode == "L" else Image.Resampling.BICUBIC
+    bands = np.stack([np.asarray(band, np.float32) for band in crop.split()])
+    placed = Image.new(crop.mode, (right - left, bottom - top))
+    for strip in strips(place):
+        rounded = spread_fields(bands, square, photo, strip, smooth).round().clip(0, 255).astype(np.uint8)
+        pixels = np.moveaxis(rounded, 0, -1) if len(rounded) > 1 else rounded[0]
+        placed.paste(Image.fromarray(pixels), (0, strip[1] - top))
+    return placed
+
+
+def strips(place: Rectangle) -> Iterator[Rectangle]:
+    """A rectangle in bands of a few hundred rows, because photos may be large."""
+    left, top, right, bottom = place
+    for row in range(top, bottom, _STRIP):
+        yield left, row, right, min(row + _STRIP, bottom)
+
+
+def spread_fields(
+    fields: Fields,
+    square: FaceSquare,
+    photo: tuple[int, int],
+    place: Rectangle,
+    smooth: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Fields:
+    """Fields over a crop as they lie in a rectangle of the photo, 0 outside the square.
+
+    In floating point, because Pillow rounds down as it samples eight bits.
+
+    Args:
+        fields: (channels, size, size), float32.
+        square: where the crop lies.
+        photo: its width and height.
+        place: the rectangle.
+        smooth: how values between pixels are found.
+    """
+    a, b, c, d, e, f = square.coefficients(fields.shape[-1], photo)
+    left, top, right, bottom = place
+    forward = (a, b, c + a * left + b * top, d, e, f + d * left + e * top)
+    size = (right - left, bottom - top)
+    bands = [Image.fromarray(band).transform(size, Image.Transform.AFFINE, forward, smooth) for band in fields]
+    return np.stack([np.asarray(band) for band in bands])
+
+
+def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
+    """Reflect the photo beyond its edges (left, top, right, bottom pixels), blurred and faded to the median colour."""
+    left, top, right, bottom = pad
+    pixels = np.pad(np.asarray(photo, np.float64), ((top, bottom), (left, right), (0, 0)), "reflect")
+    height, width = pixels.shape[:2]
+    y, x = np.ogrid[:height, :width]
+    outside = np.maximum(
+        1.0 - np.minimum(x / max(left, 1e-9), (width - 1 - x) / max(right, 1e-9)),
+        1.0 - np.minimum(y / max(top, 1e-9), (height - 1 - y) / max(bottom, 1e-9)),
+    )[..., None]
+    pixels += (_blurred(pixels, blur) - pixels) * np.clip(outside * 3.0 + 1.0, 0.0, 1.0)
+    pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(outside, 0.0, 1.0)
+    return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))
+
+
+def _blurred(pixels: Pixels, sigma: float) -> Pixels:
+    """Gaussian blur with mirrored edges, cut off at four sigma; by Fourier transforms, since sigma may be large."""
+    radius = int(4.0 * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-9)) ** 2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        length = pixels.shape[axis]
+        padded = np.pad(pixels, [(radius, radius) if i == axis else (0, 0) for i in range(3)], "symmetric")
+        size = _fast_length(length + 2 * radius)
+        response = np.fft.rfft(kernel, size)[(slice(None), None, None) if axis == 0 else (None, slice(None), None)]
+        spectrum = np.fft.rfft(padded, size, axis=axis)
+        spectrum *= response
+        pixels = np.fft.irfft(spectrum, size, axis=axis).take(np.arange(2 * radius, 2 * radius + length), axis=axis)
+    return pixels
+
+
+def _fast_length(least: int) -> int:
+    """The next number of which 2, 3 and 5 are the only prime factors: Fourier transforms of that length are fast."""
+    while True:
+        rest = least
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return least
+        least += 1

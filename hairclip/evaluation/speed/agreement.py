@@ -1,0 +1,84 @@
+"""Whether the library's step and the reference compute the same: loss, terms, and gradients of the mapper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hairclip.evaluation.speed.clock import exact_float32
+from hairclip.evaluation.speed.setting import World
+from hairclip.evaluation.speed.steps import LibraryTraining, ReferenceTraining
+from hairclip.training.tasks import Task
+
+__all__ = ["TOLERANCE", "Agreement", "compare"]
+
+TOLERANCE = 1e-3
+"""Largest relative difference in float32 of the loss and of the mapper's gradient."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the library's step is from the reference, both relative to the reference.
+
+    Attributes:
+        name: of the library's step; the reference is float32.
+        is_exact: whether it should be equal: float32, and losses of the whole picture.
+        loss: of the mean loss.
+        gradient: norm of the difference of all gradients of the mapper, over the reference's norm.
+        cosine: of the angle between the two gradients.
+        terms: each term that applies: mean absolute difference times its weight, as a share of the loss.
+    """
+
+    name: str
+    is_exact: bool
+    loss: float
+    gradient: float
+    cosine: float
+    terms: dict[str, float]
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is near enough, where it should be equal."""
+        return not self.is_exact or max(self.loss, self.gradient) <= TOLERANCE
+
+
+def compare(worlds: Mapping[str, World], tasks: Sequence[Task]) -> list[Agreement]:
+    """The library's steps against the reference on the same tasks, weights and mapper.
+
+    Args:
+        worlds: name -> setting of a step. The reference runs on the networks of the first.
+        tasks: one sample each.
+    """
+    first = next(iter(worlds.values()))
+    weights = first.parts.loss.weights.of_terms()
+    with exact_float32(first.device):
+        loss, terms, gradients = ReferenceTraining(first, tasks).gradients()
+        expected = _flat(gradients)
+        found = []
+        for name, world in worlds.items():
+            output, ours = LibraryTraining(world, tasks).gradients()
+            flat = _flat(ours)
+            found.append(
+                Agreement(
+                    name,
+                    world.is_exact,
+                    loss=_relative(output.total, loss),
+                    gradient=_relative(flat, expected),
+                    cosine=float(torch.nn.functional.cosine_similarity(flat, expected, dim=0)),
+                    terms={
+                        term: float((output.terms[term] - row).abs().mean() * weights[term] / loss)
+                        for term, row in terms.items()
+                        if row.any()
+                    },
+                )
+            )
+    return found
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.double().flatten() for tensor in tensors])
+
+
+def _relative(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm().clamp(min=1e-30))

@@ -1,0 +1,144 @@
+"""How long somebody waits: for an edit with loaded networks, for an import, and for the first edit of a new process."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.files import data_folder, package_folder
+from hairclip.editing.editor import HairEditor
+from hairclip.evaluation.speed.clock import Stopwatch, Timing, Work
+from hairclip.evaluation.speed.setting import World
+from hairclip.networks.e4e import E4EEncoder
+from hairclip.pretrained.loaders import Bundle
+from hairclip.training.setup import network_sources
+
+__all__ = ["IMPORTS", "edit_works", "time_first_edit", "time_imports"]
+
+IMPORTS = {
+    "python alone": "pass",
+    "import torch": "import torch",
+    "import hairclip": "import hairclip",
+    "hairclip.HairEditor": "import hairclip; hairclip.HairEditor",
+}
+"""What is shown -> the program that a new interpreter runs."""
+
+
+def edit_works(world: World, count: int) -> dict[str, Work]:
+    """Edits of aligned pictures, by words, blended in: of one, and of `count` in one call (none for 0)."""
+    generator = world.parts.networks.generator
+    editor = HairEditor(_edit_networks(world), mapper=world.parts.mapper)
+    numbers = [i % len(world.parts.training.latents) for i in range(max(1, count))]
+    pictures = []
+    with torch.no_grad():
+        for number in numbers:
+            codes = world.parts.training.latents[[number]].to(world.device)
+            pictures.append(generator(codes, noise="const").clamp(-1, 1))
+
+    def edit(some: Sequence[torch.Tensor], name: str) -> Work:
+        def work(watch: Stopwatch) -> None:
+            wishes = ["bob cut"] * len(some), ["red"] * len(some)
+            editor.edit_batch(list(some), *wishes)
+            watch.lap(name)
+
+        return work
+
+    works = {"edit, 1 picture": edit(pictures[:1], "edit")}
+    if count:
+        works[f"edit, {count} pictures"] = edit(pictures, "edit")
+    return works
+
+
+def _edit_networks(world: World) -> Any:
+    """The networks of an editor: those of training, and an encoder, e4e with random weights where all are random."""
+    networks, generator = world.parts.networks, world.parts.networks.generator
+    if world.is_random:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(world.config.seed)
+            encoder: torch.nn.Module = E4EEncoder(n_latent=generator.n_latent, w_dim=generator.w_dim)
+        encoder = encoder.to(world.device).eval().requires_grad_(False)
+    else:
+        sources = network_sources(world.config)
+        if "encoder" not in sources:
+            raise HairclipError(
+                f"the bundle {world.config.networks.bundle} has no encoder, so no edit can be measured: "
+                "leave edit out of --measure."
+            )
+        encoder = Bundle(sources, world.device).encoder
+    return SimpleNamespace(
+        generator=generator,
+        clip=networks.clip,
+        parser=networks.parser,
+        identity=networks.identity,
+        encoder=encoder,
+    )
+
+
+def time_imports(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing]:
+    """Seconds of new interpreters that run `IMPORTS`, in turns; a first round does not count.
+
+    Args:
+        repeats: rounds that do.
+        cpu_time: take the processes' processor time instead of wall time.
+    """
+    timings = {name: Timing() for name in IMPORTS}
+    clock = _children if cpu_time else time.perf_counter
+    for number in tqdm(range(repeats + 1), desc="imports", leave=False, disable=None):
+        for name, program in IMPORTS.items():
+            began = clock()
+            subprocess.run([sys.executable, "-c", program], check=True, env=_environment())
+            if number:
+                timings[name].seconds.append(clock() - began)
+    return timings
+
+
+def time_first_edit(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing]:
+    """Seconds of ``python -m hairclip edit`` with the portraits bundle: to its first line, in wall time only, and all.
+
+    Its arguments are those of `time_imports`.
+    """
+    first, whole = Timing(), Timing()
+    clock = _children if cpu_time else time.perf_counter
+    picture = data_folder() / "portraits" / "anna.png"
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["edit", "--image", str(picture), "--text", "red bob cut", "--out", str(Path(folder) / "edited.png")]
+        for number in tqdm(range(repeats + 1), desc="first edit", leave=False, disable=None):
+            began = clock()
+            process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "hairclip", *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=_environment(),
+            )
+            assert process.stdout is not None
+            process.stdout.readline()
+            first_line = clock() - began
+            _, complaint = process.communicate()
+            if process.returncode:
+                raise HairclipError(f"the edit that was to be timed failed: {' '.join(complaint.split())[-300:]}")
+            if number:
+                first.seconds.append(first_line)
+                whole.seconds.append(clock() - began)
+    return {"to the picture": whole} if cpu_time else {"to the first line": first, "to the picture": whole}
+
+
+def _children() -> float:
+    """Processor seconds of the processes that this one started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _environment() -> dict[str, str]:
+    """The environment with this copy of the library in front."""
+    root = str(package_folder().parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}

@@ -1,0 +1,157 @@
+"""The training step in the shape of the official code, for one sample: nothing cached, frozen or shared.
+
+- the source picture, its features and every embedding are computed anew in every step;
+- the parser runs wherever a mask is asked for: 4 times for a hairstyle in words, up to 8 for two reference pictures;
+- CLIP encodes the edited picture once for each term that needs it, and a text for the mapper and again for its term;
+- the weights of generator, CLIP and identity network require gradients, as the official code leaves them, so backward
+  computes theirs too; here they are dropped afterwards, where the official code goes on adding them up;
+- float32 and one sample, with the optimiser stepping after each.
+
+On a GPU the official CLIP is float16; here it is float32.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hairclip.common.color import Gamma, LabColors, flat_hair_color, grey_hair, rgb_to_lab
+from hairclip.common.images import Embeddings, Images, Masks, WPlus
+from hairclip.evaluation.speed.official_networks import generate, hair_mask, mapper_output, text_pixels
+from hairclip.losses.hair_edit import HairEditLoss
+from hairclip.networks.mapper import HairMapper
+from hairclip.networks.stylegan2 import Generator
+
+__all__ = ["Asked", "ReferenceStep"]
+
+Asked = str | Images | None
+"""A complete prompt, a reference picture ``(1, 3, H, W)``, or nothing."""
+
+Separated = Callable[[Images, Masks], Images]
+
+
+@dataclass(frozen=True)
+class ReferenceStep:
+    """The official step on the networks of the library.
+
+    Attributes:
+        mapper: what is trained.
+        generator: makes both pictures.
+        loss: whose networks, weights of the terms and settings are taken.
+    """
+
+    mapper: HairMapper
+    generator: Generator
+    loss: HairEditLoss
+
+    def __call__(
+        self,
+        w_plus: WPlus,
+        hairstyle: Asked,
+        color: Asked,
+        descend: Callable[[Tensor], None] = lambda total: total.backward(),
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward and backward of one sample; by itself, it adds gradients to those of the mapper's parameters.
+
+        Args:
+            w_plus: source code, ``(1, n_latent, w_dim)``.
+            hairstyle: what the hair's shape is to become.
+            color: what its colour is to become.
+            descend: what to do with the loss, while all weights require gradients.
+
+        Returns:
+            The weighted sum of the terms, scalar, and the terms that apply, each a scalar before its weight.
+        """
+        with _unfrozen(self.generator, self.loss.clip, self.loss.identity, self.loss.parser):
+            terms = self._terms(w_plus, hairstyle, color)
+            weights = self.loss.weights.of_terms()
+            total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+            descend(total)
+        return total.detach(), {name: term.detach() for name, term in terms.items()}
+
+    def _terms(self, w_plus: WPlus, hairstyle: Asked, color: Asked) -> dict[str, Tensor]:
+        loss = self.loss
+        with torch.no_grad():
+            source = generate(self.generator, w_plus)
+        conditions = self._condition(hairstyle, grey_hair), self._condition(color, flat_hair_color)
+        move = mapper_output(self.mapper, w_plus, *conditions)
+        w_hat = w_plus + move
+        edited = generate(self.generator, w_hat)
+
+        terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
+        for name, asked, separated in (("hairstyle", hairstyle, grey_hair), ("color", color, flat_hair_color)):
+            # The embedding of a hairstyle without colour, or of a colour alone, is taken for a text's.
+            if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
+                wanted = self._wanted(asked, separated)
+                seen = self._embedding(edited)
+                terms[f"text_{name}"] = 1 - F.cosine_similarity(seen, wanted).mean()
+                if loss.weights.contrast:
+                    words = loss.hairstyle_words if name == "hairstyle" else loss.color_words
+                    terms[f"contrast_{name}"] = self._divergence(seen, wanted, words)
+        if isinstance(hairstyle, Tensor):
+            wanted, has = self._hair_embedding(hairstyle, grey_hair), self._hair_embedding(edited, grey_hair)
+            terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()
+        if isinstance(color, Tensor):
+            terms["image_color"] = self._color_distance(color, edited)
+        if hairstyle is not None and color is None:
+            terms["maintain_color"] = self._color_distance(source, edited)
+        background = ~(hair_mask(loss.parser, source) | hair_mask(loss.parser, edited))
+        terms["background"] = F.mse_loss(edited * background, source * background)
+        terms["latent"] = F.mse_loss(w_hat, w_plus)
+        return terms
+
+    def _condition(self, asked: Asked, separated: Separated) -> Embeddings | None:
+        """What the mapper is told, without a way for gradients back to CLIP."""
+        return None if asked is None else self._wanted(asked, separated).detach()
+
+    def _wanted(self, asked: str | Images, separated: Separated) -> Embeddings:
+        """The embedding of a text or of a reference's hair."""
+        if isinstance(asked, str):
+            return self.loss.clip.encode_text([asked])
+        return self._hair_embedding(asked, separated)
+
+    def _hair_embedding(self, images: Images, separated: Separated) -> Embeddings:
+        """Of a picture's hair, shown as it is, as in the official code, or where set so, its shape or colour alone."""
+        mask = hair_mask(self.loss.parser, images)
+        shown = separated(images, mask) if self.loss.references == "separated" else images * mask
+        return self.loss.clip.encode_image(shown)
+
+    def _embedding(self, images: Images) -> Embeddings:
+        """Of the whole picture, as the text terms take it."""
+        clip = self.loss.clip
+        if self.loss.normalize_text_pixels:
+            return clip.encode_image(images)
+        return clip.encode_image(text_pixels(clip, images), normalize_pixels=False)
+
+    def _divergence(self, seen: Embeddings, wanted: Embeddings, words: Float[Tensor, "words embedding"]) -> Tensor:
+        """What the library adds to the official terms, written as the definition has it."""
+        odds = [self.loss.scale * F.cosine_similarity(embedding, words) for embedding in (seen, wanted)]
+        return F.kl_div(odds[0].log_softmax(dim=0), odds[1].log_softmax(dim=0), reduction="sum", log_target=True)
+
+    def _color_distance(self, images: Images, others: Images) -> Tensor:
+        first, second = (_mean_lab(x, hair_mask(self.loss.parser, x), self.loss.gamma) for x in (images, others))
+        return F.l1_loss(first, second)
+
+
+def _mean_lab(images: Images, mask: Masks, gamma: Gamma) -> LabColors:
+    lab = rgb_to_lab(images, gamma) * mask
+    return lab.sum(dim=(2, 3)) / mask.sum(dim=(2, 3)).clamp(min=1)
+
+
+@contextmanager
+def _unfrozen(*networks: nn.Module) -> Iterator[None]:
+    """Let the weights require gradients, and forget these afterwards."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    before = [parameter.requires_grad for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter, required in zip(parameters, before, strict=True):
+            parameter.requires_grad_(required)
+            parameter.grad = None

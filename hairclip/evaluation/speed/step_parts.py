@@ -1,0 +1,109 @@
+"""Where a training step spends its time: each network by itself, forward and backward, in the step's own precision."""
+
+import torch
+from torch import Tensor
+
+from hairclip.config import Config
+from hairclip.evaluation.speed.clock import Stopwatch, Work
+from hairclip.evaluation.speed.steps import LibraryTraining
+
+__all__ = ["REST", "part_precision", "part_works"]
+
+REST = "other terms"
+"""What the losses do beside the networks: colours, backgrounds, weights. Found by difference."""
+
+
+def part_works(training: LibraryTraining) -> dict[str, Work]:
+    """The parts of `training`'s step as things to measure: name -> work, which marks forward and backward.
+
+    Of a batch that is taken in several parts, the first is measured.
+
+    The edited pictures and codes are those of a real step. "losses" holds CLIP, parser and identity network again, as
+    the step calls them: what they leave of it is `REST`.
+    """
+    tasks = training.tasks[: training.size]
+    sample = training.data.collate(tasks)
+    mapper, autocast, synthesis = training.mapper, training.autocast, training.synthesis
+    loss = training.world.parts.loss
+    with torch.no_grad():
+        w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
+    with autocast:
+        edited = synthesis(w_hat.requires_grad_()).detach().float().clone()  # CUDA graphs reuse what they return
+    reduced = loss.reduced(edited)
+    judging = loss._judging(edited)
+    with judging:
+        hair_mask = loss.parser.hair_mask(reduced)
+
+    def data(watch: Stopwatch) -> None:
+        training.data.collate(tasks)
+        watch.lap("data: sources, conditions")
+
+    def move(watch: Stopwatch) -> None:
+        delta = mapper(sample.w_plus, sample.batch.condition)
+        watch.lap("mapper forward")
+        torch.autograd.backward(delta, torch.ones_like(delta))
+        watch.lap("mapper backward")
+        mapper.zero_grad(set_to_none=True)
+
+    def synthesize(watch: Stopwatch) -> None:
+        codes = w_hat.detach().clone().requires_grad_()
+        with autocast:
+            images = synthesis(codes)
+        watch.lap("generator forward")
+        _backward(images, codes)
+        watch.lap("generator backward")
+
+    def judge_by_clip(watch: Stopwatch) -> None:
+        pictures = reduced.clone().requires_grad_()
+        embeddings = torch.cat(loss._embeddings(pictures, hair_mask, sample.batch))
+        watch.lap("CLIP forward")
+        if embeddings.requires_grad:  # some term asked for one
+            _backward(embeddings, pictures)
+        watch.lap("CLIP backward")
+
+    def parse(watch: Stopwatch) -> None:
+        with judging:
+            loss.parser.hair_mask(reduced)
+        watch.lap("parser")
+
+    def recognise(watch: Stopwatch) -> None:
+        pictures = reduced.clone().requires_grad_()
+        with judging:
+            who = loss.identity(pictures)
+        watch.lap("identity forward")
+        _backward(who, pictures)
+        watch.lap("identity backward")
+
+    def judge(watch: Stopwatch) -> None:
+        pictures, codes = edited.clone().requires_grad_(), w_hat.detach().clone().requires_grad_()
+        output = loss(sample.source, pictures, sample.w_plus, codes, sample.batch)
+        watch.lap("losses forward")
+        _backward(output.total, pictures)
+        watch.lap("losses backward")
+
+    def update(watch: Stopwatch) -> None:
+        training.updates.step(torch.stack([p.sum() for p in mapper.parameters()]).sum(), training.steps)
+        watch.lap("optimiser")
+
+    return {
+        "data": data,
+        "mapper": move,
+        "generator": synthesize,
+        "CLIP": judge_by_clip,
+        "parser": parse,
+        "identity": recognise,
+        "losses": judge,
+        "optimiser": update,
+    }
+
+
+def part_precision(part: str, config: Config) -> str:
+    """In which precision a part computes its products and convolutions."""
+    if part.startswith("generator"):
+        return config.training.precision
+    return config.losses.precision if part.startswith(("CLIP", "identity", "parser")) else "float32"
+
+
+def _backward(output: Tensor, pictures: Tensor) -> None:
+    output.backward(torch.ones_like(output))
+    pictures.grad = None

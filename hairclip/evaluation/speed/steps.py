@@ -1,0 +1,185 @@
+"""The two sides of the comparison: the library's own training step, as a run takes it, and the reference's."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
+from hairclip.evaluation.speed.clock import Stopwatch
+from hairclip.evaluation.speed.official_step import Asked, ReferenceStep
+from hairclip.evaluation.speed.setting import World
+from hairclip.losses.hair_edit import LossOutput
+from hairclip.networks.mapper import HairMapper
+from hairclip.training import trainer
+from hairclip.training.acceleration import prepare, training_synthesis
+from hairclip.training.batches import Batches
+from hairclip.training.data import Sample
+from hairclip.training.distributed import World as Processes
+from hairclip.training.references import ReferencePool
+from hairclip.training.sources import SourceMemory
+from hairclip.training.tasks import Task, Wanted
+from hairclip.training.updates import Updates
+
+__all__ = ["LibraryTraining", "Question", "ReferenceTraining", "questions"]
+
+
+class LibraryTraining:
+    """Training steps on one list of tasks, through the trainer's own functions, on a mapper of its own.
+
+    Args:
+        world: whose networks, data and settings.
+        tasks: the batch of every step; whoever calls `take` between steps must not prefetch.
+        cache: whether what was computed of a source is kept; None does as the configuration says.
+        prefetch: batches are made beside the step before, as the configuration says; else when they are needed.
+    """
+
+    def __init__(
+        self, world: World, tasks: Sequence[Task], *, cache: bool | None = None, prefetch: bool = False
+    ) -> None:
+        settings, device = world.config.training, world.device
+        self.world, self.tasks = world, tasks
+        self.size = trainer._micro_batch(
+            settings.batch_size, Processes(rank=0, size=1, device=device), settings.accumulate
+        )
+        self.autocast = trainer._autocast(settings.precision, device)
+        trainer._autocast(world.config.losses.precision, device, "losses.precision")  # refuses what cannot be
+        self.mapper = copy.deepcopy(world.parts.mapper)
+        is_half = "float16" in (settings.precision, world.config.losses.precision)
+        scaler = torch.amp.GradScaler(device.type, enabled=is_half)
+        self.updates = Updates(self.mapper, world.config.optimizer, steps=settings.steps, scaler=scaler)
+        self.data = world.parts.training
+        if cache is not None:
+            self.data = replace(self.data, cache=cache, _sources=SourceMemory())
+        prefetch = prefetch and world.config.data.prefetch
+        self.batches = Batches(self._parts, self.data.collate, device, prefetch=prefetch, steps=sys.maxsize)
+        prepare(world.parts.networks, settings, device)
+        generator = world.parts.networks.generator
+        self.synthesis = training_synthesis(generator, settings, self.size, self.autocast, print)
+        self.steps = 0
+
+    def __call__(self, watch: Stopwatch) -> None:
+        """One step: the batch is made, the edit is judged, the mapper changes."""
+        self.updates.clear()
+        parts = range(len(self._parts(self.steps)))
+        self._descend(self.updates.backward, (self.batches.get(self.steps, part) for part in parts))
+        self.updates.update(self.steps)
+        self.steps += 1
+        watch.lap("step")
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Have the next step be on these tasks."""
+        self.tasks = tasks
+
+    def gradients(self) -> tuple[LossOutput, list[Tensor]]:
+        """The loss of all tasks, in parts no larger than a step's, and the mapper's gradients; nothing is changed."""
+        self.mapper.zero_grad(set_to_none=True)
+        scale = 1024.0 if self.updates.scaler.is_enabled() else 1.0  # small gradients vanish in float16
+        samples = map(self.data.collate, self._parts(self.steps))
+        outputs = self._descend(lambda loss: (loss * scale).backward(), samples)
+        per_sample = torch.cat([output.per_sample.detach() for output in outputs])
+        terms = {name: torch.cat([output.terms[name].detach() for output in outputs]) for name in outputs[0].terms}
+        gradients = [gradient / scale for gradient in _gradients(self.mapper)]
+        return LossOutput(per_sample.mean(), per_sample, terms), gradients
+
+    def _parts(self, step: int) -> list[Sequence[Task]]:
+        """The batch in parts no larger than a step takes at once."""
+        return [self.tasks[first : first + self.size] for first in range(0, len(self.tasks), self.size)]
+
+    def _descend(self, backward: Callable[[Tensor], None], samples: Iterable[Sample]) -> list[LossOutput]:
+        """Forward and backward of every part of the batch."""
+        outputs, loss = [], self.world.parts.loss
+        for sample in samples:
+            output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample, self.autocast)
+            backward(output.per_sample.sum() / len(self.tasks))
+            outputs.append(output)
+        return outputs
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task for the reference step, which takes codes, prompts and pictures and keeps nothing of them."""
+
+    w_plus: Tensor
+    hairstyle: Asked
+    color: Asked
+
+
+def questions(world: World, tasks: Sequence[Task]) -> list[Question]:
+    """The tasks as the reference takes them, their pictures already read or synthesised."""
+    data, device = world.parts.training, world.device
+    asked = data.collate(tasks).batch.condition.has_color.tolist()  # not of a reference that shows too little hair
+    return [
+        Question(
+            w_plus=data.latents[[task.latent]].to(device),
+            hairstyle=_asked(task.hairstyle, data.hairstyle_references, hairstyle_prompt, device),
+            color=_asked(task.color, data.color_references, color_prompt, device) if keeps else None,
+        )
+        for task, keeps in zip(tasks, asked, strict=True)
+    ]
+
+
+def _asked(wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], device: torch.device) -> Asked:
+    if isinstance(wanted, int):
+        return pool.picture(wanted).to(device)
+    return None if wanted is None else prompt(wanted)
+
+
+class ReferenceTraining:
+    """Training steps of the reference, which takes one sample at a time, on a mapper of its own.
+
+    Args:
+        world: whose networks and data.
+        tasks: what is trained on; none where `take` comes before each step.
+        batched: the optimiser steps once after all of them, not after each.
+    """
+
+    def __init__(self, world: World, tasks: Sequence[Task], *, batched: bool = False) -> None:
+        self.world, self.batched = world, batched
+        self.questions = questions(world, tasks) if tasks else []
+        self.mapper = copy.deepcopy(world.parts.mapper)
+        scaler = torch.amp.GradScaler(world.device.type, enabled=False)
+        self.updates = Updates(self.mapper, world.config.optimizer, steps=world.config.training.steps, scaler=scaler)
+        self.step = ReferenceStep(self.mapper, world.parts.networks.generator, world.parts.loss)
+        self.steps = 0
+
+    def __call__(self, watch: Stopwatch) -> None:
+        """A step on each of the tasks, or one on all."""
+        size = len(self.questions) if self.batched else 1
+        for first in range(0, len(self.questions), size):
+            self.updates.clear()
+            for question in self.questions[first : first + size]:
+                self.step(
+                    question.w_plus,
+                    question.hairstyle,
+                    question.color,
+                    lambda total: self.updates.backward(total / size),
+                )
+            self.updates.update(self.steps)
+            self.steps += 1
+        watch.lap("step")
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Have the next step be on these tasks."""
+        self.questions = questions(self.world, tasks)
+
+    def gradients(self) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
+        """Mean loss of the tasks, each term per task (0 where it does not apply), and the mapper's gradients."""
+        self.mapper.zero_grad(set_to_none=True)
+        totals, rows = [], []
+        for question in self.questions:
+            total, terms = self.step(question.w_plus, question.hairstyle, question.color)
+            totals.append(total)
+            rows.append(terms)
+        names = self.step.loss.weights.of_terms()
+        zero = torch.zeros_like(totals[0])
+        terms = {name: torch.stack([row.get(name, zero) for row in rows]) for name in names}
+        gradients = [gradient / len(self.questions) for gradient in _gradients(self.mapper)]
+        return torch.stack(totals).mean(), terms, gradients
+
+
+def _gradients(mapper: HairMapper) -> list[Tensor]:
+    return [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in mapper.parameters()]

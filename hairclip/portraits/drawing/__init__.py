@@ -1,0 +1,1 @@
+"""Draw triangles and strands into a picture."""

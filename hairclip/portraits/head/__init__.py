@@ -1,0 +1,1 @@
+"""The head of rendered people: mesh, skin, brows and the labels of its parts."""

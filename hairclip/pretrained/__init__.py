@@ -1,0 +1,40 @@
+"""Load and save networks by name or by file. The names load with their first use, so that importing stays light."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    **dict.fromkeys(("Kind", "NetworkFile", "read_network", "save_network"), "network_files"),
+    "save_latents": "latent_files",
+}
+_LOADERS = (
+    "BUNDLES",
+    "PARTS",
+    "Bundle",
+    "Device",
+    "HairMapper",
+    "Source",
+    "load_bundle",
+    "load_clip",
+    "load_encoder",
+    "load_generator",
+    "load_hairclip",
+    "load_identity",
+    "load_judge",
+    "load_latent_labels",
+    "load_latents",
+    "load_mapper",
+    "load_parser",
+    "open_latents",
+    "resolve",
+    "save_hairclip",
+    "weight_names",
+)
+_HOMES |= dict.fromkeys(_LOADERS, "loaders")
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

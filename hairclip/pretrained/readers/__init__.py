@@ -1,0 +1,1 @@
+"""Readers of foreign file formats that run nothing of what they read."""

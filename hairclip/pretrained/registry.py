@@ -1,0 +1,250 @@
+"""The weights of other projects that hairclip can fetch: one table of name, file, sources, size, sha256 and licence.
+
+`download` gets them, ``python -m hairclip download`` and ``doctor`` list them, and every loader and configuration
+takes their names. A sha256 of None is not known beforehand: it is recorded with the first fetch.
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hairclip.common.errors import HairclipError
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """A file in a model repository of the Hugging Face Hub."""
+
+    repo: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"Hugging Face {self.repo}"
+
+    @property
+    def page(self) -> str:
+        """Where a person can fetch it by hand."""
+        return f"https://huggingface.co/{self.repo}/resolve/main/{self.file}"
+
+
+@dataclass(frozen=True)
+class Url:
+    """A plain address, such as a file of a GitHub release."""
+
+    page: str
+
+    def __str__(self) -> str:
+        return self.page
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A public file of Google Drive."""
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"Google Drive {self.id}"
+
+    @property
+    def page(self) -> str:
+        """Where a person can fetch it by hand."""
+        return f"https://drive.google.com/file/d/{self.id}/view"
+
+
+Origin: TypeAlias = HuggingFace | Url | Drive
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One file that can be fetched.
+
+    Attributes:
+        name: what loaders, configurations and the command line call it.
+        file: its name in the cache.
+        about: what it is, in a few words.
+        loads: the functions of `hairclip.pretrained` that read it.
+        licence: of these weights, which the licence of hairclip's code does not touch.
+        sources: where it is, in the order in which they are tried.
+        size: bytes, None where unknown.
+        sha256: hexadecimal, None where unknown.
+    """
+
+    name: str
+    file: str
+    about: str
+    loads: tuple[str, ...]
+    licence: str
+    sources: tuple[Origin, ...]
+    size: int | None = None
+    sha256: str | None = None
+
+
+_NVIDIA = "NVIDIA Source Code License-NC (non-commercial)"
+_FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
+_HAIRFAST = "AIRI-Institute/HairFastGAN"
+
+_TABLE = (
+    Weight(
+        name="hairclip",
+        file="hairclip.pt",
+        about="HairCLIP's mapper with its generator and CLIP",
+        loads=("load_hairclip", "load_mapper", "load_generator", "load_clip"),
+        licence=f"LGPL-2.1; the StyleGAN2 inside: {_NVIDIA}; the CLIP inside: MIT",
+        sources=(HuggingFace("public-data/HairCLIP", "hairclip.pt"), Drive("1hqZT6ZMldhX3M_x378Sm4Z2HMYr-UwQ4")),
+        size=565_306_802,
+        sha256="434a439b71cf41b4aa454bb96aa6572d181c60844e6efadfcddf0cc1e09fdf48",
+    ),
+    Weight(
+        name="stylegan2-ffhq",
+        file="stylegan2-ffhq-config-f.pt",
+        about="StyleGAN2 config-f, FFHQ, 1024 px, in rosinality's names",
+        loads=("load_generator",),
+        licence=_NVIDIA,
+        sources=(
+            HuggingFace("akhaliq/jojogan-stylegan2-ffhq-config-f", "stylegan2-ffhq-config-f.pt"),
+            Drive("1pts5tkfAcWrg4TpLDu6ILF5wHID32Nzm"),
+            Drive("1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT"),
+        ),
+        size=381_462_551,
+        sha256="bae494ef77e32a9cd1792a81a3c167692a0e64f6bcd8b06592ff42917e2ed46e",
+    ),
+    Weight(
+        name="stylegan2-ffhq-nvidia",
+        file="ffhq.pkl",
+        about="StyleGAN2, FFHQ, 1024 px, NVIDIA's own pickle",
+        loads=("load_generator",),
+        licence="NVIDIA Source Code License (non-commercial)",
+        sources=(Url("https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/ffhq.pkl"),),
+        size=381_624_121,
+        sha256="a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c",
+    ),
+    Weight(
+        name="clip-vit-b-32",
+        file="ViT-B-32.safetensors",
+        about="OpenAI's CLIP ViT-B/32",
+        loads=("load_clip",),
+        licence="MIT",
+        sources=(HuggingFace("timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors"),),
+        size=605_143_284,
+        sha256="e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
+    ),
+    Weight(
+        name="parsenet",
+        file="parsenet.pth",
+        about="HairCLIP's face parser, a U-Net of CelebAMask-HQ",
+        loads=("load_parser",),
+        licence="CelebAMask-HQ: non-commercial research",
+        sources=(
+            Url("https://github.com/wty-ustc/HairCLIP/raw/HEAD/pretrained_models/parsenet.pth"),
+            Drive("1o1m-eT38zNCIFldcRaoWcLvvBtY8S4W3"),
+        ),
+        size=7_813_380,
+        sha256="7914f1dccb37ab2f307703f2593efd74cc327d9db974424dff8d7510b46d85b5",
+    ),
+    Weight(
+        name="bisenet",
+        file="79999_iter.pth",
+        about="face parser BiSeNet",
+        loads=("load_parser",),
+        licence="MIT; its data CelebAMask-HQ: non-commercial research",
+        sources=(
+            HuggingFace("ManyOtherFunctions/face-parse-bisent", "79999_iter.pth"),
+            HuggingFace(_HAIRFAST, "pretrained_models/BiSeNet/face_parsing_79999_iter.pth"),
+            Url(f"{_FACEXLIB}/v0.2.0/parsing_bisenet.pth"),
+            Drive("154JgKpzCPW82qINcVieuPH3fZ2e0P812"),
+        ),
+        size=53_289_463,
+        sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
+    ),
+    Weight(
+        name="bisenet-yakhyo",
+        file="resnet18.pt",
+        about="face parser BiSeNet, as trained by yakhyo/face-parsing",
+        loads=("load_parser",),
+        licence="MIT; its data CelebAMask-HQ: non-commercial research",
+        sources=(Url("https://github.com/yakhyo/face-parsing/releases/download/weights/resnet18.pt"),),
+    ),
+    Weight(
+        name="ir-se50",
+        file="model_ir_se50.pth",
+        about="face recognition IR-SE50 (ArcFace)",
+        loads=("load_identity",),
+        licence="MIT; its data MS1M: research only",
+        sources=(
+            HuggingFace(_HAIRFAST, "pretrained_models/ArcFace/ir_se50.pth"),
+            Url(f"{_FACEXLIB}/v0.1.0/recognition_arcface_ir_se50.pth"),
+            Drive("1FS2V756j-4kWduGxfir55cMni5mZvBTv"),
+            Drive("1KW7bjndL3QG3sxBbZxreGHigcCCpsDgn"),
+        ),
+        size=175_367_323,
+        sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
+    ),
+    Weight(
+        name="e4e-ffhq",
+        file="e4e_ffhq_encode.pt",
+        about="e4e, the encoder of faces to W+, with a generator",
+        loads=("load_encoder", "load_generator"),
+        licence=f"MIT; the StyleGAN2 inside: {_NVIDIA}",
+        sources=(
+            HuggingFace("public-data/e4e", "e4e_ffhq_encode.pt"),
+            HuggingFace(_HAIRFAST, "pretrained_models/encoder4editing/e4e_ffhq_encode.pt"),
+            Drive("1cUv_reLE6k3604or78EranS7XzuVMWeO"),
+        ),
+        size=1_201_649_680,
+        sha256="2ace1d9a8c05c10a399bcd500b8dda118f759ff1aac89dbdab7435f2136a0999",
+    ),
+    Weight(
+        name="celeba-hq-train",
+        file="train_faces.pt",
+        about="W+ codes of 24,176 CelebA-HQ faces, to train on",
+        loads=("load_latents",),
+        licence="derived from CelebA-HQ: non-commercial research",
+        sources=(Drive("1gof8kYc_gDLUT4wQlmUdAtPnQIlCO26q"),),
+    ),
+    Weight(
+        name="celeba-hq-test",
+        file="test_faces.pt",
+        about="W+ codes of 2,824 CelebA-HQ faces, held out",
+        loads=("load_latents",),
+        licence="derived from CelebA-HQ: non-commercial research",
+        sources=(Drive("1j7RIfmrCoisxx3t-r-KC02Qc8barBecr"),),
+    ),
+)
+
+WEIGHTS: dict[str, Weight] = {weight.name: weight for weight in _TABLE}
+
+#: The parts of the world of photographs. Mapper and CLIP come from one file: that mapper was trained with that CLIP.
+FFHQ: dict[str, str] = {
+    "generator": "stylegan2-ffhq",
+    "clip": "hairclip",
+    "parser": "parsenet",
+    "identity": "ir-se50",
+    "encoder": "e4e-ffhq",
+    "mapper": "hairclip",
+    "latents": "celeba-hq-test",
+}
+
+
+def find(name: str) -> Weight:
+    """The weight of that name, or whose file has that name."""
+    if name in WEIGHTS:
+        return WEIGHTS[name]
+    for weight in _TABLE:
+        if weight.file == name:
+            return weight
+    near = difflib.get_close_matches(name, WEIGHTS, n=1, cutoff=0.5)
+    guess = f" (did you mean {near[0]}?)" if near else ""
+    raise HairclipError(f"there are no weights named {name}{guess}: give one of {', '.join(WEIGHTS)}.")
+
+
+def megabytes(size: int | None) -> str:
+    """A size for people."""
+    return "size unknown" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+def table() -> str:
+    """Every weight as a Markdown table."""
+    rows = ["| name | what | size | licence of the weights |", "|---|---|---|---|"]
+    rows += [f"| `{w.name}` | {w.about} (`{w.file}`) | {megabytes(w.size)} | {w.licence} |" for w in _TABLE]
+    return "\n".join(rows)

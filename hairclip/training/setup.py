@@ -1,0 +1,233 @@
+"""From a configuration to the parts that a training run is made of: networks, mapper, data, loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from hairclip.common.errors import HairclipError
+from hairclip.conditions.encoder import ConditionEncoder
+from hairclip.conditions.prompts import COLORS, HAIRSTYLES
+from hairclip.config import TRAINED_WITH, Config
+from hairclip.losses.hair_edit import HairEditLoss, LossWeights
+from hairclip.networks.clip import Clip
+from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
+from hairclip.networks.ir_se import IdentityEncoder
+from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained.loaders import BUNDLES, Bundle, HairMapper, Source, load_bundle
+from hairclip.training.data import EditData, Networks, Sources
+from hairclip.training.latents import LatentSet, training_and_validation
+from hairclip.training.reference_store import ReferenceFolder, ReferenceStore
+from hairclip.training.references import ReferencePool, folder_references, synthesized_references
+from hairclip.training.sources import SourceFolder, SourceMemory, features_key
+from hairclip.training.tasks import Task, TaskSampler
+
+_DRY_RUN_CODES = 64
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Names that the configuration uses."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a run trains with."""
+
+    networks: Networks
+    mapper: HairMapper
+    loss: HairEditLoss
+    training: EditData
+    validation: EditData
+    sampler: TaskSampler
+    validation_tasks: list[Task]
+
+
+def build_parts(config: Config, device: torch.device) -> Parts:
+    """Load or build everything that `config` names, on one device."""
+    networks = build_networks(config, device)
+    latents, held_out = _latents(config, networks.generator)
+    mapper = build_mapper(config, networks).to(device)
+    if latents.codes.shape[1:] != (mapper.n_latent, mapper.w_dim):
+        raise HairclipError(
+            f"data.latents: {config.data.latents} holds codes of {tuple(latents.codes.shape[1:])}, but the generator "
+            f"takes ({mapper.n_latent}, {mapper.w_dim}): give codes of this generator."
+        )
+    size, reduced = networks.generator.size, config.losses.resolution
+    if reduced is not None and reduced > size:
+        raise HairclipError(
+            f"losses.resolution: {reduced} px is more than the generator's {size} px: give less or null."
+        )
+    loss = build_loss(config, networks, latents)
+    encoder = ConditionEncoder(
+        networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
+    )
+    hairstyles, colors = _words(config, latents)
+    styles, shades = _references(config, latents, networks, encoder, colors)
+    training = EditData(latents, networks, loss, encoder, styles, shades, cache=config.data.cache_sources)
+    if config.data.cache_sources:
+        training._sources = _source_store(config, networks, loss, latents)
+    validation = EditData(held_out, networks, loss, encoder, styles, shades)
+    sampler = TaskSampler(
+        latents=len(latents),
+        hairstyles=hairstyles,
+        colors=colors,
+        hairstyle_references=len(styles),
+        color_references=len(shades),
+        references_of_color=shades.of_color,
+        **config.tasks.model_dump(),
+    )
+    tasks = sampler.sample(config.validation.count, config.validation.seed)
+    # The sampler knows the training codes: the validation list goes through the held-out ones in order.
+    tasks = [Task(number % len(held_out), task.hairstyle, task.color) for number, task in enumerate(tasks)]
+    return Parts(networks, mapper, loss, training, validation, sampler, tasks)
+
+
+def build_networks(config: Config, device: torch.device) -> Networks:
+    """The frozen networks: files and names as configured, or random ones for a dry run."""
+    if config.dry_run:
+        parts: dict[str, Any] = _random_networks(config.networks.architectures, seed=config.seed)
+    else:
+        bundle = Bundle(network_sources(config), device)
+        parts = {name: getattr(bundle, name) for name in TRAINED_WITH}
+    for network in parts.values():
+        network.to(device).eval().requires_grad_(False)
+    return Networks(**parts)
+
+
+def build_loss(config: Config, networks: Networks | Bundle, latents: LatentSet | None = None) -> HairEditLoss:
+    """What `config` trains with, judged by these networks.
+
+    Args:
+        config: weights and settings.
+        networks: the judging ones, and the generator.
+        latents: the codes to train on, whose labels may be the words of the contrast; None reads them where needed.
+    """
+    hairstyles: list[str] = []
+    colors: list[str] = []
+    if config.losses.contrast:
+        hairstyles, colors = _words(config, latents or _latents(config, networks.generator)[0])
+    return HairEditLoss(
+        networks.clip,
+        networks.parser,
+        networks.identity,
+        LossWeights(**config.losses.model_dump(include={field.name for field in fields(LossWeights)})),
+        text_pixels=config.losses.text_pixels,
+        gamma=config.losses.gamma,
+        resolution=config.losses.resolution,
+        precision=PRECISIONS[config.losses.precision],
+        references=config.mapper.references,
+        hairstyles=hairstyles,
+        colors=colors,
+    )
+
+
+def _source_store(config: Config, networks: Networks, loss: HairEditLoss, latents: LatentSet) -> Sources:
+    data = config.data
+    budget = None if data.cache_budget_gb is None else int(data.cache_budget_gb * 1e9)
+    if data.cache_folder is None:
+        return SourceMemory(budget)
+    settings = {"gamma": loss.gamma, "resolution": loss.resolution, "precision": str(loss.precision)}
+    key = features_key((networks.generator, networks.parser, networks.identity), settings, latents)
+    return SourceFolder(data.cache_folder, key, len(latents), budget)
+
+
+def network_sources(config: Config) -> dict[str, Source]:
+    """Part -> name or path: the bundle's, replaced by what the configuration names itself."""
+    named = config.networks.model_dump(include=set(TRAINED_WITH), exclude_none=True)
+    if set(named) == set(TRAINED_WITH):
+        return named
+    bundle = config.networks.bundle
+    return {**(BUNDLES.get(bundle) or load_bundle(bundle).sources), **named}
+
+
+def build_mapper(config: Config, networks: Networks) -> HairMapper:
+    """A fresh mapper in the sizes of the generator and CLIP, the same for the same seed."""
+    generator = networks.generator
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
+            return HairMapper(
+                n_latent=generator.n_latent,
+                w_dim=generator.w_dim,
+                condition_dim=networks.clip.width,
+                **config.mapper.model_dump(),
+            )
+        except ValueError as error:
+            raise HairclipError(f"mapper: {error}.") from None
+
+
+def _random_networks(architectures: Mapping[str, Mapping[str, Any]], *, seed: int) -> dict[str, nn.Module]:
+    settings = {name: dict(architectures[name]) for name in TRAINED_WITH}
+    parsers: dict[str, type[FaceParser]] = {"UNetParser": UNetParser, "BiSeNet": BiSeNet}
+    parser = parsers.get(str(settings["parser"].pop("class", "UNetParser")))
+    if parser is None:
+        raise HairclipError(f"networks.architectures.parser.class: choose one of {', '.join(parsers)}.")
+    classes = {"generator": Generator, "clip": Clip, "parser": parser, "identity": IdentityEncoder}
+    networks: dict[str, nn.Module] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, cls in classes.items():
+            try:
+                networks[name] = cls(**settings[name])
+            except (TypeError, ValueError, KeyError) as error:
+                raise HairclipError(f"networks.architectures.{name} builds no {name}: {error}.") from None
+    return networks
+
+
+@torch.no_grad()
+def _latents(config: Config, generator: Generator) -> tuple[LatentSet, LatentSet]:
+    if not config.dry_run:
+        return training_and_validation(config.data.latents, config.data.validation_latents)
+    random = torch.Generator().manual_seed(config.seed)
+    z = torch.randn(_DRY_RUN_CODES, generator.z_dim, generator=random)
+    codes = LatentSet(generator.expand(generator.mapping(z.to(generator.constant.device))).cpu().contiguous())
+    half = _DRY_RUN_CODES // 2
+    return codes.subset(range(half)), codes.subset(range(half, _DRY_RUN_CODES))
+
+
+def _words(config: Config, latents: LatentSet) -> tuple[list[str], list[str]]:
+    """The hairstyles and the colours that training asks for by name."""
+    return (
+        _vocabulary(config.data.hairstyles, latents.hairstyles, HAIRSTYLES),
+        _vocabulary(config.data.colors, latents.colors, COLORS),
+    )
+
+
+def _vocabulary(configured: Sequence[str], labels: Sequence[str] | None, everything: Sequence[str]) -> list[str]:
+    """The configured words, else those that label a latent, else HairCLIP's; in HairCLIP's order."""
+    if configured:
+        return list(configured)
+    if labels is None:
+        return list(everything)
+    present = set(labels)
+    return [name for name in everything if name in present] + sorted(present - set(everything))
+
+
+def _references(
+    config: Config, latents: LatentSet, networks: Networks, encoder: ConditionEncoder, colors: Sequence[str]
+) -> tuple[ReferencePool, ReferencePool]:
+    """Pictures to take hairstyles from, and colours."""
+    data, count = config.data, config.data.reference_pool
+    store: ReferenceStore = {}
+    if data.cache_folder is not None:
+        settings = {"gamma": encoder.gamma, "seen": encoder.seen}
+        key = features_key((networks.generator, networks.parser, networks.clip), settings)
+        store = ReferenceFolder(data.cache_folder, key)
+    synthesized = synthesized_references(latents, networks.generator, encoder, store, count=count, seed=config.seed)
+    styles = shades = synthesized
+    if config.dry_run:
+        return styles, shades
+    if data.hairstyle_images is not None:
+        styles = folder_references(data.hairstyle_images, encoder, store, count=count, seed=config.seed)
+    if data.color_images is not None or data.color_folders is not None:
+        shades = folder_references(
+            data.color_images,
+            encoder,
+            store,
+            count=count,
+            seed=config.seed,
+            color_folders=data.color_folders,
+            colors=colors,
+        )
+    return styles, shades

@@ -1,0 +1,118 @@
+"""``python -m hairclip edit``: what it writes where, what it prints, and how it exits."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hairclip.cli import main as cli
+from hairclip.cli.edit_arguments import slug
+from tests.helpers.tiny_networks import save_bundle
+
+WORDS = ["--color", "red"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with a crop of noise beside it."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(noise).save(tmp_path / "photos" / "me.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def edit(bundle: Path, *more: str, image: str = "photos/me.png", aligned: bool = True) -> int:
+    known = ["--image", image, "--bundle", str(bundle), "--device", "cpu", "--behind", "edit"]
+    return cli.main(["edit", *known, *(["--aligned"] if aligned else []), *more])
+
+
+def files(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.name not in ("photos", "home"))
+
+
+def test_each_text_is_an_edit_of_its_own(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    Path("wishes.txt").write_text("# of the third kind\n\n  blue afro \n")
+    assert edit(bundle, "--text", "red bob cut", "--text", "Green!", "--edits", "wishes.txt", "--out", "a.webp") == 0
+    names = ["a_1_red_bob_cut.webp", "a_2_green.webp", "a_3_blue_afro.webp"]
+    assert files(place) == [*names, "wishes.txt"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("hairstyle: ")] == [
+        "hairstyle: bob cut; colour: red", "hairstyle: unchanged; colour: green", "hairstyle: afro; colour: blue",
+    ]  # fmt: skip
+    assert len([line for line in lines if line.startswith("note: ")]) == 1  # that the inversion is poor: once
+    contents = {Path(name).read_bytes() for name in names}
+    assert len(contents) == 3
+
+
+def test_the_part_that_changed_and_the_time_are_printed(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    assert edit(bundle, *WORDS, "--timing", "--save-stages", "stages") == 0
+    assert files(place) == ["edited.png", "stages"]  # named for the photo's format
+    text = capsys.readouterr().out
+    assert re.search(r"wrote edited\.png: of its 48 x 48 pixels, only some from \(\d+, \d+\) to \(\d+, \d+\)", text)
+    (seconds,) = re.findall(r"seconds: (.*), together", text)
+    stages = [part.split()[0] for part in seconds.split(", ")]
+    assert stages == ["start", "read", "models", "invert", "references", "edit", "blend", "paste", "write"]
+    assert json.loads(Path("stages/stages.json").read_text())["photo"]["name"] == "photos/me.png"
+    assert len(list(Path("stages").glob("*.png"))) == 10
+
+
+def test_frames_and_a_moving_picture(bundle: Path, place: Path):
+    assert edit(bundle, "--text", "red hair", "--text", "blue afro", "--steps", "3", "--gif", "--out", "a.png") == 0
+    assert files(place) == ["a.gif", "a_001.png", "a_002.png", "a_003.png"]
+    with Image.open("a.gif") as moving:
+        assert moving.n_frames == 4  # there, and back again
+        assert moving.size == (48, 48)
+
+
+def test_inversions_are_kept_for_the_next_edit(bundle: Path, place: Path):
+    options = ["--invert", "optimize", "--invert-steps", "2"]
+    assert edit(bundle, *WORDS, *options, "--no-cache", "--out", "a.png") == 0
+    assert not list(place.glob("home/**/*.safetensors"))
+    assert edit(bundle, *WORDS, *options, "--out", "b.png") == 0
+    assert len(list(place.glob("home/**/*.safetensors"))) == 1
+    assert edit(bundle, "--color", "blue", *options, "--blend", "laplacian", "--out", "c.png") == 0
+    assert len(list(place.glob("home/**/*.safetensors"))) == 1
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes() != Path("c.png").read_bytes()
+
+
+def test_a_folder_is_edited_and_what_failed_is_told(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    Path("photos/broken.jpg").write_bytes(b"no picture")
+    options = ["--text", "red hair", "--text", "afro", "--out", "out"]
+    assert edit(bundle, *options, image="photos") == 1
+    written = ["me_1_red_hair.png", "me_2_afro.png"]
+    assert sorted(path.name for path in Path("out").glob("*.png")) == written
+    captured = capsys.readouterr()
+    assert "wrote 2 pictures to out" in captured.out
+    assert "1 of 2 photos could not be edited:\n  broken.jpg: photos/broken.jpg cannot be read" in captured.err
+    before = [Path("out", name).stat().st_mtime_ns for name in written]
+    Path("photos/broken.jpg").unlink()
+    assert edit(bundle, *options, image="photos") == 0
+    assert "wrote 0 pictures to out, 1 of 1 photos were done before" in capsys.readouterr().out
+    assert [Path("out", name).stat().st_mtime_ns for name in written] == before
+    assert edit(bundle, *options, "--strength", "0.5", image="photos") == 0  # another setting: all anew
+    assert "wrote 2 pictures" in capsys.readouterr().out
+
+
+def test_a_photo_without_a_face_is_one_sentence(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    assert edit(bundle, *WORDS, aligned=False) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("hairclip: error: no face was found in photos/me.png: give a photo that shows one")
+    assert error.count("\n") == 1
+    assert files(place) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [("Red bob cut!", "red_bob_cut"), ("  ", "edit"), ("ÄÖ", "edit"), ("a" * 90, "a" * 40)]
+)
+def test_words_become_parts_of_file_names(words: str, name: str):
+    assert slug(words) == name

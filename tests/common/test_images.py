@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import (
+    check_image_path,
+    from_uint8,
+    image_grid,
+    load_image,
+    resize_area,
+    save_image,
+    to_pil,
+    to_uint8,
+)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+
+
+def test_every_kind_of_source_gives_the_same_image(picture, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture).save(path)
+    expected = from_uint8(picture[None])
+    for source in (picture, Image.fromarray(picture), path, str(path), expected, expected[0]):
+        torch.testing.assert_close(load_image(source), expected, rtol=0, atol=0)
+    assert expected.shape == (1, 3, 12, 10)
+    assert expected.min() >= -1
+    assert expected.max() <= 1
+
+
+def test_uint8_round_trip_is_exact(picture):
+    np.testing.assert_array_equal(to_uint8(from_uint8(picture[None]))[0], picture)
+    np.testing.assert_array_equal(np.asarray(to_pil(from_uint8(picture[None]))), picture)
+
+
+def test_values_outside_the_range_are_clamped():
+    assert to_uint8(torch.full((1, 3, 2, 2), 1.7)).max() == 255
+
+
+@pytest.mark.parametrize("content", [None, b"not an image"])
+def test_unreadable_files_are_user_errors(content, tmp_path):
+    path = tmp_path / "photo.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(HairclipError, match="photo.jpg"):
+        load_image(path)
+
+
+def test_save_refuses_unknown_suffix_and_leaves_nothing(tmp_path, picture):
+    with pytest.raises(HairclipError, match="suffix"):
+        save_image(from_uint8(picture[None]), tmp_path / "edited.hair")
+    assert not list(tmp_path.iterdir())
+    save_image(from_uint8(picture[None]), tmp_path / "new" / "edited.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "edited.png")), picture)
+
+
+def test_pictures_are_read_as_they_are_meant_to_be_seen(tmp_path):
+    turned = Image.new("RGB", (40, 20), "red")
+    turned.paste("blue", (0, 0, 20, 20))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    image = load_image(tmp_path / "turned.png")
+    assert image.shape == (1, 3, 40, 20)
+    assert image[0, :, 0, 0].tolist() == [-1, -1, 1]
+    assert image[0, :, -1, 0].tolist() == [1, -1, -1]
+
+    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
+    assert load_image(tmp_path / "deep.png")[0, 0, 0].tolist() == pytest.approx([-1, 0, 1], abs=0.01)
+
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (load_image(tmp_path / "clear.png") == 1).all()
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    assert (load_image(tmp_path / "palette.png") == 1).all()
+
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
+    red, green, _ = load_image(tmp_path / "print.jpg")[0, :, 0, 0].tolist()
+    assert red > 0.8
+    assert green < -0.8
+
+
+@pytest.mark.parametrize("place", ["file/x.png", "folder.png", "x.psd", "x.xyz", "x"])
+def test_places_that_cannot_be_written_are_told_beforehand(tmp_path, picture, place):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for refuse in (check_image_path, lambda path: save_image(Image.fromarray(picture), path)):
+        with pytest.raises(HairclipError, match=place.split("/")[0].replace(".", r"\.")):
+            refuse(tmp_path / place)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_grid_places_images_in_rows():
+    black, white = torch.full((3, 4, 4), -1.0), torch.ones(3, 4, 4)
+    grid = np.asarray(image_grid([[black, white], [white]], gap=2))
+    assert grid.shape == (10, 10, 3)
+    assert grid[0, 0].max() == 0
+    assert grid[0, 6].min() == 255
+    assert grid[9, 9].min() == 255  # an absent cell stays white
+
+
+def test_area_resize_keeps_the_mean():
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    small = resize_area(images, 4)
+    torch.testing.assert_close(small.mean((2, 3)), images.mean((2, 3)))
+    assert resize_area(images, 16) is images
+    assert resize_area(small, 8).shape == (2, 3, 8, 8)

@@ -1,0 +1,108 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hairclip.cli import main as cli
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import save_image
+from hairclip.editing.editor import HairEditor
+from hairclip.editing.folder import Job, edit_folder
+from hairclip.editing.inversion.check import LIMITS, InversionLimits, check_inversion
+from hairclip.editing.inversion.invert import METHODS, Inversion, InversionMethod
+from hairclip.editing.photo_editor import PhotoEditor
+from hairclip.pretrained import save_network
+from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
+
+
+def inversion(identity: list[float], psnr: list[float], size: int = SIZE) -> Inversion:
+    count = len(psnr)
+    pictures, codes = torch.zeros(count, 3, size, size), torch.zeros(count, N_LATENT, W_DIM)
+    return Inversion(codes, pictures, torch.tensor(psnr), 0, "encoder", torch.tensor(identity))
+
+
+def test_a_stranger_is_told_in_one_sentence_and_a_likeness_is_not():
+    found = inversion([0.95, 0.1, 0.95, 0.1], [30.0, 30.0, 12.5, 12.5])
+    limits = InversionLimits(identity=0.4, psnr=20.0)
+    told = [check_inversion(found, i, limits=limits, name="me.jpg") for i in range(4)]
+    assert told[0] is None
+    assert told[1] == (
+        "me.jpg is rebuilt poorly (identity 0.10, good is 0.40 and more): the generated face is not this person's, so "
+        "only its hair is used; --invert pivotal is nearer."
+    )
+    assert "leave out --no-blend, or try --invert pivotal" in check_inversion(found, 1, limits=limits, blend=False)
+    assert "12.5 dB" in told[2]
+    assert "identity" not in told[2]
+    assert "identity 0.10" in told[3]
+    assert "12.5 dB" in told[3]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_limits_follow_the_method(method: InversionMethod):
+    limits = LIMITS[method]
+    good = replace(inversion([limits.identity + 0.01], [limits.psnr + 0.1]), method=method)
+    assert check_inversion(good) is None
+    poor = replace(inversion([limits.identity - 0.01], [limits.psnr + 0.1]), method=method)
+    sentence = check_inversion(poor)
+    assert sentence.count(".") == 3  # two numbers and the end
+    assert ("pivotal" in sentence) == (method != "pivotal")
+
+
+def test_what_cannot_be_compared_is_not_judged_and_nan_is_poor():
+    assert check_inversion(replace(inversion([0.0], [10.0]), identity=None)) is None
+    assert "nan" in check_inversion(inversion([math.nan], [30.0]))
+
+
+def test_large_generators_have_other_limits():
+    """Published encoders of real faces rebuild about 19 dB: the small bundle's limit would refuse everyone."""
+    assert check_inversion(inversion([0.5], [18.0], size=256)) is None
+    assert check_inversion(inversion([0.1], [25.0], size=256)) is not None
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> tuple[PhotoEditor, Path]:
+    """An editor, and a folder with a photo that its random networks cannot rebuild."""
+    (tmp_path / "in").mkdir()
+    save_image(torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1, tmp_path / "in" / "me.png")
+    return PhotoEditor(HairEditor(tiny_networks())), tmp_path
+
+
+def test_a_photo_tells_of_a_stranger_and_keeps_its_own_face(stranger: tuple[PhotoEditor, Path]):
+    editor, folder = stranger
+    opened = editor.open(folder / "in" / "me.png", aligned=True)
+    (note,) = [note for note in opened.notes if "rebuilt poorly" in note]
+    assert "me.png" in note
+    result = editor.edit(folder / "in" / "me.png", color="red", aligned=True)
+    assert note in result.notes
+    with pytest.raises(HairclipError, match="leave out --no-blend"):
+        opened.refuse_stranger()
+
+
+def test_a_folder_goes_on_past_strangers(stranger: tuple[PhotoEditor, Path]):
+    editor, folder = stranger
+    jobs = [Job(editor.ask(None, "red"), "", "red")]
+    raw = edit_folder(editor, folder / "in", folder / "raw", jobs, aligned=True, editing={"blend": False})
+    assert raw.written == []
+    assert "leave out --no-blend" in raw.failed["me.png"]
+    blended = edit_folder(editor, folder / "in", folder / "out", jobs, aligned=True)
+    assert [path.name for path in blended.written] == ["me.png"]
+    assert any("rebuilt poorly" in note for note in blended.notes)
+
+
+def test_the_command_notes_a_stranger_and_refuses_to_show_one(
+    stranger: tuple[PhotoEditor, Path], capsys: pytest.CaptureFixture[str]
+):
+    editor, folder = stranger
+    for part in ("generator", "clip", "parser", "identity", "encoder", "mapper"):
+        save_network(folder / "bundle" / f"{part}.safetensors", part, getattr(editor.editor.networks, part))
+    arguments = ["edit", "--image", str(folder / "in" / "me.png"), "--aligned", "--color", "red", "--device", "cpu"]
+    arguments += ["--bundle", str(folder / "bundle"), "--out", str(folder / "edited.png")]
+    assert cli.main([*arguments, "--no-blend"]) == 2
+    assert not (folder / "edited.png").exists()
+    refusal = capsys.readouterr().err
+    assert "leave out --no-blend" in refusal
+    assert refusal.count("\n") == 1
+    assert cli.main(arguments) == 0
+    assert "rebuilt poorly" in capsys.readouterr().out

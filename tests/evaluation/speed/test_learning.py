@@ -1,0 +1,75 @@
+"""Training both ways: the same mapper where both compute in float32, and one table of what they learnt."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hairclip.cli import main as cli
+from hairclip.evaluation.speed.clock import Stopwatch
+from hairclip.evaluation.speed.learning import compare_figures, train_both
+from hairclip.evaluation.speed.setting import World, build_world
+from tests.cli.test_benchmark import write_config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_config(
+        tmp_path_factory.mktemp("quality"),
+        optimizer={"name": "adam", "lr": 1e-3, "ema": 0.9},
+        training={"batch_size": 3, "steps": 3},
+        validation={"count": 4},
+    )
+
+
+@pytest.fixture(scope="module")
+def world(config: str) -> World:
+    return build_world(config, device="cpu")
+
+
+def test_both_ways_lead_to_the_same_mapper(world: World):
+    found = train_both(world, Stopwatch(world.device), progress=False)
+    before = torch.cat([p.detach().flatten() for p in world.parts.mapper.parameters()])
+    reference, library = (
+        torch.cat([p.detach().flatten() for p in found[side].mapper.parameters()]) for side in ("reference", "library")
+    )
+    assert (reference - before).norm() > 1e-2
+    assert (reference - library).norm() < 2e-2 * (reference - before).norm()
+    assert found["reference"].validation == pytest.approx(found["library"].validation, rel=1e-3)
+    assert min(trained.seconds for trained in found.values()) > 0
+
+
+def test_the_step_in_float32_stands_in_for_the_reference(config: str, world: World):
+    half = build_world(config, ["training.precision=bfloat16"], device="cpu")
+    found = train_both(half, Stopwatch(world.device), exact=world, progress=False)
+    assert list(found) == ["float32", "library"]
+    alone = train_both(world, Stopwatch(world.device), progress=False)["library"].mapper
+    for one, other in zip(found["float32"].mapper.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert any(
+        not torch.equal(one, other)
+        for one, other in zip(found["library"].mapper.parameters(), alone.parameters(), strict=True)
+    )
+
+
+def test_networks_that_measure_nothing_are_refused_before_training(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = ["--device", "cpu", "--quality", "1", "--quality-out", str(tmp_path / "out")]
+    assert cli.main(["benchmark", "--config", config, *options]) == 2
+    assert "configs/portraits.yaml" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_of_means_over_seeds():
+    figures = [
+        {
+            side: {"seconds": 8.0 if side == "reference" else 2.0, "validation": seed}
+            for side in ("reference", "library")
+        }
+        for seed in (1.0, 3.0)
+    ]
+    table = compare_figures(figures)
+    assert "mean over 2 seeds" in table
+    assert "2.000 ± 1.414" in table
+    assert "8.000 ± 0.000" in table

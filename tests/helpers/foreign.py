@@ -1,0 +1,15 @@
+"""Networks from the tensors of official files, without a file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hairclip.pretrained.network_files import build_network, recognise_network
+
+
+def build(content: object, kind: str, **overrides: Any) -> nn.Module:
+    """The network of `kind` in what an official file holds, frozen, with some constructor arguments replaced."""
+    file = recognise_network(Path("official.pt"), kind, {}, content)
+    return build_network(replace(file, config={**file.config, **overrides}), "cpu").requires_grad_(False)

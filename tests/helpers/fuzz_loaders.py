@@ -1,0 +1,176 @@
+"""Damage weight files of every format at random and load them: ``python fuzz_loaders.py CASES SEED FOLDER``.
+
+Each case is a truncation, flipped bits, overwritten bytes or noise behind a true beginning. It must end in a network or
+in a `HairclipError` of one line; anything else is printed and ends the process with code 1. Memory is limited to
+what the libraries need and 2 GB more, and starting a program or a connection counts as a failure.
+"""
+
+import random
+import resource
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hairclip import pretrained
+from hairclip.common.errors import HairclipError
+from hairclip.networks.clip import Clip
+from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.face_parser import UNetParser
+from hairclip.networks.ir_se import IRSE
+from hairclip.networks.mapper import HairMapper
+from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained import foreign as checkpoint_keys
+from hairclip.pretrained.inspect import describe_file
+
+FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "shutil.rmtree")
+CLIP = {
+    "embed_dim": 8,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 32, "width": 64, "heads": 1, "layers": 1},
+}
+
+
+def originals(folder: Path) -> dict[str, list[str]]:
+    """One small file per format, and the kinds of network that it is loaded as."""
+    torch.manual_seed(0)
+    generator = Generator(64, w_dim=6, z_dim=6, mapping_layers=1, channels=dict.fromkeys((4, 8, 16, 32, 64), 2))
+    mapper = HairMapper(10, w_dim=6, condition_dim=8)
+    clip = Clip(CLIP)
+    rosinality = checkpoint_keys.generator_to_rosinality(generator.state_dict())
+    hairclip = {f"mapper.clip_model.{key}": value.half() for key, value in clip.state_dict().items()}
+    hairclip |= {f"mapper.{k}": v for k, v in checkpoint_keys.mapper_to_hairclip(mapper.state_dict()).items()}
+    hairclip |= {f"decoder.{key}": value for key, value in rosinality.items()}
+    encoder = E4EEncoder(n_latent=6, w_dim=6, input_size=32, units=(1, 1, 1, 1), widths=(4, 6, 8, 10), fpn_width=8)
+    backbone = IRSE(units=(1, 1), widths=(4, 8), input_size=16, embedding=8, dropout=0.0)
+    codes = torch.randn(9, 6, 6)
+    contents: dict[str, tuple[object, list[str]]] = {
+        "stylegan2.pt": ({"g_ema": rosinality, "latent_avg": torch.zeros(6)}, ["generator"]),
+        "hairclip.pt": ({"state_dict": hairclip, "opts": {"batch_size": 1, "device": "cuda"}}, ["hairclip", "clip"]),
+        "e4e.pt": (
+            {
+                "state_dict": {f"encoder.{k}": v for k, v in encoder.state_dict().items()},
+                "latent_avg": torch.ones(6, 6),
+            },
+            ["encoder"],
+        ),
+        "parsenet.pth": (official_unet(UNetParser(filters=(4, 6, 8), input_size=16)), ["parser"]),
+        "ir_se.pth": (backbone.state_dict(), ["identity"]),
+        "train_faces.pt": (codes, ["latents"]),
+    }
+    kinds: dict[str, list[str]] = {}
+    for name, (content, loaders) in contents.items():
+        torch.save(content, folder / name)
+        torch.save(content, folder / f"legacy_{name}", _use_new_zipfile_serialization=False)
+        kinds |= {name: loaders, f"legacy_{name}": loaders}
+    kinds["nvidia.pkl"] = ["generator"]
+    (folder / "nvidia.pkl").write_bytes((Path(__file__).parents[1] / "golden" / "nvidia_32.pkl").read_bytes())
+    kinds["script.pt"] = ["clip"]
+    save_torchscript(clip, folder / "script.pt")
+    pretrained.save_network(folder / "mapper.safetensors", "mapper", mapper)
+    pretrained.save_network(folder / "clip.safetensors", "clip", clip)
+    pretrained.save_latents(folder / "latents.safetensors", codes, {"color": ["red"] * 9}, half=True)
+    return kinds | {"mapper.safetensors": ["mapper"], "clip.safetensors": ["clip"], "latents.safetensors": ["latents"]}
+
+
+def official_unet(parser: UNetParser) -> dict[str, torch.Tensor]:
+    """A small U-Net under the names of parsenet.pth."""
+    (form,) = (form for form in checkpoint_keys.FORMATS if form.class_name == "UNetParser")
+    return {form.theirs(key, parser.config): value for key, value in parser.state_dict().items()}
+
+
+def save_torchscript(clip: Clip, path: Path) -> None:
+    """A TorchScript archive of a CLIP, laid out like OpenAI's: traced, with three sizes as buffers."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, child in clip.named_children():
+                self.add_module(name, child)
+            for name in ("positional_embedding", "text_projection", "logit_scale"):
+                self.register_parameter(name, getattr(clip, name))
+            for name in ("input_resolution", "context_length", "vocab_size"):
+                self.register_buffer(name, torch.tensor(16))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.visual.conv1(images)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        size = clip.image_size
+        torch.jit.trace(Model(), torch.zeros(1, 3, size, size), check_trace=False).save(str(path))
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """The bytes of a file, truncated, flipped, overwritten or replaced."""
+    kind = chance.choice(("truncate", "flip", "flip", "flip", "overwrite", "noise", "repeat"))
+    if kind == "truncate":
+        return data[: chance.randrange(len(data))]
+    if kind == "noise":
+        return data[: chance.randrange(1, 40)] + chance.randbytes(chance.randrange(4000))
+    changed = bytearray(data)
+    if kind == "repeat":
+        start, length = chance.randrange(len(data)), chance.randrange(1, 200)
+        return bytes(changed[:start] + changed[start : start + length] * chance.randrange(2, 5) + changed[start:])
+    ends = min(len(data), 3000)  # names and sizes lie near both ends
+    for _ in range(chance.choice((1, 2, 8, 50))):
+        place = chance.choice(
+            (chance.randrange(ends), len(data) - 1 - chance.randrange(ends), chance.randrange(len(data)))
+        )
+        if kind == "flip":
+            changed[place] ^= 1 << chance.randrange(8)
+        else:
+            block = chance.choice((b"\xff" * 8, b"\0" * 4, chance.randbytes(6), b"\x80\x02c", b"posix\nsystem\n"))
+            changed[place : place + len(block)] = block
+    return bytes(changed)
+
+
+def main(cases: int, seed: int, folder: Path) -> int:
+    kinds = originals(folder)
+    loaders: dict[str, Callable[[Path], object]] = {
+        kind: getattr(pretrained, f"load_{kind}")
+        for kind in ("generator", "clip", "parser", "identity", "encoder", "mapper", "hairclip", "latents")
+    }
+    data = {name: (folder / name).read_bytes() for name in kinds}
+    started: list[str] = []
+    sys.addaudithook(lambda event, _: started.append(event) if event.startswith(FORBIDDEN) else None)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, wanted in kinds.items():
+        for kind in wanted:
+            loaders[kind](folder / name)  # undamaged, each of them loads
+        describe_file(folder / name)
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[0])
+    limit = pages * resource.getpagesize() + 2**31
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    chance, loaded, refused = random.Random(seed), 0, 0
+    for case in range(cases):
+        name = chance.choice(list(kinds))
+        path = folder / f"case_{name}"
+        path.write_bytes(damaged(data[name], chance))
+        for load in (*(loaders[kind] for kind in kinds[name]), describe_file):
+            try:
+                load(path)
+                loaded += 1
+            except HairclipError as error:
+                refused += 1
+                if "\n" in str(error) or len(str(error)) > 1500 or not str(error).endswith((".", ")")):
+                    print(f"case {case}, {name}: {error}")
+                    return 1
+            except BaseException:
+                traceback.print_exc()
+                print(f"case {case}, {name}, {load}")
+                (folder / "failed").write_bytes(path.read_bytes())
+                return 1
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used) / 1000
+    print(f"{cases} cases: {loaded} loaded, {refused} refused, memory grew by {grown:.0f} MB, started {started}")
+    return int(bool(started) or grown > 500)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
