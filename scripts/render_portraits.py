@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
 
 from hairclip.cli.main import exit_code
 from hairclip.common.errors import HairclipError
+from hairclip.common.progress import progress_bar
 from hairclip.portraits.dataset import DatasetSpec, render_dataset
 
 
@@ -54,7 +54,7 @@ def render(options: argparse.Namespace) -> None:
         mode="quads" if options.quads else "portraits",
     )
     unit = "quad" if options.quads else "portrait"
-    with tqdm(total=options.count, unit=unit, desc=f"rendering {dataset.split}") as bar:
+    with progress_bar(label=f"rendering {dataset.split}", total=options.count, unit=unit) as bar:
         for done in render_dataset(dataset, options.out, workers=options.workers):
             bar.update(done)
 

@@ -211,14 +211,14 @@ def _asks_of_grid(options: argparse.Namespace, editor: "PhotoEditor", wish: "Nam
 
 def _write_frames(options: argparse.Namespace, editor: "PhotoEditor", opened: "OpenPhoto", asks: list["Ask"]) -> None:
     from PIL import Image
-    from tqdm import tqdm
 
     from hairclip.common.images import save_image
+    from hairclip.common.progress import progress_bar
 
     small: list[Image.Image] = []
     frames = editor.frames(opened, asks, options.steps, **editing(options))
     digits = max(3, len(str(options.steps)))
-    for number, result in enumerate(tqdm(frames, total=options.steps, desc="frames", disable=None), start=1):
+    for number, result in enumerate(progress_bar(frames, label="frames", total=options.steps), start=1):
         result.save(beside(options.out, f"_{number:0{digits}}"))
         if options.gif:
             shown = result.picture.convert("RGB")

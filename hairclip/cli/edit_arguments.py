@@ -15,9 +15,9 @@ __all__ = ["beside", "changed", "editing", "inverting", "photo_editor", "slug", 
 def photo_editor(options: argparse.Namespace) -> "PhotoEditor":
     """An editor whose parts fit each other."""
     from hairclip.common.device import pick_device
+    from hairclip.common.framing import FFHQ, PORTRAITS
     from hairclip.editing.editor import HairEditor
     from hairclip.editing.inversion.cache import InversionCache
-    from hairclip.editing.photo.align import FFHQ, PORTRAITS
     from hairclip.editing.photo_editor import PhotoEditor
 
     cache = None if options.no_cache or options.invert == "encoder" else InversionCache()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.progress import progress_bar
 from hairclip.editing.photo.faces import FaceChoice
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import Ask, CutPhoto, PhotoResult
@@ -134,7 +134,7 @@ def edit_folder(
         raise HairclipError(f"edits would replace the photos in {folder}: give another folder as --out.")
     report, manifest = FolderReport(len(files)), Manifest(out)
     names = _output_names(files)
-    with tqdm(total=len(files), desc="photos", disable=None if progress else True) as bar:
+    with progress_bar(total=len(files), label="photos", show=progress) as bar:
         batch: list[tuple[Path, str, CutPhoto]] = []
 
         def finish() -> None:

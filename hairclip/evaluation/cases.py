@@ -19,11 +19,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from hairclip.common.color import NamedColors, mean_lab
 from hairclip.common.files import home_folder
 from hairclip.common.images import from_uint8
+from hairclip.common.progress import progress_bar
 from hairclip.portraits import spec as portrait_spec
 from hairclip.portraits.spec import HairColor, HairSpec, PortraitSpec
 
@@ -178,7 +178,7 @@ def render_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, pr
         progress: show a progress bar.
     """
     work: Callable[[PortraitSpec], tuple[np.ndarray, np.ndarray]] = partial(_render_cached, size=size)
-    show = partial(tqdm, total=len(specs), desc="rendering", disable=not progress, leave=False)
+    show = partial(progress_bar, total=len(specs), label="rendering", show=progress, leave=False)
     if workers > 1 and len(specs) > 8:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             pictures = list(show(pool.map(work, specs, chunksize=4)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from hairclip.common.framing import PORTRAITS
 from hairclip.portraits.backdrop import paint_background
 from hairclip.portraits.captions import full_caption
 from hairclip.portraits.drawing.raster import (
@@ -43,9 +44,6 @@ from hairclip.portraits.spec import HairColor, PortraitSpec
 
 SUPERSAMPLING = 3
 HAIR_GLOSS = 0.8  # more white sheen than this and colours lose their names
-# The FFHQ quad from eyes and mouth (Karras et al. 2019), enlarged so that hair stays in the frame.
-FRAME_SCALE = 1.33
-FRAME_SHIFT = -0.13  # of the eye-to-mouth distance, downwards (FFHQ: 0.1)
 
 _NOSE_TIP, _MOUTH_LEFT, _MOUTH_RIGHT = 5681, 8543, 19296  # vertices of the head model; left as seen in the image
 
@@ -149,18 +147,13 @@ def _landmarks(posed: FloatArray, head: Head) -> FloatArray:
 
 
 def fit_camera(landmarks: FloatArray, size: int) -> Camera:
-    """The camera whose frame is the FFHQ crop around five posed landmarks (5, 3), enlarged by FRAME_SCALE."""
+    """Return the camera whose picture is the square `PORTRAITS` around five posed landmarks (5, 3)."""
     plane_z = float(landmarks[:2, 2].mean())
     flat = project_plane(landmarks, plane_z).astype(np.float64) * [1, -1]  # y down, as in images
-    eyes, mouth = (flat[0] + flat[1]) / 2, (flat[3] + flat[4]) / 2
-    across, down = flat[1] - flat[0], mouth - eyes
-    x = across - np.array([-down[1], down[0]])
-    x *= max(2.0 * np.linalg.norm(across), 1.8 * np.linalg.norm(down)) / np.linalg.norm(x) * FRAME_SCALE
-    center = (eyes + FRAME_SHIFT * down) * [1, -1]
-    y = np.array([-x[1], x[0]])
+    center, x, y = PORTRAITS.place(flat[:2], flat[3:5])
     return Camera(
         size=size,
-        center=center.astype(np.float32),
+        center=(center * [1, -1]).astype(np.float32),
         right=(x * [1, -1]).astype(np.float32),
         down=(y * [1, -1]).astype(np.float32),
         plane_z=plane_z,

@@ -17,9 +17,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from hairclip.common.errors import HairclipError
+from hairclip.common.progress import progress_bar
 from hairclip.pretrained.registry import Drive, HuggingFace, Origin, megabytes
 
 TIMEOUT = 30.0
@@ -98,8 +97,8 @@ def discard(partial: Path) -> None:
 
 
 def _write(response: Any, partial: Path, offset: int, total: int | None) -> None:
-    bar = tqdm(
-        initial=offset, total=total, unit="B", unit_scale=True, desc=partial.name.removesuffix(".partial"), disable=None
+    bar = progress_bar(
+        label=partial.name.removesuffix(".partial"), initial=offset, total=total, unit="B", unit_scale=True
     )
     with bar, partial.open("r+b" if offset else "wb") as file:
         file.seek(offset)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.progress import print_above_bars, progress_bar
 
 _PACKAGES = ("hairclip", "torch", "torchvision", "open_clip_torch", "numpy", "pydantic", "safetensors")
 
@@ -40,9 +40,7 @@ class Tracker:
         self._board: Any = None
         if enabled:
             self._open(config_yaml, start, tensorboard)
-        self.bar: Any = tqdm(
-            total=steps, initial=start, desc="training", unit="step", dynamic_ncols=True, disable=not enabled
-        )
+        self.bar: Any = progress_bar(total=steps, label="training", show=enabled, initial=start, unit="step")
 
     def _open(self, config_yaml: str, start: int, tensorboard: bool) -> None:
         run = self.run
@@ -84,7 +82,7 @@ class Tracker:
     def say(self, text: str) -> None:
         """A line on stderr, above the progress bar."""
         if self.enabled:
-            tqdm.write(text, file=sys.stderr)
+            print_above_bars(text)
 
     def close(self) -> None:
         """Flush and close everything."""

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.framing import FFHQ, PORTRAITS, Framing
 from hairclip.common.images import to_uint8
 from hairclip.editing.blending.fill import plain_background
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.folder import MANIFEST, Job, edit_folder
-from hairclip.editing.photo.align import FFHQ, PORTRAITS, Framing, face_square
+from hairclip.editing.photo.align import face_square
 from hairclip.editing.photo.faces import Face, FaceFinder
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import PhotoResult

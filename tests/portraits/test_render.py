@@ -10,10 +10,11 @@ pytest.importorskip("numba")
 pytest.importorskip("anny")
 
 from hairclip.common.color import mean_lab, nearest_color
+from hairclip.common.framing import PORTRAITS
 from hairclip.portraits.drawing.raster import Buffers, box_blur, interpolate, rasterize
 from hairclip.portraits.drawing.scene import Pose
 from hairclip.portraits.head import labels as ids
-from hairclip.portraits.render import FRAME_SCALE, FRAME_SHIFT, Portrait, render_portrait, render_variants
+from hairclip.portraits.render import Portrait, render_portrait, render_variants
 from hairclip.portraits.spec import COLOR_NAMES, PortraitSpec, sample_color, sample_hair, sample_portrait
 
 SIZE = 64
@@ -104,9 +105,9 @@ def test_framing_is_the_ffhq_quad_enlarged() -> None:
     eyes, mouth = (marks[0] + marks[1]) / 2, (marks[3] + marks[4]) / 2
     across, down = marks[1] - marks[0], mouth - eyes
     x = across - np.array([-down[1], down[0]])
-    half = max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) * FRAME_SCALE
+    half = max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) * PORTRAITS.scale
     assert half == pytest.approx(64, abs=0.3)
-    assert eyes + FRAME_SHIFT * down == pytest.approx(np.array([64.0, 64.0]), abs=0.3)
+    assert eyes + PORTRAITS.shift * down == pytest.approx(np.array([64.0, 64.0]), abs=0.3)
     assert abs(np.arctan2(x[1], x[0])) < 0.01
 
 

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Scores, WPlus, resize_area
 from hairclip.common.metrics import psnr
+from hairclip.common.progress import progress_bar
 from hairclip.common.schedules import warm_up_then_cosine
 from hairclip.editing.inversion.loss import Features, ReconstructionLoss
 from hairclip.editing.inversion.pivotal import Tuned, tune
@@ -217,7 +217,7 @@ def _descend(
     best: Scores = torch.full((len(start),), math.inf, device=start.device)
     mark, codes_of_best = best.clone(), start.clone()
     stale, taken = torch.zeros(len(start), dtype=torch.int64, device=start.device), 0
-    with torch.enable_grad(), tqdm(total=steps, desc="inverting", disable=not progress, leave=False) as bar:
+    with torch.enable_grad(), progress_bar(total=steps, label="inverting", show=progress, leave=False) as bar:
         for step in range(steps + 1):
             codes = start + (shared + single) @ unit
             near = stay * shared.square().mean(dim=(1, 2)) + agree * single.square().mean(dim=(1, 2))

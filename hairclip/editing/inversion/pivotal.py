@@ -14,9 +14,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from hairclip.common.images import WPlus
+from hairclip.common.progress import progress_bar
 from hairclip.editing.inversion.perceptual import PerceptualDistance
 from hairclip.networks.stylegan2 import Generator
 
@@ -83,7 +83,7 @@ def tune(
         spread = (sample - sample.mean(dim=0)).norm(dim=-1).mean()
     best = {name: weight.detach().clone() for name, weight in weights.items()}
     best_loss, mark, stale = math.inf, math.inf, 0
-    with torch.enable_grad(), tqdm(total=steps, desc="tuning", disable=not progress, leave=False) as bar:
+    with torch.enable_grad(), progress_bar(total=steps, label="tuning", show=progress, leave=False) as bar:
         for step in range(steps + 1):
             distance = loss(tuned(pivot, noise="const")).sum()
             score = float(distance.detach())

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from hairclip.common.images import Flags, WPlus
+from hairclip.common.progress import progress_bar
 from hairclip.common.schedules import warm_up_then_cosine
 from hairclip.conditions.encoder import EditBatch
 from hairclip.losses.hair_edit import HairEditLoss, SourceFeatures
@@ -71,7 +71,7 @@ def optimize_codes(
     optimizer = torch.optim.Adam([offset], lr=lr, betas=(0.9, 0.99))
     random = torch.Generator().manual_seed(seed)
     best_codes, best_loss = w_plus.clone(), torch.full((len(w_plus),), math.inf, device=w_plus.device)
-    with torch.enable_grad(), tqdm(total=steps, desc="optimizing", disable=not progress, leave=False) as bar:
+    with torch.enable_grad(), progress_bar(total=steps, label="optimizing", show=progress, leave=False) as bar:
         for step in range(steps + 1):  # the first code judged is the unedited one, the last that of the last step
             fade = noise * max(0.0, 1.0 - step / (0.75 * steps)) ** 2 if 0 < step < steps else 0.0
             jitter = torch.randn(w_plus.shape, generator=random).to(w_plus.device) * fade if fade > 0 else 0.0

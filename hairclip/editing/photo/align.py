@@ -14,13 +14,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from hairclip.common.errors import HairclipError
+from hairclip.common.framing import FFHQ, Framing, Points
 
 __all__ = [
-    "FFHQ",
-    "PORTRAITS",
     "FaceSquare",
-    "Framing",
     "Rectangle",
     "crop_face",
     "face_square",
@@ -33,27 +30,11 @@ __all__ = [
 
 Rectangle: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first ones outside."""
-Points: TypeAlias = Float[np.ndarray, "points 2"]
 Pixels: TypeAlias = Float[np.ndarray, "height width 3"]
 Fields: TypeAlias = Float[np.ndarray, "channels _ _"]
 
 
 _STRIP = 256  # rows
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How large the square around a face is, and where its centre lies."""
-
-    scale: float = 1.0
-    """Size as a multiple of FFHQ's."""
-    shift: float = 0.1
-    """From the middle of the eyes to the centre, as a share of the distance from the eyes to the mouth."""
-
-
-FFHQ = Framing()
-PORTRAITS = Framing(scale=1.33, shift=-0.13)
-"""What the networks of the portraits bundle were trained on: long and high hair stays in the frame."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +101,7 @@ def face_square(landmarks: Points, framing: Framing = FFHQ) -> FaceSquare:
         mouth_left, mouth_right = landmarks[48], landmarks[54]
     else:
         raise ValueError(f"a face has 5 or 68 landmarks here, not {len(landmarks)}")
-    eyes, mouth = (eye_left + eye_right) / 2, (mouth_left + mouth_right) / 2
-    across, down = eye_right - eye_left, mouth - eyes
-    x = across - np.array([-down[1], down[0]])
-    length = float(np.hypot(*x))
-    if length < 1e-6:
-        raise HairclipError("the landmarks of this face fall together: give a picture in which the face is visible.")
-    x *= max(2.0 * math.hypot(*across), 1.8 * math.hypot(*down)) / length * framing.scale
-    y = np.array([-x[1], x[0]])
-    center = eyes + framing.shift * down
+    center, x, y = framing.place(np.stack([eye_left, eye_right]), np.stack([mouth_left, mouth_right]))
     return FaceSquare(np.stack([center - x - y, center - x + y, center + x + y, center + x - y]))
 
 

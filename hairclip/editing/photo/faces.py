@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
-from hairclip.editing.photo.align import FFHQ, FaceSquare, Framing, Points, crop_face, face_square
+from hairclip.common.framing import FFHQ, Framing, Points
+from hairclip.editing.photo.align import FaceSquare, crop_face, face_square
 
 __all__ = ["Face", "FaceChoice", "FaceFinder", "as_choice", "check_face", "choose_faces"]
 

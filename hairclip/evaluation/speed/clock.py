@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
+
+from hairclip.common.progress import progress_bar
 
 __all__ = ["Memory", "Stopwatch", "Timing", "Work", "count_flops", "interleave", "peak_flops", "peak_memory", "ratio"]
 
@@ -130,7 +131,7 @@ def interleave(
         Name of the work -> name of its part -> the seconds of each round.
     """
     timings: dict[str, dict[str, Timing]] = {name: {} for name in works}
-    with tqdm(total=(warmup + repeats) * len(works), desc=title, leave=False, disable=None) as bar:
+    with progress_bar(total=(warmup + repeats) * len(works), label=title, leave=False) as bar:
         for number in range(warmup + repeats):
             names = list(works) if number % 2 == 0 else list(works)[::-1]
             for name in names:

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import data_folder, package_folder
+from hairclip.common.progress import progress_bar
 from hairclip.editing.editor import HairEditor
 from hairclip.evaluation.speed.clock import Stopwatch, Timing, Work
 from hairclip.evaluation.speed.setting import World
@@ -92,7 +92,7 @@ def time_imports(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing]:
     """
     timings = {name: Timing() for name in IMPORTS}
     clock = _children if cpu_time else time.perf_counter
-    for number in tqdm(range(repeats + 1), desc="imports", leave=False, disable=None):
+    for number in progress_bar(range(repeats + 1), label="imports", leave=False):
         for name, program in IMPORTS.items():
             began = clock()
             subprocess.run([sys.executable, "-c", program], check=True, env=_environment())
@@ -111,7 +111,7 @@ def time_first_edit(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing
     picture = data_folder() / "portraits" / "anna.png"
     with tempfile.TemporaryDirectory() as folder:
         words = ["edit", "--image", str(picture), "--text", "red bob cut", "--out", str(Path(folder) / "edited.png")]
-        for number in tqdm(range(repeats + 1), desc="first edit", leave=False, disable=None):
+        for number in progress_bar(range(repeats + 1), label="first edit", leave=False):
             began = clock()
             process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "hairclip", *words],

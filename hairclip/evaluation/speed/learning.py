@@ -11,8 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from tqdm import trange
-
+from hairclip.common.progress import progress_bar
 from hairclip.config import Config
 from hairclip.evaluation.edit_report import FIGURES, evaluate_editor
 from hairclip.evaluation.speed.clock import Stopwatch, Work
@@ -66,7 +65,7 @@ def train_both(
         other: ReferenceTraining(world, [], batched=True) if exact is None else LibraryTraining(exact, []),
     }
     seconds = dict.fromkeys(sides, 0.0)
-    bar = trange(settings.steps, desc=f"both ways, seed {world.config.seed}", disable=not progress)
+    bar = progress_bar(range(settings.steps), label=f"both ways, seed {world.config.seed}", show=progress)
     for step in bar:
         tasks = parts.sampler.sample(settings.batch_size, world.config.seed, 0, step)
         for side, training in sides.items():

@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from tqdm import tqdm
+
+from hairclip.common.progress import progress_bar
 
 StepLog = Mapping[str, float]
 
@@ -63,7 +64,7 @@ def run(
         for key, part in state.items():
             part.load_state_dict(saved[key])
         begin = int(saved["step"])
-    bar = tqdm(range(begin, steps), initial=begin, total=steps, desc=name, mininterval=5, dynamic_ncols=True)
+    bar = progress_bar(range(begin, steps), label=name, initial=begin, total=steps, mininterval=5)
     running: dict[str, float] = {}
     for index in bar:
         for key, value in step(index, step_generator(seed, index)).items():

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
-from hairclip.editing.photo.align import PORTRAITS, FaceSquare, crop_face, face_square, paste_back
+from hairclip.common.framing import PORTRAITS
+from hairclip.editing.photo.align import FaceSquare, crop_face, face_square, paste_back
 
 EYES_MOUTH = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
 
@@ -209,16 +210,13 @@ def test_a_moved_copy_of_a_photo_gives_the_same_crop(angle: float, scale: float)
     assert error.mean() < 1.5
 
 
-def test_the_frame_of_the_portraits_is_the_renderers():
-    from hairclip.portraits.render import FRAME_SCALE, FRAME_SHIFT
-
-    assert (PORTRAITS.scale, PORTRAITS.shift) == (FRAME_SCALE, FRAME_SHIFT)
+def test_the_square_of_the_portraits_is_a_third_larger():
     inner, outer = face_square(EYES_MOUTH), face_square(EYES_MOUTH, PORTRAITS)
     assert outer.size == pytest.approx(1.33 * inner.size)
 
 
 def test_impossible_landmarks_are_refused():
-    with pytest.raises(HairclipError, match="fall together"):
+    with pytest.raises(HairclipError, match="coincide"):
         face_square(np.full((5, 2), 3.0))
     with pytest.raises(ValueError, match="landmarks"):
         face_square(np.zeros((4, 2)))

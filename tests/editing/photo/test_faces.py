@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
-from hairclip.editing.photo.align import PORTRAITS, crop_face
+from hairclip.common.framing import PORTRAITS
+from hairclip.editing.photo.align import crop_face
 from hairclip.editing.photo.faces import Face, FaceFinder, check_face, choose_faces
 
 PORTRAITS_FOLDER = Path(__file__).resolve().parents[3] / "data" / "portraits"

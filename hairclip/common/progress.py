@@ -1,0 +1,33 @@
+"""Show how far long work has come."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+__all__ = ["print_above_bars", "progress_bar"]
+
+
+def progress_bar(
+    iterable: Iterable[Any] | None = None, *, label: str, show: bool = True, **options: Any
+) -> "tqdm[Any]":
+    """Return a tqdm bar on stderr. It stays hidden where nobody would watch it.
+
+    It is hidden in pipes and log files, and where the environment variable TQDM_DISABLE is set.
+
+    Args:
+        iterable: what to go through; None for a bar that is moved by `update`.
+        label: words before the bar.
+        show: False hides the bar.
+        options: further arguments of `tqdm`, such as `total`.
+    """
+    hidden = not show or os.environ.get("TQDM_DISABLE", "") not in ("", "0")
+    # None lets tqdm look whether stderr is a terminal.
+    return tqdm(iterable, desc=label, disable=True if hidden else None, dynamic_ncols=True, **options)
+
+
+def print_above_bars(text: str) -> None:
+    """Print a line to stderr without tearing a bar that is shown."""
+    tqdm.write(text, file=sys.stderr)
