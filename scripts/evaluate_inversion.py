@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hairclip.cli.main import exit_code
 from hairclip.common.device import pick_device
-from hairclip.common.errors import within
+from hairclip.common.errors import check_range
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.inversion.invert import METHODS
 from hairclip.evaluation.inversions import evaluate_inversions
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def evaluate(options: argparse.Namespace) -> None:
     """Check the options and measure."""
     for option, least in (("count", 1), ("steps", 1), ("seed", 0), ("workers", 0)):
-        within(f"--{option}", getattr(options, option), least)
+        check_range(f"--{option}", getattr(options, option), least)
     networks = load_bundle(options.bundle, pick_device(options.device))
     evaluate_inversions(
         HairEditor(networks),

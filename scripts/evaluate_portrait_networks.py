@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hairclip.cli.main import exit_code
 from hairclip.common.color import save_named_colors
 from hairclip.common.device import pick_device
-from hairclip.common.errors import HairclipError
+from hairclip.common.errors import check_range
 from hairclip.common.files import data_folder
 from hairclip.evaluation.cases import calibrate_colors
 from hairclip.evaluation.portrait_networks import evaluate_networks
@@ -43,9 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Check the options and measure; 1 where a network misses what it must reach."""
     for name, least in (("count", 2), ("optimize_count", 0), ("optimize_steps", 1), ("seed", 0), ("workers", 0)):
-        if getattr(options, name) < least:
-            option = name.replace("_", "-")
-            raise HairclipError(f"--{option} must be at least {least}, not {getattr(options, name)}.")
+        check_range(f"--{name.replace('_', '-')}", getattr(options, name), least)
     if options.calibrate_colors:
         path = data_folder() / "portraits" / "colors.json"
         save_named_colors(calibrate_colors(workers=options.workers, progress=True), path)

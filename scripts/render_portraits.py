@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 from hairclip.cli.main import exit_code
-from hairclip.common.errors import HairclipError
+from hairclip.common.errors import check_range
 from hairclip.common.progress import progress_bar
 from hairclip.portraits.dataset import DatasetSpec, render_dataset
 
@@ -44,8 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def render(options: argparse.Namespace) -> None:
     """Check the options and render."""
     for name in ("count", "size", "workers"):
-        if getattr(options, name) < 1:
-            raise HairclipError(f"--{name} must be at least 1, not {getattr(options, name)}.")
+        check_range(f"--{name}", getattr(options, name), 1)
     dataset = DatasetSpec(
         count=options.count,
         seed=options.seed,

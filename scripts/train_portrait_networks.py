@@ -19,7 +19,7 @@ import torch
 
 from hairclip.cli.main import exit_code
 from hairclip.common.device import pick_device
-from hairclip.common.errors import HairclipError
+from hairclip.common.errors import check_range
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Quads, load_quads
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 def fit(options: argparse.Namespace) -> None:
     """Check the options and train one network after another."""
     for name in ("steps", "latents", "threads"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise HairclipError(f"--{name} must be at least 1, not {getattr(options, name)}.")
+        if getattr(options, name) is not None:
+            check_range(f"--{name}", getattr(options, name), 1)
     if options.threads:
         torch.set_num_threads(options.threads)
     device = pick_device(options.device)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hairclip.common.errors import HairclipError, within
+from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
     from hairclip.evaluation.speed.clock import Stopwatch
@@ -97,7 +97,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         ("--quality-edits", options.quality_edits, 1),
     ):
         if value is not None:
-            within(option, value, least)
+            check_range(option, value, least)
     if options.cpu_time:
         torch.set_num_threads(1)
     try:

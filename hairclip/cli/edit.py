@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hairclip.cli.edit_arguments import beside, changed, editing, inverting, photo_editor, slug, timing
-from hairclip.common.errors import HairclipError, within
+from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
     from hairclip.cli.edit_wishes import NamedWish
@@ -151,7 +151,7 @@ def _checked(options: argparse.Namespace) -> list["NamedWish"]:
 
     for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
         if getattr(options, option) is not None:
-            within(f"--{option.replace('_', '-')}", getattr(options, option), least)
+            check_range(f"--{option.replace('_', '-')}", getattr(options, option), least)
     if options.gif and options.steps is None:
         raise HairclipError("--gif needs the number of its pictures: add --steps 24.")
     for option in ("grid", "compare", "save_stages"):

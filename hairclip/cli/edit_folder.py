@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from hairclip.cli.edit_arguments import inverting, slug, timing
 from hairclip.cli.edit_wishes import NamedWish
 from hairclip.common.errors import HairclipError
+from hairclip.common.stopwatch import add_seconds
 from hairclip.common.version import __version__
 from hairclip.editing.folder import Job, edit_folder
-from hairclip.editing.photo_result import PhotoResult, add_seconds
+from hairclip.editing.photo_result import PhotoResult
 from hairclip.editing.stages import save_stages
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hairclip.common.errors import within
+from hairclip.common.errors import check_range
 
 
 def add_command(commands: Any) -> None:
@@ -32,9 +32,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.editing.photo_editor import PhotoEditor
     from hairclip.evaluation.photos import evaluate_photos
 
-    within("--count", options.count, 1)
-    within("--seed", options.seed, 0)
-    within("--invert-steps", options.invert_steps, 1)
+    check_range("--count", options.count, 1)
+    check_range("--seed", options.seed, 0)
+    check_range("--invert-steps", options.invert_steps, 1)
     editor = PhotoEditor.from_bundle(options.bundle, device=pick_device(options.device), mapper=options.mapper)
     evaluate_photos(
         editor,

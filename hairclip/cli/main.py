@@ -17,7 +17,7 @@ from hairclip.cli import edit as edit_command
 from hairclip.cli import evaluate_photos as photo_command
 from hairclip.cli import weights as weight_commands
 from hairclip.cli.benchmark import add_command as add_benchmark
-from hairclip.common.errors import HairclipError, within
+from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.version import __version__
 
 _MALLOPT = {-4: 0, -1: -1, -2: 256 * 2**20}
@@ -128,9 +128,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from hairclip.evaluation.subject import configured_editor, measuring_networks
     from hairclip.pretrained.loaders import load_mapper
 
-    within("--count", options.count, 1)
-    within("--workers", options.workers, 0)
-    within("--seed", options.seed, 0)
+    check_range("--count", options.count, 1)
+    check_range("--workers", options.workers, 0)
+    check_range("--seed", options.seed, 0)
     config = load_config(options.config, options.overrides)
     device = pick_device(config.device)
     if config.dry_run:

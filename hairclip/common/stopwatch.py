@@ -1,22 +1,35 @@
-"""Seconds by stage."""
+"""Measure the seconds that each stage of some work takes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["Stopwatch"]
+__all__ = ["Stopwatch", "add_seconds"]
 
 
 class Stopwatch:
-    """Adds up how long named stages took: ``with watch("read"): ...``."""
+    """Adds up the seconds of named stages: `with watch("read"): ...`.
+
+    Attributes:
+        seconds: stage -> seconds so far.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Count the time of a `with` block towards a stage."""
         started = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: float = 1.0) -> dict[str, float]:
+    """Return the seconds of each stage, with a share of further ones added."""
+    added = dict(seconds)
+    for stage, spent in more.items():
+        added[stage] = added.get(stage, 0.0) + spent * share
+    return added

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hairclip.common.errors import HairclipError
+from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
 from hairclip.common.sheets import captioned_sheet
 from hairclip.common.stopwatch import Stopwatch
@@ -368,7 +368,6 @@ def changes_color_alone(hairstyle: Any, color: Any) -> bool:
 
 def check_request(wishes: Sequence[Wish], strength: float) -> None:
     """Refuse a strength out of range, and wishes of which none asks for anything."""
-    if not 0.0 <= strength <= 2.0:
-        raise HairclipError(f"the strength {strength:g} is out of range: give a number from 0 to 2.")
+    check_range("strength", strength, 0.0, 2.0)
     if all(wish is None for wish in wishes):
         raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")

@@ -20,13 +20,13 @@ from torch import Tensor
 from hairclip.common.errors import HairclipError
 from hairclip.common.framing import FFHQ, PORTRAITS, Framing
 from hairclip.common.images import ImageSource
-from hairclip.common.stopwatch import Stopwatch
+from hairclip.common.stopwatch import Stopwatch, add_seconds
 from hairclip.editing.editor import HairEditor, Method, changes_color_alone, check_request
 from hairclip.editing.inversion.invert import InversionMethod
 from hairclip.editing.photo.align import FaceSquare, crop_face
 from hairclip.editing.photo.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
 from hairclip.editing.photo.files import Photo, read_photo
-from hairclip.editing.photo_result import Ask, CutPhoto, OpenPhoto, PhotoResult, add_seconds, pasted
+from hairclip.editing.photo_result import Ask, CutPhoto, OpenPhoto, PhotoResult, pasted
 from hairclip.editing.request import Wish, as_wish, is_picture, told
 from hairclip.editing.result import EditResult, Prepared
 

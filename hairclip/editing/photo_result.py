@@ -1,6 +1,6 @@
 """What editing a photo goes through and what it gives: cut, opened, asked, edited, pasted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, write_photo
 from hairclip.editing.result import EditResult, Prepared
 
-__all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "add_seconds", "pasted"]
+__all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "pasted"]
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,6 @@ class PhotoResult:
     def save(self, path: str | Path) -> None:
         """Write the photo, encoded as it was where the suffix names the same format."""
         write_photo(self.picture, path, self.photo)
-
-
-def add_seconds(seconds: Mapping[str, float], more: Mapping[str, float], share: float = 1.0) -> dict[str, float]:
-    """Times by stage, and a share of others."""
-    added = dict(seconds)
-    for stage, spent in more.items():
-        added[stage] = added.get(stage, 0.0) + spent * share
-    return added
 
 
 def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:

@@ -103,4 +103,4 @@ def test_script_refuses_nonsense_in_one_sentence(tmp_path: Path, capsys: pytest.
     script = importlib.util.module_from_spec(location)
     location.loader.exec_module(script)
     assert script.main(["--count", "0", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "hairclip: error: --count must be at least 1, not 0.\n"
+    assert capsys.readouterr().err == "hairclip: error: --count 0: give 1 or more.\n"
