@@ -5,12 +5,7 @@ python scripts/benchmark.py --config configs/hairclip.yaml --resolution 256 --sp
 python scripts/benchmark.py --config configs/hairclip.yaml --batch 16 --dtype bfloat16 --device cuda --speedup
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from hairclip.cli.main import script
 
 if __name__ == "__main__":
-    sys.exit(script("benchmark"))
+    raise SystemExit(script("benchmark"))

@@ -7,12 +7,7 @@ python scripts/edit.py --image me.jpg --text "red bob cut" --text "blond and wav
 python scripts/edit.py --image photos --out edited --text "long black hair" --face all
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from hairclip.cli.main import script
 
 if __name__ == "__main__":
-    sys.exit(script("edit"))
+    raise SystemExit(script("edit"))

@@ -77,7 +77,7 @@ def test_portraits_stand_apart_from_networks():
 
 
 def loaded_by(code: str, names: tuple[str, ...]) -> list[str]:
-    code = f"{code}; import sys; print([name for name in {names!r} if name in sys.modules])"
+    code = f"{code}\nimport sys; print([name for name in {names!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return ast.literal_eval(result.stdout)
 
@@ -96,3 +96,16 @@ def test_loading_networks_does_not_import_the_compiler():
     names = ("parser", "encoder", "mapper", "identity", "judge", "generator")
     code = f"from hairclip.pretrained import load_bundle as f; b = f('portraits'); [getattr(b, n) for n in {names}]"
     assert loaded_by(code, ("torch._dynamo", "open_clip", "torchvision")) == []
+
+
+def test_help_of_every_command_comes_without_torch():
+    code = """
+import contextlib, io
+from hairclip.cli.main import build_parser
+parser = build_parser()
+for arguments in [[], *([name] for name in parser._subparsers._group_actions[0].choices)]:
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        parser.parse_args([*arguments, "--help"])
+    assert text.getvalue().startswith("usage: hairclip"), arguments
+"""
+    assert loaded_by(code, ("torch", "torchvision", "open_clip", "pydantic", "tqdm", "numba")) == []

@@ -15,6 +15,7 @@ from typing import Any
 
 from hairclip.cli import edit as edit_command
 from hairclip.cli import evaluate_photos as photo_command
+from hairclip.cli import portraits as portrait_commands
 from hairclip.cli import weights as weight_commands
 from hairclip.cli.benchmark import add_command as add_benchmark
 from hairclip.common.errors import HairclipError, check_range
@@ -63,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="train|edit|evaluate|evaluate-photos|benchmark|download|export|doctor",
+        metavar="COMMAND",
     )
     _add_train(commands)
     edit_command.add_command(commands)
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     photo_command.add_command(commands)
     add_benchmark(commands)
     weight_commands.add_commands(commands)
+    portrait_commands.add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
     doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it is")
     doctor.add_argument("--config", action="append", default=[], help="look at this YAML instead of the shipped ones")

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -177,35 +176,6 @@ def test_ctrl_c_while_editing_leaves_what_was_there(
     assert capsys.readouterr().err == "hairclip: interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
     assert (tmp_path / "out.png").read_bytes() == b"before"
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "words"),
-    [
-        ("render_portraits", ["--count", "1", "--out", "FILE/x"], "FILE/x"),
-        ("render_portraits", ["--count", "1", "--out", "DAMAGED"], "dataset.json is damaged"),
-        ("train_portrait_networks", ["--quads", "none"], "no rendered quads in none"),
-        ("train_portrait_networks", ["--quads", "none", "--steps", "0"], "--steps 0: give 1 or more"),
-        ("train_portrait_networks", ["--quads", "none", "--device", "gpu"], "device 'gpu'"),
-        ("evaluate_portrait_networks", ["--bundle", "none"], "no bundle none"),
-        ("evaluate_portrait_networks", ["--count", "0"], "--count 0: give 2 or more"),
-        ("evaluate_portrait_networks", ["--out", "FILE/x"], "FILE/x"),
-        ("evaluate_portrait_networks", ["--device", "gpu"], "device 'gpu'"),
-    ],
-)
-def test_mistakes_with_scripts_are_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-    name: str, arguments: list[str], words: str,
-):  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "FILE").touch()
-    (tmp_path / "DAMAGED").mkdir()
-    (tmp_path / "DAMAGED" / "dataset.json").write_text("{")
-    script = runpy.run_path(str(REPOSITORY / "scripts" / f"{name}.py"))
-    assert script["main"](arguments) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("hairclip: error: ")
-    assert words in error
 
 
 def evaluated(

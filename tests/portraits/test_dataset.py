@@ -1,6 +1,5 @@
 """Data sets: uniform over styles and colours, split by person, deterministic, resumable."""
 
-import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,6 @@ from hairclip.common.errors import HairclipError
 from hairclip.portraits import dataset as data
 from hairclip.portraits.dataset import DatasetSpec, portrait_spec, quad_specs, render_dataset
 from hairclip.portraits.spec import COLOR_NAMES, STYLE_NAMES, PortraitSpec, split_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_quads_are_uniform_and_in_their_split() -> None:
@@ -94,13 +91,3 @@ def test_processes_render_the_same_bytes(tmp_path: Path) -> None:
     list(render_dataset(spec, tmp_path / "two", workers=2))
     name = spec.shard_name(0)
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-
-
-def test_script_refuses_nonsense_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    location = importlib.util.spec_from_file_location("render_portraits", ROOT / "scripts" / "render_portraits.py")
-    assert location is not None
-    assert location.loader is not None
-    script = importlib.util.module_from_spec(location)
-    location.loader.exec_module(script)
-    assert script.main(["--count", "0", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "hairclip: error: --count 0: give 1 or more.\n"

@@ -16,7 +16,7 @@ from hairclip.portraits.fit.data import Quads, augment, load_quads, mirrored
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import energy_distance, fit_mapping
-from hairclip.portraits.fit.likeness import Recognisers
+from hairclip.portraits.fit.likeness import Recognizers
 from hairclip.portraits.fit.loop import run
 from hairclip.portraits.fit.mixture import Mixture, draw
 from hairclip.portraits.fit.muon import Muon, orthogonalized
@@ -215,7 +215,7 @@ def test_contrastive_loss_is_least_for_the_truth():
 
 
 @pytest.mark.parametrize("fit", [fit_parser, fit_judge])
-def test_recognisers_learn_and_resume(fit, quads, tmp_path):
+def test_recognizers_learn_and_resume(fit, quads, tmp_path):
     whole = fit(quads, tmp_path / "whole", CPU, steps=3, batch=4)
     fit(quads, tmp_path / "parts", CPU, steps=3, batch=4)
     again = fit(quads, tmp_path / "parts", CPU, steps=3, batch=4)  # nothing left to do: read from the checkpoint
@@ -259,14 +259,14 @@ def test_generator_recipe_runs_all_stages(quads, tmp_path):
         last_reading=2,
     )
     tiny = tiny_networks()
-    recognisers = Recognisers(tiny.parser, tiny.clip, tiny.identity)
-    before = {name: value.clone() for name, value in recognisers.parser.state_dict().items()}
-    networks = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU).fit()
-    for name, value in recognisers.parser.state_dict().items():
+    recognizers = Recognizers(tiny.parser, tiny.clip, tiny.identity)
+    before = {name: value.clone() for name, value in recognizers.parser.state_dict().items()}
+    networks = GeneratorFit(quads, recipe, recognizers, tmp_path, CPU).fit()
+    for name, value in recognizers.parser.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     assert networks.generator.size == 32
     assert all(value.isfinite().all() for value in networks.state_dict().values())
-    resumed = GeneratorFit(quads, recipe, recognisers, tmp_path, CPU)
+    resumed = GeneratorFit(quads, recipe, recognizers, tmp_path, CPU)
     again = resumed.fit()  # nothing left to do: read from checkpoints
     assert resumed.told_latents().shape == (len(quads) * 4, 8)
     for a, b in zip(networks.state_dict().values(), again.state_dict().values(), strict=True):

@@ -8,12 +8,12 @@ grows from 32 px to full size (Karras et al. 2018, "Progressive Growing of GANs"
 
 Then an encoder learns to read codes from pictures: near the told ones, but free to leave them, layer by layer, for what
 brings the generator closer to the picture. How far is a matter of `code_weight`, the distortion-editability trade-off
-of Tov et al. 2021. In between, generator and encoder train together for a while. Recognisers take part from the start:
+of Tov et al. 2021. In between, generator and encoder train together for a while. Recognizers take part from the start:
 an encoder that went by pixels alone left 85 % of the hairstyles recognisable in what was made of its codes, one that
 they guided 98 %.
 
 Face and scene are asked for pixel by pixel; strands less so, because a few hundred numbers hardly say where each one
-lies: their energy is asked for as well (`hairclip.portraits.fit.texture`). The frozen recognisers (parser, CLIP,
+lies: their energy is asked for as well (`hairclip.portraits.fit.texture`). The frozen recognizers (parser, CLIP,
 identity) must see in a made picture what they see in the rendered one, for they are what edits will be steered by.
 """
 
@@ -33,7 +33,7 @@ from hairclip.common.metrics import psnr
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
-from hairclip.portraits.fit.likeness import Recognisers, reconstruction_loss, region_weight
+from hairclip.portraits.fit.likeness import Recognizers, reconstruction_loss, region_weight
 from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, cosine, run
 from hairclip.portraits.fit.mixture import Batch, draw
 from hairclip.portraits.fit.muon import Muon, Optimizers
@@ -71,7 +71,7 @@ class GeneratorRecipe:
     parser_weight: float = 0.03
     clip_weight: float = 0.2
     identity_weight: float = 0.1
-    guided: int = 6  # samples of a batch that the recognisers look at
+    guided: int = 6  # samples of a batch that the recognizers look at
     read_guided: int = 4  # likewise while the encoder learns to read
     joint_shares: dict[str, float] = field(default_factory=lambda: {"encoder": 0.3, "generator": 0.15})  # of the rates
     ema: float = 0.995
@@ -92,16 +92,16 @@ class GeneratorFit:
         self,
         quads: Quads,
         recipe: GeneratorRecipe,
-        recognisers: Recognisers,
+        recognizers: Recognizers,
         folder: Path,
         device: torch.device,
         *,
         compiled: bool = False,
     ) -> None:
         self.quads, self.recipe, self.folder, self.device = quads, recipe, folder, device
-        self.recognisers, self.energy = recognisers, OrientedEnergy().to(device)
+        self.recognizers, self.energy = recognizers, OrientedEnergy().to(device)
         self.compiled = compiled
-        recognisers.freeze(device)
+        recognizers.freeze(device)
         self.traits = quad_traits(quads)
         torch.manual_seed(0)  # initial weights
         n_latent = 2 * (recipe.size.bit_length() - 1) - 2
@@ -175,9 +175,9 @@ class GeneratorFit:
         return loss + guidance + recipe.texture_weight * texture, figures | terms | {"texture": texture.item()}
 
     def _guidance(self, made: Images, batch: Batch, count: int) -> tuple[Tensor, dict[str, float]]:
-        """What the recognisers say to the first `count` samples: in turns a head in another's colour and as it is."""
+        """What the recognizers say to the first `count` samples: in turns a head in another's colour and as it is."""
         recipe, some = self.recipe, slice(None, count)
-        terms = self.recognisers.disagreement(made[some], batch.real[some], batch.labels[some])
+        terms = self.recognizers.disagreement(made[some], batch.real[some], batch.labels[some])
         weights = {"parser": recipe.parser_weight, "clip": recipe.clip_weight, "identity": recipe.identity_weight}
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return total, {name: term.item() for name, term in terms.items()}

@@ -1,4 +1,4 @@
-"""How far a made picture is from the rendered one: in pixels, in edges, and in the eyes of the frozen recognisers."""
+"""How far a made picture is from the rendered one: in pixels, in edges, and in the eyes of the frozen recognizers."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from hairclip.common.images import Images, Labels
 from hairclip.networks.clip import Clip
-from hairclip.networks.face_parser import BACKGROUND, HAIR, UNetParser
-from hairclip.networks.ir_se import IdentityEncoder
+from hairclip.networks.face_parser import BACKGROUND, HAIR, FaceParser
+from hairclip.networks.ir_se import FaceEncoder
 
 
 @dataclass(frozen=True)
-class Recognisers:
+class Recognizers:
     """The frozen networks that must recognise in a made picture what they recognise in the rendered one."""
 
-    parser: UNetParser
+    parser: FaceParser
     clip: Clip
-    identity: IdentityEncoder
+    identity: FaceEncoder
 
     def freeze(self, device: torch.device) -> None:
         """Evaluation mode, no gradients of weights."""
