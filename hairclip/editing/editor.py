@@ -21,9 +21,10 @@ from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_ar
 from hairclip.common.sheets import captioned_sheet
 from hairclip.common.stopwatch import Stopwatch
 from hairclip.conditions.encoder import EditBatch
-from hairclip.editing.blending import DEFAULT_BLEND, Behind, Blend, Recoloring, blend_hair, composite, find_recoloring
 from hairclip.editing.blending.fill import plain_background
-from hairclip.editing.blending.hair import PIXELS_TOGETHER
+from hairclip.editing.blending.hair import DEFAULT_SEAM, PIXELS_TOGETHER, Behind, blend_hair
+from hairclip.editing.blending.recolor import Recoloring, find_recoloring
+from hairclip.editing.blending.seams import Seam, composite
 from hairclip.editing.editor_networks import EditorNetworks, Method, check_mapper
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.inversion.invert import InversionMethod, invert
@@ -147,7 +148,7 @@ class HairEditor(EditorNetworks):
         *,
         blend: bool = True,
         feather: int | None = None,
-        seam: Blend = DEFAULT_BLEND,
+        seam: Seam = DEFAULT_SEAM,
         behind: Behind = "photo",
         recolor: Sequence[bool] | None = None,
         watch: Stopwatch | None = None,
@@ -182,7 +183,7 @@ class HairEditor(EditorNetworks):
                 many["image"] = many["foreground"] = synthesized.clamp(-1, 1)
             elif not own.all():
                 joined = blend_hair(
-                    prepared.aligned, synthesized, prepared.labels, labels, method=seam, behind=behind, feather=feather
+                    prepared.aligned, synthesized, prepared.labels, labels, seam=seam, behind=behind, feather=feather
                 )
                 many |= {"image": joined.image, "foreground": joined.foreground, "alpha": joined.alpha}
                 if joined.bare is not None:
@@ -227,7 +228,7 @@ class HairEditor(EditorNetworks):
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
-        seam: Blend = DEFAULT_BLEND,
+        seam: Seam = DEFAULT_SEAM,
         behind: Behind = "photo",
         strands: Strands = "photo",
         inversion: InversionMethod = "encoder",
@@ -302,7 +303,7 @@ class HairEditor(EditorNetworks):
         method: Method = "mapper",
         blend: bool = True,
         feather: int | None = None,
-        seam: Blend = DEFAULT_BLEND,
+        seam: Seam = DEFAULT_SEAM,
         behind: Behind = "photo",
         strands: Strands = "photo",
         watch: Stopwatch | None = None,

@@ -5,8 +5,8 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from hairclip.common.images import load_image, mask_to_pil, resize_area, to_pil
-from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, frame_of, near_border
-from hairclip.editing.blending.matte import main_hair
+from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, mark_border, pad_around
+from hairclip.editing.blending.matte import keep_main_hair
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread
 from hairclip.editing.result import EditResult
 
@@ -47,9 +47,9 @@ def carry_on(
     device = edit.aligned.device
     # Hair that takes a new colour goes on where it does.
     hair = (edit.alpha * edit.mask,) * 2 if edit.recoloring else (edit.source_mask, edit.mask)
-    old, new = (main_hair(resize_area(one.float(), size) > 0.5) for one in hair)
+    old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5) for one in hair)
     followed = edit.bare is not None or edit.recoloring is not None
-    if square.whole or not followed or not bool((old & near_border(old, 2)).any()):
+    if square.whole or not followed or not bool((old & mark_border(old, 2)).any()):
         return []
     around = round(AROUND * size)
     whole = size + 2 * around
@@ -59,8 +59,8 @@ def carry_on(
     if place is None:
         return []
     before, after = (load_image(crop_face(one, wider, whole)).to(device) for one in (photo, picture))
-    inner = frame_of(torch.ones_like(new, dtype=torch.float32), around) > 0
-    old, new = (frame_of(one.float(), around) > 0 for one in (old, new))
+    inner = pad_around(torch.ones_like(new, dtype=torch.float32), around) > 0
+    old, new = (pad_around(one.float(), around) > 0 for one in (old, new))
     filled, weight = continue_beyond(before, after, inner, old, new)
     there = spread(mask_to_pil(weight), wider, picture.size, place)
     picture.paste(spread(to_pil(filled), wider, picture.size, place), place, there)

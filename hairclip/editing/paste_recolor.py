@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from hairclip.common.images import load_image, mask_to_pil, to_pil
-from hairclip.editing.blending.methods import composite
 from hairclip.editing.blending.recolor import Recoloring, take_color
+from hairclip.editing.blending.seams import composite
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, spread_fields, strips
 
 __all__ = ["recolored"]

@@ -14,7 +14,9 @@ from torch import Tensor
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Masks, load_image, save_image
 from hairclip.common.sheets import captioned_sheet
-from hairclip.editing.blending import BLENDS, DEFAULT_BLEND, Behind, Blend, dilate
+from hairclip.editing.blending.hair import DEFAULT_SEAM, Behind
+from hairclip.editing.blending.regions import dilate
+from hairclip.editing.blending.seams import SEAMS, Seam
 from hairclip.editing.inversion.invert import InversionMethod
 from hairclip.editing.photo.align import FaceSquare, crop_face
 from hairclip.editing.photo_editor import PhotoEditor
@@ -46,7 +48,7 @@ class Way:
     """One way to edit: how the face is inverted, how hair is joined, and what is seen where hair was."""
 
     inversion: InversionMethod
-    seam: Blend
+    seam: Seam
     behind: Behind = "photo"
 
     @property
@@ -58,8 +60,8 @@ class Way:
 def default_ways(inversions: Sequence[InversionMethod]) -> list[Way]:
     """Every blending method with the first inversion, its generator's own background, and the other inversions."""
     first, *others = inversions
-    ways = [Way(first, seam) for seam in BLENDS] + [Way(first, "poisson", "edit")]
-    return ways + [Way(inversion, DEFAULT_BLEND) for inversion in others]
+    ways = [Way(first, seam) for seam in SEAMS] + [Way(first, "poisson", "edit")]
+    return ways + [Way(inversion, DEFAULT_SEAM) for inversion in others]
 
 
 def evaluate_photos(

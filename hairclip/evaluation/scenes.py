@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch.nn import functional as F
 
-from hairclip.editing.blending import dilate, fill_smoothly
+from hairclip.editing.blending.fill import fill_smoothly
+from hairclip.editing.blending.regions import dilate
 from hairclip.editing.photo.align import FaceSquare
 from hairclip.evaluation.cases import HAIR_LABEL, EditCase, cache_folder, held_out_people, make_cases
 from hairclip.portraits.spec import PortraitSpec

@@ -8,26 +8,26 @@ import torch
 from torch import Tensor
 
 from hairclip.common.images import Images, Masks, SoftMasks
-from hairclip.editing.blending.fill import fill_smoothly, membrane
-from hairclip.editing.blending.layers import add_grain, noise_level
+from hairclip.editing.blending.fill import fill_smoothly, solve_membrane
+from hairclip.editing.blending.layers import add_grain, measure_noise
 from hairclip.editing.blending.regions import (
-    alike,
-    connected_to,
+    color_distance,
     dilate,
-    distance,
     erode,
-    pixels_of,
+    keep_connected,
+    match_color,
     ramp_outwards,
     smoothstep,
     soften,
+    to_pixels,
 )
 
-__all__ = ["continue_beyond", "fade_at_border", "near_border"]
+__all__ = ["continue_beyond", "fade_at_border", "mark_border"]
 
 LARGEST_SHARE = 0.2  # of what is around the crop
 
 
-def near_border(masks: Masks, width: int) -> Masks:
+def mark_border(masks: Masks, width: int) -> Masks:
     """A frame of `width` pixels along the border of the picture."""
     frame = torch.ones_like(masks)
     frame[..., width:-width, width:-width] = False
@@ -45,9 +45,9 @@ def fade_at_border(foreground: Images, bare: Images, old_hair: Masks, new_hair: 
         share: where thinning starts, in heights from the border.
     """
     height = foreground.shape[-2]
-    width = pixels_of(share, height)
-    inwards = soften(1.0 - ramp_outwards(near_border(new_hair, 1), width), pixels_of(1 / 64, height))
-    frame = near_border(new_hair, pixels_of(1 / 64, height))
+    width = to_pixels(share, height)
+    inwards = soften(1.0 - ramp_outwards(mark_border(new_hair, 1), width), to_pixels(1 / 64, height))
+    frame = mark_border(new_hair, to_pixels(1 / 64, height))
     goes_on = soften(dilate(old_hair & frame, 2 * width).float(), width)
     kept = torch.maximum(inwards, goes_on)
     ends_here = (new_hair & frame).any(dim=3, keepdim=True).any(dim=2, keepdim=True)
@@ -75,28 +75,28 @@ def continue_beyond(
         around it, and a narrow strip inside the border.
     """
     height = before.shape[-2]
-    margin = pixels_of(1 / 120, height)
+    margin = to_pixels(1 / 120, height)
     strip = inner & dilate(~inner, 2 * margin)
     rim = inner & dilate(~inner, 8 * margin)
     hair, other = rim & old_hair, rim & ~dilate(old_hair, 2 * margin)
     hair_color, spread = _palette(before, hair)
     other_color, _ = _palette(before, other)
-    to_hair, to_other = (distance(before, color) for color in (hair_color, other_color))
+    to_hair, to_other = (color_distance(before, color) for color in (hair_color, other_color))
     likely = (to_hair < to_other) & (to_hair < 0.15 + 2.0 * spread) & ~inner
     likely = erode(dilate(likely | (strip & old_hair), margin), margin)
     # What has not the colour of the hair on the head is clutter that the parser took for hair.
-    crossing = strip & old_hair & alike(before, old_hair & ~rim, 0.1)
-    region = connected_to(crossing, likely | crossing) & (~inner | strip)
+    crossing = strip & old_hair & match_color(before, old_hair & ~rim, 0.1)
+    region = keep_connected(crossing, likely | crossing) & (~inner | strip)
     outside = (~inner).float().sum(dim=(1, 2, 3), keepdim=True)
     plausible = (region & ~inner).sum(dim=(1, 2, 3), keepdim=True) < LARGEST_SHARE * outside
     region = dilate(region & plausible, 2 * margin) & (~inner | strip)
 
-    cleared = membrane(after, ~region)
-    cleared = add_grain(cleared, noise_level(before, dilate(region, 8 * margin) & ~region))
+    cleared = solve_membrane(after, ~region)
+    cleared = add_grain(cleared, measure_noise(before, dilate(region, 8 * margin) & ~region))
     # Where the edit has hair at the border, hair goes on in its colour; elsewhere it goes.
     inside = rim & ~strip
-    kept = smoothstep(0.3, 0.7, membrane(new_hair.float(), inside & (old_hair | new_hair)))
-    shift = membrane(after - before, inside & old_hair & new_hair)
+    kept = smoothstep(0.3, 0.7, solve_membrane(new_hair.float(), inside & (old_hair | new_hair)))
+    shift = solve_membrane(after - before, inside & old_hair & new_hair)
     picture = torch.lerp(cleared, before + shift, kept).clamp(-1.0, 1.0)
     weight = ramp_outwards(region, 2 * margin) * (~inner | strip)
     return torch.where(dilate(region, 2 * margin), torch.where(region, picture, after), after), weight
@@ -105,11 +105,11 @@ def continue_beyond(
 def _palette(images: Images, masks: Masks) -> tuple[Images, SoftMasks]:
     """The colour of what `masks` show, continued everywhere, and how far it strays from it."""
     weight = masks.float()
-    color = soften(fill_smoothly(images * weight, weight), pixels_of(1 / 64, images.shape[-2]))
-    strayed = distance(images, color) * weight
+    color = soften(fill_smoothly(images * weight, weight), to_pixels(1 / 64, images.shape[-2]))
+    strayed = color_distance(images, color) * weight
     return color, fill_smoothly(strayed, weight)
 
 
-def frame_of(inner: Tensor, around: int) -> Tensor:
+def pad_around(inner: Tensor, around: int) -> Tensor:
     """Zeros of `around` pixels on every side of (B, C, H, W)."""
     return torch.nn.functional.pad(inner, (around, around, around, around))

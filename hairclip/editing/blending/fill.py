@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from hairclip.common.images import Images, Masks, SoftMasks
 from hairclip.editing.blending.laplace import relax
-from hairclip.editing.blending.pyramid import enlarge_to, means_of_four
+from hairclip.editing.blending.pyramid import enlarge_to, halve
 
-__all__ = ["Fields", "fill_smoothly", "membrane", "membranes", "plain_background", "smooth_means"]
+__all__ = ["Fields", "fill_smoothly", "plain_background", "solve_membrane", "solve_membranes", "spread_means"]
 
 Fields = Float[Tensor, "batch channels height width"]
 STEPS = 5  # leave less than one of 255 levels of the picture's range
@@ -28,10 +28,10 @@ def plain_background(images: Images, background: Masks) -> Images:
         images: ``(B, 3, H, W)``.
         background: where they show it, ``(B, 1, H, W)``; every other pixel stays as it is.
     """
-    return torch.where(background, smooth_means(images, background).clamp(-1.0, 1.0), images)
+    return torch.where(background, spread_means(images, background).clamp(-1.0, 1.0), images)
 
 
-def smooth_means(values: Fields, where: Masks) -> Fields:
+def spread_means(values: Fields, where: Masks) -> Fields:
     """Means of `values` over the pixels `where`, with detail of an eighth of the side, continued over all others."""
     cells, mass = values, where.to(values.dtype)
     while max(cells.shape[-2:]) > CELLS:
@@ -53,7 +53,7 @@ def fill_smoothly(values: Fields, weights: SoftMasks) -> Fields:
     return torch.lerp(enlarge_to(coarse, values), values, weights)
 
 
-def membrane(values: Fields, known: Masks) -> Fields:
+def solve_membrane(values: Fields, known: Masks) -> Fields:
     """The smoothest continuation of `values` from the `known` pixels over all others.
 
     Args:
@@ -69,13 +69,13 @@ def membrane(values: Fields, known: Masks) -> Fields:
     return relax(guess.flatten(0, 1), free.flatten(0, 1), STEPS).view_as(values)
 
 
-def membranes(*fields: tuple[Fields, Masks]) -> tuple[Fields, ...]:
-    """`membrane` of several fields of one size with their known pixels: small ones take no longer than one."""
+def solve_membranes(*fields: tuple[Fields, Masks]) -> tuple[Fields, ...]:
+    """`solve_membrane` of several fields of one size with their known pixels: small ones take no longer than one."""
     values, known = (torch.cat(one) for one in zip(*fields, strict=True))
-    return membrane(values, known).chunk(len(fields))
+    return solve_membrane(values, known).chunk(len(fields))
 
 
 def _shrink(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted means of 2 x 2 pixels and the mean weights."""
-    mass, weighted = means_of_four(weights), means_of_four(values * weights)
+    mass, weighted = halve(weights), halve(values * weights)
     return torch.where(mass > 0, weighted / mass.clamp_min(1e-6), torch.zeros_like(weighted)), mass

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from hairclip.editing.blending.pyramid import means_of_four
+from hairclip.editing.blending.pyramid import halve
 
 __all__ = ["relax"]
 
@@ -72,7 +72,7 @@ class Grid:
         self.free = free
         self._correction, self._bent = torch.empty_like(free), torch.empty_like(free)
         is_coarsest = max(free.shape[-2:]) <= COARSEST_SIZE
-        self.coarser = None if is_coarsest else Grid((means_of_four(free) == 1).to(free.dtype))
+        self.coarser = None if is_coarsest else Grid((halve(free) == 1).to(free.dtype))
 
     def v_cycle(self, residual: Planes) -> Planes:
         """A guess of the correction that leaves no residual: overwritten by the next."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from hairclip.common.images import Images, Labels, Masks, SoftMasks
-from hairclip.editing.blending.fill import membrane, membranes
+from hairclip.editing.blending.fill import solve_membrane, solve_membranes
 from hairclip.editing.blending.matte import BACKGROUND, CLOTHES, PERSON
-from hairclip.editing.blending.regions import dilate, labelled, pixels_of, soften
+from hairclip.editing.blending.regions import dilate, select_labels, soften, to_pixels
 
-__all__ = ["add_grain", "layer_weights", "noise_level", "uncover"]
+__all__ = ["add_grain", "measure_noise", "uncover", "weigh_layers"]
 
 LAYERS = (BACKGROUND, CLOTHES, PERSON)
 SHARPNESS = 0.05  # of the change from one layer to another, in units of their membranes' weights
@@ -41,31 +41,31 @@ def uncover(
     Returns:
         The photo without hair (under the edit's hair too, where it is a guess).
     """
-    margin = pixels_of(1 / 128, source.shape[-2])
+    margin = to_pixels(1 / 128, source.shape[-2])
     shown, rendered = [], []
     for classes in LAYERS:
-        layer = labelled(source_labels, classes)
+        layer = select_labels(source_labels, classes)
         # Pixels along an outline hold some of what lies on its other side.
         shown.append(layer & ~removed & ~dilate(~layer & ~removed, margin))
-        rendered.append(labelled(edited_labels, classes) & ~edited_hair)
+        rendered.append(select_labels(edited_labels, classes) & ~edited_hair)
     enough = [here.float().mean(dim=(1, 2, 3), keepdim=True) > 0.0005 for here in shown]
     # The photo's own, continued. Skin is never: it is the generator's, as is what the photo shows too little of.
     own = [i for i, classes in enumerate(LAYERS) if classes != PERSON]
     drawn = [i for i in range(len(LAYERS)) if i not in own or not enough[i].all()]
     shifts = [(source - edited, shown[i] & rendered[i]) for i in drawn]
-    found = membranes(*((source, shown[i]) for i in own), *shifts)
+    found = solve_membranes(*((source, shown[i]) for i in own), *shifts)
     moved = {i: edited + shift for i, shift in zip(drawn, found[len(own) :], strict=True)}  # to where the photo is
-    hidden = membranes(*((moved[i], rendered[i]) for i in drawn))
+    hidden = solve_membranes(*((moved[i], rendered[i]) for i in drawn))
     layers = {i: torch.where(edited_hair, behind, moved[i]) for i, behind in zip(drawn, hidden, strict=True)}
     for i, continued in zip(own, found[: len(own)], strict=True):
-        grainy = add_grain(continued, noise_level(source, shown[i]))
+        grainy = add_grain(continued, measure_noise(source, shown[i]))
         layers[i] = torch.where(enough[i], grainy, layers.get(i, grainy))
-    weights = layer_weights(source_labels, edited_labels, removed, edited_hair)
+    weights = weigh_layers(source_labels, edited_labels, removed, edited_hair)
     filled = torch.stack([weight * layers[i] for i, weight in enumerate(weights)]).sum(dim=0)
     return torch.where(removed, filled.clamp(-1.0, 1.0), source)
 
 
-def layer_weights(
+def weigh_layers(
     source_labels: Labels, edited_labels: Labels, removed: Masks, edited_hair: Masks
 ) -> tuple[SoftMasks, SoftMasks, SoftMasks]:
     """How much of background, clothes and person each pixel shows without the hair; they sum to 1.
@@ -74,19 +74,19 @@ def layer_weights(
     photo's, so that they agree all around `removed`.
     """
     height = source_labels.shape[-2]
-    blur = pixels_of(1 / 256, height)
+    blur = to_pixels(1 / 256, height)
     here, there = (
-        torch.cat([labelled(labels, classes).float() for classes in LAYERS], dim=1)
+        torch.cat([select_labels(labels, classes).float() for classes in LAYERS], dim=1)
         for labels in (source_labels, edited_labels)
     )
-    there = membrane(there, ~edited_hair)
-    logits = soften(there + membrane(here - there, ~removed), blur)
+    there = solve_membrane(there, ~edited_hair)
+    logits = soften(there + solve_membrane(here - there, ~removed), blur)
     weights = torch.softmax(logits / SHARPNESS, dim=1)
     background, clothes, person = weights.split(1, dim=1)
     return background, clothes, person
 
 
-def noise_level(images: Images, masks: Masks) -> Tensor:
+def measure_noise(images: Images, masks: Masks) -> Tensor:
     """Standard deviation of the grain within `masks`, (B, 3, 1, 1), after Immerkaer (1996).
 
     The median of the absolute second difference in both directions: edges and gradients hardly touch it.
@@ -111,7 +111,7 @@ def add_grain(images: Images, sigma: Tensor, seed: int = 0) -> Images:
 
 
 def _grain_gain() -> float:
-    """Root of the energy that white noise keeps in `noise_level`'s second difference."""
+    """Root of the energy that white noise keeps in `measure_noise`'s second difference."""
     impulse = torch.zeros(1, 1, 11, 11, dtype=torch.float64)
     impulse[..., 5, 5] = 1.0
     second = impulse - soften(impulse, 1)

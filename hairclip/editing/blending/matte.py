@@ -10,10 +10,10 @@ import torch
 
 from hairclip.common.images import Images, Labels, Masks, SoftMasks
 from hairclip.editing.blending.fill import fill_smoothly
-from hairclip.editing.blending.regions import connected_to, dilate, erode, labelled, pixels_of
+from hairclip.editing.blending.regions import dilate, erode, keep_connected, select_labels, to_pixels
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 
-__all__ = ["BACKGROUND", "CLOTHES", "PERSON", "HairMatte", "hair_matte"]
+__all__ = ["BACKGROUND", "CLOTHES", "PERSON", "HairMatte", "estimate_matte"]
 
 
 def _ids(*names: str) -> tuple[int, ...]:
@@ -26,12 +26,12 @@ PERSON = tuple(i for i in range(len(CELEBAMASK_CLASSES)) if i not in (HAIR, *BAC
 FEATURES = _ids("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
 
-def main_hair(hair: Masks) -> Masks:
+def keep_main_hair(hair: Masks) -> Masks:
     """Hair that hangs together with some around the head: parsers see hair in clutter, too."""
     height, width = hair.shape[-2:]
     head = torch.zeros_like(hair)
     head[..., round(0.1 * height) : round(0.75 * height), round(0.2 * width) : round(0.8 * width)] = True
-    return connected_to(hair & head, hair)
+    return keep_connected(hair & head, hair)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class HairMatte:
     """Colour of the hair alone: the picture inside, continued outwards where surroundings shine through."""
 
 
-def hair_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: bool = False) -> HairMatte:
+def estimate_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: bool = False) -> HairMatte:
     """Estimate the matte of the hair by colour.
 
     Around the parser's hair, each pixel I is placed on the line between the colour H of the hair nearby and the colour
@@ -59,15 +59,15 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: bool
         rim: weigh the outermost pixels of the parser's hair, too, instead of taking them for nothing but hair.
     """
     height = images.shape[-2]
-    margin, far = pixels_of(1 / 128, height), pixels_of(reach, height)
-    hair = main_hair(erode(dilate(labelled(labels, (HAIR,)), margin), margin))  # without pinholes
+    margin, far = to_pixels(1 / 128, height), to_pixels(reach, height)
+    hair = keep_main_hair(erode(dilate(select_labels(labels, (HAIR,)), margin), margin))  # without pinholes
     inside = erode(hair, margin)
     weight = torch.where(inside, 1.0, torch.where(hair, 1e-3, 0.0))
     hair_color = fill_smoothly(images * (weight > 0), weight)
     band = dilate(hair, far)
     around = torch.zeros_like(images)
     for classes in (BACKGROUND, CLOTHES, PERSON):
-        group = labelled(labels, classes)
+        group = select_labels(labels, classes)
         weight = torch.where(group & ~band, 1.0, torch.where(group & ~dilate(hair, margin), 1e-3, 0.0))
         around = torch.where(group, fill_smoothly(images * (weight > 0), weight), around)
     if rim:
@@ -78,10 +78,10 @@ def hair_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: bool
     share = ((images - around) * apart).sum(dim=1, keepdim=True) / distance.clamp_min(1e-6)
     telling = distance > 0.05
     share = share.clamp(0.0, 1.0)
-    strands = torch.where(telling & ~labelled(labels, FEATURES), share, torch.zeros_like(share))
+    strands = torch.where(telling & ~select_labels(labels, FEATURES), share, torch.zeros_like(share))
     # Shading makes skin look a little like hair nearly everywhere; only what is plainly hair, and near, counts there.
-    skin = labelled(labels, PERSON)
-    present = torch.where(skin, (strands > 0.5) & dilate(hair, pixels_of(reach / 3, height)), strands > 0.2)
+    skin = select_labels(labels, PERSON)
+    present = torch.where(skin, (strands > 0.5) & dilate(hair, to_pixels(reach / 3, height)), strands > 0.2)
     connected = hair
     for _ in range(far):
         connected = connected | (dilate(connected, 1) & present)

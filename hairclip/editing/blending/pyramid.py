@@ -3,10 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["enlarge_to", "means_of_four"]
+__all__ = ["enlarge_to", "halve"]
 
 
-def means_of_four(fields: Tensor) -> Tensor:
+def halve(fields: Tensor) -> Tensor:
     """Means of 2 x 2 pixels, fewer at the end of an odd side, (..., H, W); several times faster than pooling."""
     return _means_of_rows(_means_of_rows(fields).mT).mT
 

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from hairclip.common.color import luma
 from hairclip.common.images import Flags, Images, Labels, SoftMasks
-from hairclip.editing.blending.fill import smooth_means
-from hairclip.editing.blending.matte import hair_matte
-from hairclip.editing.blending.regions import alike, dilate, erode, labelled, pixels_of, smoothstep
+from hairclip.editing.blending.fill import spread_means
+from hairclip.editing.blending.matte import estimate_matte
+from hairclip.editing.blending.regions import dilate, erode, match_color, select_labels, smoothstep, to_pixels
 from hairclip.networks.face_parser import BACKGROUND, HAIR
 
 __all__ = ["Recoloring", "find_recoloring", "take_color"]
@@ -92,16 +92,16 @@ def find_recoloring(
     Returns:
         The recolouring, and for which samples it can be relied on: those whose hair lies where the generator drew it.
     """
-    hair, before, after = (labelled(one, (HAIR,)) for one in (labels, inverted_labels, edited_labels))
+    hair, before, after = (select_labels(one, (HAIR,)) for one in (labels, inverted_labels, edited_labels))
     shared = hair & before & after
     height = photos.shape[-2]
     # Parsers see hair in clutter, too: of another tint (colour without brightness), or where none was drawn.
-    tinted = alike(photos - luma(photos), shared, TINT_SLACK)
-    clutter = hair & ~(dilate(before & after, pixels_of(NEAR, height)) & tinted)
+    tinted = match_color(photos - luma(photos), shared, TINT_SLACK)
+    clutter = hair & ~(dilate(before & after, to_pixels(NEAR, height)) & tinted)
     labels = torch.where(clutter[:, 0], BACKGROUND, labels)
     counted = hair.sum(dim=(1, 2, 3))
     usable = (counted > 0) & (shared.sum(dim=(1, 2, 3)) >= LEAST_SHARED * counted)
-    inside = erode(shared, pixels_of(1 / 128, height))
+    inside = erode(shared, to_pixels(1 / 128, height))
     weights = inside / inside.sum(dim=(2, 3), keepdim=True).clamp_min(1)
 
     def mean(values: Tensor) -> Tensor:
@@ -111,11 +111,11 @@ def find_recoloring(
     old = old - mean(old)
     slope = (mean(old * (edited - mean(edited))) + RIDGE) / (mean(old.square()) + RIDGE)
     # The mean is what was asked for, however bright the photo's hair is against its inversion.
-    offset = smooth_means(edited - slope * old, inside) - slope * mean(luma(photos))
+    offset = spread_means(edited - slope * old, inside) - slope * mean(luma(photos))
     return _cut_out(photos, labels, slope, offset), usable
 
 
 def _cut_out(photos: Images, labels: Labels, slope: Tensor, offset: Images) -> Recoloring:
-    matte = hair_matte(photos, labels, REACH, rim=True)
+    matte = estimate_matte(photos, labels, REACH, rim=True)
     shift = slope * luma(matte.color) + offset - matte.color
     return Recoloring(slope, offset, shift, matte.alpha, labels)

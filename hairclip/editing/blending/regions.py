@@ -9,20 +9,20 @@ from torch.nn import functional as F
 from hairclip.common.images import Labels, Masks, SoftMasks
 
 __all__ = [
-    "alike",
     "alpha_from_masks",
-    "connected_to",
+    "color_distance",
     "dilate",
-    "distance",
     "erode",
-    "pixels_of",
+    "keep_connected",
+    "match_color",
     "ramp_outwards",
     "smoothstep",
     "soften",
+    "to_pixels",
 ]
 
 
-def pixels_of(share: float, height: int) -> int:
+def to_pixels(share: float, height: int) -> int:
     """A share of a picture's height in whole pixels, at least one."""
     return max(1, round(share * height))
 
@@ -53,7 +53,7 @@ def erode(masks: Masks, radius: int) -> Masks:
     return ~dilate(~masks, radius)
 
 
-def connected_to(seeds: Masks, masks: Masks, size: int = 128) -> Masks:
+def keep_connected(seeds: Masks, masks: Masks, size: int = 128) -> Masks:
     """The part of `masks` that hangs together with `seeds`, looked at with at most `size` pixels across."""
     height, width = masks.shape[-2:]
     small = (min(height, size), min(width, size))
@@ -90,8 +90,8 @@ def alpha_from_masks(
         ramp lies outside the union, so that no rim of old hair survives.
     """
     height = source_hair.shape[-2]
-    feather = pixels_of(1 / 40, height) if feather is None else feather
-    grow = pixels_of(1 / 128, height) if grow is None else grow
+    feather = to_pixels(1 / 40, height) if feather is None else feather
+    grow = to_pixels(1 / 128, height) if grow is None else grow
     return ramp_outwards(dilate(source_hair | edited_hair, grow), feather)
 
 
@@ -115,19 +115,19 @@ def smoothstep(low: float, high: float, values: Tensor) -> Tensor:
     return t * t * (3.0 - 2.0 * t)
 
 
-def distance(images: Tensor, others: Tensor) -> Tensor:
+def color_distance(images: Tensor, others: Tensor) -> Tensor:
     """Euclidean distance of the channels, (B, 1, H, W)."""
     return (images - others).square().sum(dim=1, keepdim=True).sqrt()
 
 
-def alike(images: Tensor, masks: Masks, slack: float) -> Masks:
+def match_color(images: Tensor, masks: Masks, slack: float) -> Masks:
     """Where pictures have the colour that most of `masks` have: within `slack` and two standard deviations of it."""
     weight = masks.float() / masks.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    off = distance(images, (images * weight).sum(dim=(2, 3), keepdim=True))
+    off = color_distance(images, (images * weight).sum(dim=(2, 3), keepdim=True))
     return off < slack + 2.0 * (off.square() * weight).sum(dim=(2, 3), keepdim=True).sqrt()
 
 
-def labelled(labels: Labels, classes: Sequence[int]) -> Masks:
+def select_labels(labels: Labels, classes: Sequence[int]) -> Masks:
     """Where `labels` is one of `classes`, (B, 1, H, W)."""
     table = torch.zeros(256, dtype=torch.bool)
     table[list(classes)] = True

@@ -2,26 +2,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hairclip.editing.blending import (
-    BLENDS,
+from hairclip.editing.blending import hair, laplace
+from hairclip.editing.blending.beyond import continue_beyond, fade_at_border
+from hairclip.editing.blending.fill import fill_smoothly, plain_background, solve_membrane, solve_membranes
+from hairclip.editing.blending.hair import blend_hair
+from hairclip.editing.blending.layers import add_grain, measure_noise
+from hairclip.editing.blending.matte import estimate_matte
+from hairclip.editing.blending.regions import (
     alpha_from_masks,
-    blend_hair,
-    composite,
     dilate,
     erode,
-    hair,
-    hair_matte,
-    join,
-    laplace,
-    laplacian_blend,
-    membrane,
-    poisson_blend,
+    keep_connected,
+    ramp_outwards,
+    select_labels,
+    soften,
 )
-from hairclip.editing.blending.beyond import continue_beyond, fade_at_border
-from hairclip.editing.blending.fill import fill_smoothly, membranes, plain_background
-from hairclip.editing.blending.layers import add_grain, noise_level
-from hairclip.editing.blending.regions import connected_to, ramp_outwards, soften
-from hairclip.editing.blending.regions import labelled as labelled_as
+from hairclip.editing.blending.seams import SEAMS, composite, join, laplacian_blend, poisson_blend
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 
 SKIN, CLOTH = CELEBAMASK_CLASSES.index("skin"), CELEBAMASK_CLASSES.index("cloth")
@@ -92,7 +88,7 @@ def test_the_ramp_is_as_wide_on_every_side_and_for_every_sample():
 
 def test_labels_are_told_by_their_class():
     labels = torch.arange(19)[None, None]
-    assert labelled_as(labels, (2, 17)).squeeze().nonzero().squeeze().tolist() == [2, 17]
+    assert select_labels(labels, (2, 17)).squeeze().nonzero().squeeze().tolist() == [2, 17]
 
 
 def test_softening_is_a_binomial_blur():
@@ -104,8 +100,8 @@ def test_softening_is_a_binomial_blur():
 
 def test_only_what_hangs_together_with_the_seeds_is_connected():
     both = box(4, 8, 4, 28) | box(20, 24, 4, 28)
-    assert torch.equal(connected_to(box(5, 6, 5, 6), both), box(4, 8, 4, 28))
-    assert not connected_to(box(12, 14, 4, 8), both).any()
+    assert torch.equal(keep_connected(box(5, 6, 5, 6), both), box(4, 8, 4, 28))
+    assert not keep_connected(box(12, 14, 4, 8), both).any()
 
 
 def test_softening_keeps_flat_fields_flat_up_to_the_border():
@@ -123,7 +119,7 @@ def test_a_membrane_solves_laplaces_equation(size: tuple[int, int]):
     step_y, step_x = y[1, 0] - y[0, 0], x[0, 1] - x[0, 0]
     values = torch.stack([x * x * (step_y / step_x) ** 2 - y * y, x * y])[None]
     known = torch.hypot(x, y)[None, None] > 0.6
-    filled = membrane(values, known)
+    filled = solve_membrane(values, known)
     assert torch.equal(filled * known, values * known)
     assert (filled - values).abs().max() < 0.002
     assert (fill_smoothly(values * known, known.float()) - values).abs().max() > 0.02  # the quick guess is only that
@@ -136,7 +132,7 @@ def test_a_membrane_is_the_solution_of_its_linear_system(size: tuple[int, int], 
     values = torch.rand(2, 3, *size, generator=draw) * 2 - 1
     known = torch.rand(2, 1, *size, generator=draw) < share
     known[:, :, :5, 3:9] = True
-    filled = membrane(values, known)
+    filled = solve_membrane(values, known)
     for picture, mask, found in zip(values.double(), known.flatten(1), filled, strict=True):
         system = torch.diag(mask.double()) + torch.diag((~mask).double()) @ neighbour_differences(*size)
         right = picture.flatten(1).T * mask[:, None]
@@ -158,15 +154,15 @@ def test_large_holes_are_filled_as_exactly_as_small_ones():
     """A ramp between two walls, further apart than any detail: its middle is the mean of both."""
     known = box(0, 512, 0, 4, 512) | box(0, 512, 508, 512, 512)
     ramp = ((torch.arange(512) - 3) / 505).clamp(0, 1).expand(1, 1, 512, 512)
-    assert (membrane(ramp, known) - ramp).abs().max() < 0.01
+    assert (solve_membrane(ramp, known) - ramp).abs().max() < 0.01
 
 
 def test_membranes_at_once_and_in_pieces_are_those_alone(monkeypatch: pytest.MonkeyPatch):
     first, second = box(4, 20, 8, 30), box(10, 28, 2, 12)
-    alone = membrane(pictures(0), ~first), membrane(pictures(1), ~second)
-    torch.testing.assert_close(membranes((pictures(0), ~first), (pictures(1), ~second)), alone)
+    alone = solve_membrane(pictures(0), ~first), solve_membrane(pictures(1), ~second)
+    torch.testing.assert_close(solve_membranes((pictures(0), ~first), (pictures(1), ~second)), alone)
     monkeypatch.setattr(laplace, "TOGETHER_ON_CPU", 1)
-    torch.testing.assert_close(membrane(pictures(0), ~first), alone[0])
+    torch.testing.assert_close(solve_membrane(pictures(0), ~first), alone[0])
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 14), (5, 3)])
@@ -180,8 +176,10 @@ def test_shrinking_is_the_transpose_of_enlarging(size: tuple[int, int]):
 def test_a_membrane_over_a_constant_is_that_constant_and_over_nothing_is_zero():
     known = torch.rand(1, 1, 40, 56, generator=torch.Generator().manual_seed(0)) > 0.97
     flat = torch.full((1, 3, 40, 56), 0.37)
-    torch.testing.assert_close(membrane(flat, known), flat, atol=1e-6, rtol=0)
-    assert torch.equal(membrane(pictures(0), torch.zeros(1, 1, 32, 32, dtype=torch.bool)), torch.zeros(1, 3, 32, 32))
+    torch.testing.assert_close(solve_membrane(flat, known), flat, atol=1e-6, rtol=0)
+    assert torch.equal(
+        solve_membrane(pictures(0), torch.zeros(1, 1, 32, 32, dtype=torch.bool)), torch.zeros(1, 3, 32, 32)
+    )
 
 
 def test_a_plain_background_keeps_its_colors_and_leaves_the_person_alone():
@@ -209,17 +207,17 @@ def test_filling_keeps_what_is_known_and_continues_it():
 # ------------------------------------------------------------------ three ways to join
 
 
-@pytest.mark.parametrize("method", BLENDS)
-def test_outside_the_mask_the_photo_keeps_its_bits(method: str):
+@pytest.mark.parametrize("seam", SEAMS)
+def test_outside_the_mask_the_photo_keeps_its_bits(seam: str):
     source, edited = pictures(0), pictures(1)
     alpha = alpha_from_masks(box(8, 16, 8, 16), box(10, 20, 10, 20), feather=2, grow=1)
-    mixed = join(source, edited, alpha, method)
+    mixed = join(source, edited, alpha, seam)
     outside = (alpha == 0).expand_as(source)
     assert outside.any()
     assert torch.equal(mixed[outside], source[outside])
     assert (mixed - source)[~outside].abs().mean() > 0.1
     nothing = torch.zeros_like(alpha)
-    assert torch.equal(join(source, edited, nothing, method), source)
+    assert torch.equal(join(source, edited, nothing, seam), source)
 
 
 def test_poisson_takes_away_a_constant_offset_exactly_and_keeps_gradients():
@@ -272,7 +270,7 @@ def portrait(size: int = 64) -> dict[str, torch.Tensor]:
 
 def test_the_matte_finds_soft_strands_that_the_parser_left_out():
     given = portrait()
-    matte = hair_matte(given["source"], given["source_labels"])
+    matte = estimate_matte(given["source"], given["source_labels"])
     parsed = (given["source_labels"] == HAIR)[:, None]
     assert (matte.alpha[parsed] == 1).all()
     row = matte.alpha[0, 0, 30]
@@ -282,10 +280,10 @@ def test_the_matte_finds_soft_strands_that_the_parser_left_out():
     assert matte.color[0, 0, 30, 52] > reddest + 0.1
 
 
-@pytest.mark.parametrize("method", BLENDS)
-def test_long_to_short_leaves_nothing_of_the_old_hair_and_continues_the_photo(method: str):
+@pytest.mark.parametrize("seam", SEAMS)
+def test_long_to_short_leaves_nothing_of_the_old_hair_and_continues_the_photo(seam: str):
     given = portrait()
-    blended = blend_hair(**given, method=method)
+    blended = blend_hair(**given, seam=seam)
     redness = blended.image[:, :1] - blended.image[:, 1:].amax(dim=1, keepdim=True)
     new_hair = dilate((given["edited_labels"] == HAIR)[:, None], 3)
     skin = dilate((given["edited_labels"] == SKIN)[:, None], 2)
@@ -301,7 +299,7 @@ def test_long_to_short_leaves_nothing_of_the_old_hair_and_continues_the_photo(me
 
 def test_the_new_hair_keeps_the_colour_that_was_asked_for():
     given = portrait()
-    image = blend_hair(**given, method="feather").image
+    image = blend_hair(**given, seam="feather").image
     assert torch.equal(image[..., 10:16, 24:40], given["edited"][..., 10:16, 24:40])
 
 
@@ -311,13 +309,13 @@ def test_the_generators_background_is_taken_where_asked():
     torch.testing.assert_close(image[..., 24:44, 16:18], given["edited"][..., 24:44, 16:18])
 
 
-@pytest.mark.parametrize("method", BLENDS)
-def test_a_batch_equals_single_pictures(method: str):
+@pytest.mark.parametrize("seam", SEAMS)
+def test_a_batch_equals_single_pictures(seam: str):
     first = portrait()
     second = {name: value.flip(-1).roll(3, -1) for name, value in portrait().items()}
-    batch = blend_hair(**{name: torch.cat([first[name], second[name]]) for name in first}, method=method)
+    batch = blend_hair(**{name: torch.cat([first[name], second[name]]) for name in first}, seam=seam)
     for i, one in enumerate((first, second)):
-        single = blend_hair(**one, method=method)
+        single = blend_hair(**one, seam=seam)
         torch.testing.assert_close(batch.image[i : i + 1], single.image, atol=1e-5, rtol=0)
         assert torch.equal(batch.alpha[i : i + 1], single.alpha)
 
@@ -346,8 +344,8 @@ def test_degenerate_parses_give_finite_pictures(everything: int):
 def test_grain_is_measured_and_laid_on_alike():
     flat = torch.linspace(-0.5, 0.5, 64).expand(1, 3, 64, 64)
     everywhere = torch.ones(1, 1, 64, 64, dtype=torch.bool)
-    assert noise_level(flat, everywhere).max() < 1e-3  # a gradient is no grain
-    sigma = noise_level(add_grain(flat, torch.tensor(0.02)), everywhere)
+    assert measure_noise(flat, everywhere).max() < 1e-3  # a gradient is no grain
+    sigma = measure_noise(add_grain(flat, torch.tensor(0.02)), everywhere)
     torch.testing.assert_close(sigma, torch.full_like(sigma, 0.02), atol=0.003, rtol=0)
 
 

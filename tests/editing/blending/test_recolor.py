@@ -9,8 +9,9 @@ from PIL import Image
 
 from hairclip.common.color import luma
 from hairclip.common.images import load_image, to_pil
-from hairclip.editing.blending import Recoloring, composite, find_recoloring
+from hairclip.editing.blending.recolor import Recoloring, find_recoloring
 from hairclip.editing.blending.regions import dilate, soften
+from hairclip.editing.blending.seams import composite
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.paste_recolor import recolored
 from hairclip.editing.photo.align import FaceSquare, rectangle, spread

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from hairclip.common.images import Images, SoftMasks
-from hairclip.editing.blending.fill import membrane
-from hairclip.editing.blending.pyramid import enlarge_to, means_of_four
+from hairclip.editing.blending.fill import solve_membrane
+from hairclip.editing.blending.pyramid import enlarge_to, halve
 from hairclip.editing.blending.regions import soften
 
-__all__ = ["BLENDS", "Blend", "composite", "join", "laplacian_blend", "poisson_blend"]
+__all__ = ["SEAMS", "Seam", "composite", "join", "laplacian_blend", "poisson_blend"]
 
-Blend: TypeAlias = Literal["feather", "laplacian", "poisson"]
-BLENDS: tuple[Blend, ...] = ("feather", "laplacian", "poisson")
+Seam: TypeAlias = Literal["feather", "laplacian", "poisson"]
+SEAMS: tuple[Seam, ...] = ("feather", "laplacian", "poisson")
 
 
 def composite(source: Images, edited: Images, alpha: SoftMasks) -> Images:
@@ -53,7 +53,7 @@ def _mix(source: Images, edited: Images, weight: SoftMasks, levels: int) -> Imag
 
 def _reduce(fields: Tensor) -> Tensor:
     """Blur with the 5-tap binomial and keep every second pixel."""
-    return means_of_four(soften(fields, 1))
+    return halve(soften(fields, 1))
 
 
 def poisson_blend(source: Images, edited: Images, alpha: SoftMasks) -> Images:
@@ -63,18 +63,18 @@ def poisson_blend(source: Images, edited: Images, alpha: SoftMasks) -> Images:
     gradient as guidance, the answer is the edit plus the membrane of photo - edit.
     """
     outside = alpha <= 0
-    moved = edited + membrane(source - edited, outside)
+    moved = edited + solve_membrane(source - edited, outside)
     return torch.where(outside, source, moved)
 
 
-def join(source: Images, edited: Images, alpha: SoftMasks, method: Blend) -> Images:
-    """Join two pictures by one of `BLENDS`; values stay in [-1, 1], the source's bits where alpha is 0."""
-    if method == "feather":
+def join(source: Images, edited: Images, alpha: SoftMasks, seam: Seam) -> Images:
+    """Join two pictures by one of `SEAMS`; values stay in [-1, 1], the source's bits where alpha is 0."""
+    if seam == "feather":
         mixed = composite(source, edited, alpha)
-    elif method == "laplacian":
+    elif seam == "laplacian":
         mixed = laplacian_blend(source, edited, alpha)
-    elif method == "poisson":
+    elif seam == "poisson":
         mixed = poisson_blend(source, edited, alpha)
     else:
-        raise ValueError(f"there is no blending method '{method}': choose one of {', '.join(BLENDS)}")
+        raise ValueError(f"there is no seam '{seam}': choose one of {', '.join(SEAMS)}")
     return torch.where(alpha > 0, mixed.clamp(-1.0, 1.0), source)
