@@ -140,10 +140,14 @@ class LossConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """The optimiser of the mapper and its learning-rate schedule."""
+    """The optimizer of the mapper and its learning-rate schedule."""
 
-    name: Literal["adam", "ranger"] = "adam"
-    lr: Annotated[float, Field(gt=0.0)] = 5e-4
+    name: Word = Field(
+        default="adam",
+        description="adam, ranger (HairCLIP's), any class of torch.optim or pytorch_optimizer, or module:MyOptimizer",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of its class beside lr")
+    lr: Annotated[float, Field(gt=0.0)] = Field(default=5e-4, description="peak learning rate")
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     grad_clip: Annotated[float, Field(gt=0.0)] | None = Field(default=None, description="largest gradient norm")

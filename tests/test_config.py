@@ -92,7 +92,7 @@ def test_dump_reads_back(tmp_path: Path):
     [
         ("trainin: {}", ["trainin", "did you mean training?"]),
         ("training: {step: 3}", ["training.step", "did you mean steps?", "batch_size"]),
-        ("optimizer: {name: Rangr}", ["optimizer.name", "'Rangr'", "adam, ranger", "did you mean ranger?"]),
+        ("optimizer: {schedule: cosin}", ["optimizer.schedule", "'cosin'", "constant, cosine", "did you mean cosine?"]),
         ("optimizer: {lr: fast}", ["optimizer.lr", "a number", "'fast'"]),
         ("optimizer: {lr: '1e-4'}", ["optimizer.lr", "a number", "text '1e-4'"]),
         ("training: {steps: 2.5}", ["training.steps", "a whole number", "2.5"]),

@@ -216,6 +216,19 @@ class HairMapper(nn.Module):
             "fine": self.fine is not None,
         }
 
+    def parameters_by_condition(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that a sample uses always, only with a hairstyle, and only with a colour.
+
+        Returns:
+            "always", "hairstyle" and "color", each a list that may be empty; together all parameters, each once.
+        """
+        found: dict[str, list[nn.Parameter]] = {"always": [], "hairstyle": [], "color": []}
+        for network, condition in ((self.coarse, "hairstyle"), (self.medium, "hairstyle"), (self.fine, "color")):
+            for name, parameter in network.named_parameters() if network is not None else ():
+                is_modulation = ".gamma." in name or ".beta." in name
+                found[condition if is_modulation or self.absent == "zero" else "always"].append(parameter)
+        return found
+
     def forward(self, w_plus: WPlus, condition: HairCondition) -> WPlus:
         """The change of the codes, ``(B, n_latent, w_dim)``, already scaled."""
         if w_plus.shape[1:] != (self.n_latent, self.w_dim):

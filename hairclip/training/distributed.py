@@ -52,13 +52,17 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def anywhere(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; every process must ask."""
+    def anywhere(self, flags: Tensor) -> Tensor:
+        """Return, for each flag, whether any process has set it; every process must ask.
+
+        Args:
+            flags: bool, any shape, in host memory.
+        """
         if self.size == 1:
-            return flag
-        shared = torch.tensor([float(flag)], device=self.device)
+            return flags
+        shared = flags.to(self.device, torch.float32)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-        return bool(shared.item())
+        return shared.cpu() > 0
 
     def wait(self) -> None:
         """Until every process is here."""

@@ -19,6 +19,7 @@ from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.loaders import BUNDLES, Bundle, HairMapper, Source, load_bundle
 from hairclip.training.data import EditData, Networks, Sources
 from hairclip.training.latents import LatentSet, training_and_validation
+from hairclip.training.optimizers import find_optimizer
 from hairclip.training.reference_store import ReferenceFolder, ReferenceStore
 from hairclip.training.references import ReferencePool, folder_references, synthesized_references
 from hairclip.training.sources import SourceFolder, SourceMemory, features_key
@@ -45,6 +46,7 @@ class Parts:
 
 def build_parts(config: Config, device: torch.device) -> Parts:
     """Load or build everything that `config` names, on one device."""
+    find_optimizer(config.optimizer.name)  # a wrong name is told before anything is loaded
     networks = build_networks(config, device)
     latents, held_out = _latents(config, networks.generator)
     mapper = build_mapper(config, networks).to(device)

@@ -32,7 +32,7 @@ from hairclip.training.pictures import edit_grid
 from hairclip.training.setup import PRECISIONS, Parts, build_parts, network_sources
 from hairclip.training.tasks import Task
 from hairclip.training.tracking import Averages, StopSignal, Tracker
-from hairclip.training.updates import Updates, learning_rate
+from hairclip.training.updates import Updates
 
 MAPPER_FILE = "mapper.safetensors"
 """The result of a run, in its folder: the mapper of the last checkpoint."""
@@ -70,7 +70,7 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
     prepare(parts.networks, settings, world.device)
     is_half = "float16" in (settings.precision, config.losses.precision)
     scaler = torch.amp.GradScaler(world.device.type, enabled=is_half)
-    updates = Updates(parts.mapper, config.optimizer, steps=steps, scaler=scaler)
+    updates = Updates(parts.mapper, config.optimizer, steps=steps, scaler=scaler, anywhere=world.anywhere)
 
     start = checkpoint.find_checkpoint(resume, run)
     step, best = 0, Best()
@@ -104,13 +104,13 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
     )
     is_saved = start is not None and start.parent == run and (run / MAPPER_FILE).is_file()
     averages, saved = Averages(), step if is_saved else -1
-    while step < steps and not world.anywhere(bool(stop)):
+    while step < steps and not world.anywhere(torch.tensor(bool(stop))):
         updates.clear()
         for part in range(settings.accumulate):
             sample = batches.get(step, part)
             with nullcontext() if part + 1 == settings.accumulate else alone(mapper):
                 output, _ = edit_and_judge(mapper, synthesis, parts.loss, sample, autocast)
-                updates.backward(output.total / settings.accumulate)
+                updates.backward(output.total / settings.accumulate, sample.batch)
             averages.add(output.total, output.terms)
         updates.update(step)
         step += 1
@@ -122,7 +122,7 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
                 raise HairclipError(
                     f"the loss is not finite after step {step}: lower optimizer.lr or set optimizer.grad_clip."
                 )
-            rate = learning_rate(config.optimizer, step - 1, steps)
+            rate = updates.rate(step - 1)
             track.figures(step, "train", {**figures, "lr": rate, "data_wait": batches.take_wait()})
         if world.is_main and (step % config.validation.every == 0 or step == steps):
             figures = validate(updates.result(), parts, config.validation.batch_size, autocast)

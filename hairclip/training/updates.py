@@ -1,27 +1,29 @@
-"""What changes the mapper: the optimiser, its learning-rate schedule and the moving average of the weights."""
+"""What changes the mapper: optimizer, learning-rate schedule and moving average of the weights."""
 
-import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hairclip.common.errors import HairclipError
+from hairclip.conditions.encoder import EditBatch
 from hairclip.config import OptimizerConfig
 from hairclip.networks.mapper import HairMapper
-from hairclip.training.ranger import Ranger
+from hairclip.training.optimizers import build_optimizer
 
-
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam, or Ranger as in the paper."""
-    if config.name == "ranger":
-        return Ranger(parameters, lr=config.lr)
-    return torch.optim.Adam(parameters, lr=config.lr, fused=True)
+__all__ = ["Updates", "learning_rate"]
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Rate of a step, counted from 0: linear warm-up, then constant or half a cosine down to a fiftieth."""
+    """Return the rate of a step: linear warm-up, then constant or half a cosine down to a fiftieth.
+
+    Args:
+        config: peak rate, schedule and warm-up.
+        step: number of the step, counted from 0. After `steps` the rate stays at the end of the cosine.
+        steps: number of steps after which the cosine ends.
+    """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
@@ -30,107 +32,139 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.lr * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
-class MovingAverage:
-    """Exponential moving average of a module's parameters.
+def _moving_average(mapper: HairMapper, decay: float) -> Any:
+    """Return timm's average of a mapper's weights, with the decay ``min(decay, (1 + step) / (10 + step))``.
 
-    The decay starts low, ``min(decay, (1 + step) / (10 + step))``, so that the first random weights are soon forgotten.
+    The decay starts low, so that the first random weights are soon forgotten.
     """
+    from timm.utils.model_ema import ModelEmaV3  # imports all of timm
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.weights = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Take in the weights after optimiser step `step`, counted from 0."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        weights, parameters = zip(*((self.weights[name], p.detach()) for name, p in module.named_parameters()))
-        torch._foreach_lerp_(weights, parameters, 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Put the averaged weights into a module of the same shape."""
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.weights[name])
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The averaged weights."""
-        return dict(self.weights)
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over averaged weights saved before."""
-        for name, weight in self.weights.items():
-            weight.copy_(state[name])
+    return ModelEmaV3(mapper, decay, use_warmup=True, warmup_gamma=9, warmup_power=1, exclude_buffers=True)
 
 
 class Updates:
     """A mapper with all that updates it: one object to step, to save and to restore.
 
+    A parameter that no sample of the batch used is left alone, as in the official code: without its condition a
+    modulation network gets no gradient there, so the optimizer neither moves it nor counts a step for it. Here its
+    gradient is an exact 0, with which an optimizer with momentum would move it.
+
     Args:
-        mapper: what is trained.
-        config: optimiser, schedule, clipping and average.
-        steps: length of the run, which the cosine schedule needs.
+        mapper: the network that is trained.
+        config: optimizer, schedule, clipping and average.
+        steps: number of steps after which the cosine schedule ends.
         scaler: scales the loss where gradients are float16.
+        anywhere: sets each of two flags that any process has set, bool ``(2,)``. Several processes that share a
+            batch must agree on what it used. The default serves a single process.
+
+    Attributes:
+        schedule_end: number of steps after which the cosine schedule ends. A checkpoint keeps it.
     """
 
     def __init__(
-        self, mapper: HairMapper, config: OptimizerConfig, *, steps: int, scaler: torch.amp.GradScaler
+        self,
+        mapper: HairMapper,
+        config: OptimizerConfig,
+        *,
+        steps: int,
+        scaler: torch.amp.GradScaler,
+        anywhere: Callable[[Tensor], Tensor] = lambda flags: flags,
     ) -> None:
         self.mapper = mapper
         self.config = config
-        self.steps = steps
+        self.schedule_end = steps
         self.scaler = scaler
-        self.optimizer = build_optimizer(config, mapper.parameters())
-        self.average = None if config.ema is None else MovingAverage(mapper, config.ema)
+        self.anywhere = anywhere
+        self.groups = mapper.parameters_by_condition()
+        # One group per condition: some optimizers count steps by group, not by parameter.
+        self.optimizer = build_optimizer(config, [group for group in self.groups.values() if group])
+        self.average = None if config.ema is None else _moving_average(mapper, config.ema)
+        self._used: Tensor | None = None
 
-    def step(self, loss: Tensor, step: int) -> None:
-        """Optimiser step number `step`, counted from 0, down the gradient of a scalar loss."""
-        self.clear()
-        self.backward(loss)
-        self.update(step)
+    def rate(self, step: int) -> float:
+        """Return the learning rate of step number `step`, counted from 0."""
+        return learning_rate(self.config, step, self.schedule_end)
 
     def clear(self) -> None:
         """Forget the gradients of the step before."""
         self.optimizer.zero_grad(set_to_none=True)
+        self._used = None
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of a scalar loss to what `update` will follow."""
+    def backward(self, loss: Tensor, batch: EditBatch | None = None) -> None:
+        """Add the gradient of a loss to the gradients that `update` follows.
+
+        Args:
+            loss: scalar.
+            batch: what was asked of its samples. None, if absent conditions leave no gradient already.
+        """
         self.scaler.scale(loss).backward()
+        if batch is not None:
+            used = batch.on_host[:, :2].any(dim=0)
+            self._used = used if self._used is None else self._used | used
 
     def update(self, step: int) -> None:
-        """Optimiser step number `step`, counted from 0, down the gradients that are there; they stay."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step, self.steps)
+        """Take optimizer step number `step`, counted from 0, down the gradients; they stay."""
+        if self._used is not None:
+            for condition, used in zip(("hairstyle", "color"), self.anywhere(self._used).tolist(), strict=True):
+                for parameter in () if used else self.groups[condition]:
+                    parameter.grad = None
+        groups = self.optimizer.param_groups
+        for group in groups:
+            group["lr"] = self.rate(step)
+        # A group without any gradient is hidden: some optimizers count a step for it all the same.
+        moving = [group for group in groups if any(parameter.grad is not None for parameter in group["params"])]
+        self.optimizer.param_groups = moving
+        try:
+            if moving:
+                self._descend()
+        finally:
+            self.optimizer.param_groups = groups
+        if self.average is not None:
+            self.average.update(self.mapper, step + 2)  # timm counts from 2
+
+    def _descend(self) -> None:
         if self.config.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.mapper.parameters(), self.config.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average is not None:
-            self.average.update(self.mapper, step)
 
     def result(self) -> HairMapper:
-        """The mapper to use: a copy with the averaged weights, or the mapper itself where there is no average."""
+        """Return the mapper to use: the averaged one, or the trained one where there is no average.
+
+        Later steps change it.
+        """
         if self.average is None:
             return self.mapper
-        averaged = copy.deepcopy(self.mapper)
-        self.average.copy_to(averaged)
+        averaged: HairMapper = self.average.module
         return averaged
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         return {
             "mapper": self.mapper.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "schedule_end": self.schedule_end,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.mapper.load_state_dict(state["mapper"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
+        """Go on from `state_dict`.
+
+        Raises:
+            HairclipError: if the state is of another mapper or optimizer.
+        """
+        try:
+            self.mapper.load_state_dict(state["mapper"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.module.load_state_dict(state["average"])
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            self.schedule_end = int(state["schedule_end"])
+        except Exception as error:  # a damaged file can hold anything
+            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            raise HairclipError(
+                f"the checkpoint does not fit the mapper or the optimizer ({reason[:200]}): resume from another one."
+            ) from None

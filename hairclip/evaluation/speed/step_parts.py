@@ -82,7 +82,9 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
         watch.lap("losses backward")
 
     def update(watch: Stopwatch) -> None:
-        training.updates.step(torch.stack([p.sum() for p in mapper.parameters()]).sum(), training.steps)
+        training.updates.clear()
+        training.updates.backward(torch.stack([p.sum() for p in mapper.parameters()]).sum())
+        training.updates.update(training.steps)
         watch.lap("optimiser")
 
     return {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hairclip.conditions.encoder import EditBatch
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.evaluation.speed.clock import Stopwatch
 from hairclip.evaluation.speed.official_step import Asked, ReferenceStep
@@ -79,7 +80,7 @@ class LibraryTraining:
         self.mapper.zero_grad(set_to_none=True)
         scale = 1024.0 if self.updates.scaler.is_enabled() else 1.0  # small gradients vanish in float16
         samples = map(self.data.collate, self._parts(self.steps))
-        outputs = self._descend(lambda loss: (loss * scale).backward(), samples)
+        outputs = self._descend(lambda loss, batch: (loss * scale).backward(), samples)
         per_sample = torch.cat([output.per_sample.detach() for output in outputs])
         terms = {name: torch.cat([output.terms[name].detach() for output in outputs]) for name in outputs[0].terms}
         gradients = [gradient / scale for gradient in _gradients(self.mapper)]
@@ -89,12 +90,12 @@ class LibraryTraining:
         """The batch in parts no larger than a step takes at once."""
         return [self.tasks[first : first + self.size] for first in range(0, len(self.tasks), self.size)]
 
-    def _descend(self, backward: Callable[[Tensor], None], samples: Iterable[Sample]) -> list[LossOutput]:
+    def _descend(self, backward: Callable[[Tensor, EditBatch], None], samples: Iterable[Sample]) -> list[LossOutput]:
         """Forward and backward of every part of the batch."""
         outputs, loss = [], self.world.parts.loss
         for sample in samples:
             output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample, self.autocast)
-            backward(output.per_sample.sum() / len(self.tasks))
+            backward(output.per_sample.sum() / len(self.tasks), sample.batch)
             outputs.append(output)
         return outputs
 
