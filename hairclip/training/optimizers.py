@@ -56,16 +56,17 @@ def build_optimizer(config: OptimizerConfig, groups: Iterable[list[nn.Parameter]
     Raises:
         HairclipError: if the class is unknown or refuses its options or these parameters.
     """
-    kind = find_optimizer(config.name)
+    kind: Any = find_optimizer(config.name)
     options = {**_OWN_DEFAULTS.get(kind.__name__ if ":" not in config.name else "", {}), **config.options}
     try:
-        return kind([{"params": group} for group in groups], lr=config.lr, **options)
+        built: Optimizer = kind([{"params": group} for group in groups], lr=config.lr, **options)
     except Exception as error:  # whatever the class raises about options that are the user's
         given = f" with {options}" if config.options else ""
         raise HairclipError(
             f"optimizer: {config.name}{given} cannot be built ({_first_line(error)}): change optimizer.options or "
             "optimizer.name."
         ) from None
+    return built
 
 
 def _library_class(name: str) -> type[Optimizer]:
