@@ -15,7 +15,7 @@ from hairclip.cli.main import exit_code
 from hairclip.common.device import pick_device
 from hairclip.common.errors import check_range
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.inversion.invert import METHODS
+from hairclip.editing.inversion.invert import INVERSION_METHODS
 from hairclip.evaluation.inversions import evaluate_inversions
 from hairclip.pretrained import load_bundle
 
@@ -26,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bundle", default="portraits", help="bundle name, or a folder of weight files")
     parser.add_argument("--count", type=int, default=24, help="held-out portraits, default 24")
     parser.add_argument("--steps", type=int, default=100, help="of the descent, and of the tuning, default 100")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
+    parser.add_argument(
+        "--methods", nargs="+", choices=INVERSION_METHODS, default=list(INVERSION_METHODS), help="default: all"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the portraits")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -45,7 +47,7 @@ def evaluate(options: argparse.Namespace) -> None:
         options.out,
         count=options.count,
         steps=options.steps,
-        methods=options.methods,
+        methods=options.methods or INVERSION_METHODS,
         seed=options.seed,
         workers=options.workers,
     )

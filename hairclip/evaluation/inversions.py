@@ -15,7 +15,7 @@ from hairclip.common.color import NamedColors
 from hairclip.common.images import Images, Masks, Scores, save_image
 from hairclip.common.sheets import captioned_sheet
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.inversion.invert import METHODS, InversionMethod
+from hairclip.editing.inversion.invert import INVERSION_METHODS, InversionMethod
 from hairclip.editing.inversion.loss import fine_detail
 from hairclip.editing.inversion.perceptual import PerceptualDistance
 from hairclip.editing.result import Prepared
@@ -47,7 +47,7 @@ def evaluate_inversions(
     *,
     count: int = 24,
     steps: int = 100,
-    methods: Sequence[InversionMethod] = METHODS,
+    methods: Sequence[InversionMethod] = INVERSION_METHODS,
     seed: int = 0,
     batch_size: int = 8,
     workers: int = 0,

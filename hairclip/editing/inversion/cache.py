@@ -1,21 +1,18 @@
-"""Inversions kept on disk: ten edits of one photo invert once.
+"""Inversions kept on disk, so that ten edits of one photo invert it once.
 
-A file of the cache is named by a hash of everything that its content follows from: the picture's pixels, the weights of
-the networks that took part, the method and its settings. It holds the codes and, of a tuned generator, the difference
-to the original; pictures and figures are made anew, which takes one pass.
+The name of a file is a hash of everything that its content follows from: the pixels of the picture, the weights of the
+networks, the method and its settings. The file holds the codes and, for a tuned generator, the differences to the
+original weights. Pictures and figures are computed again, which takes one pass.
 
-Files appear whole or not at all, so that any number of processes may use one folder. Whatever cannot be read, or is not
-what its name says, is as good as absent.
+A file appears whole or not at all, so any number of processes may use one folder. A file that is damaged, or that is
+not what its name says, counts as missing and is written again.
 """
 
-import hashlib
 import inspect
-import json
 import os
 import sys
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -23,11 +20,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from hairclip.common.errors import HairclipError
-from hairclip.common.files import home_folder
+from hairclip.common.files import PARTIAL_SUFFIX, digest, home_folder, write_atomic
 from hairclip.common.images import Images
 from hairclip.editing.inversion.invert import Inversion, finish_inversion, invert, join_inversions
 from hairclip.editing.inversion.perceptual import PerceptualDistance
@@ -37,22 +33,25 @@ from hairclip.pretrained.weight_files import read_safetensors
 
 __all__ = ["InversionCache", "default_folder"]
 
-_VERSION = 1  # to be raised when `invert` finds something else for the same arguments
-_FORGOTTEN = 86_400  # seconds after which an unfinished file belongs to no one
-_DELTA = "delta."
+VERSION = 2
+"""Part of every key. Raise it when `invert` finds other codes for the same arguments."""
+FORGOTTEN = 86_400
+"""Seconds after which an unfinished file of another process is deleted."""
+DELTA = "delta."
+"""Begins the names of the tensors that tune a generator."""
 
 
 def default_folder() -> Path:
-    """Where the command line keeps inversions."""
+    """Return the folder in which the command line keeps inversions."""
     return home_folder() / "inversions"
 
 
 class InversionCache:
-    """`invert` with a memory.
+    """`invert` with a memory on disk.
 
     Args:
-        folder: where the files are; None for `default_folder`.
-        limit: bytes they may take together; the longest unused ones are deleted first.
+        folder: folder of the files; None takes `default_folder`.
+        limit: most bytes of all files together; the longest unused files are deleted first.
     """
 
     def __init__(self, folder: str | Path | None = None, *, limit: int = 2_000_000_000) -> None:
@@ -62,106 +61,106 @@ class InversionCache:
         self._complained = False
 
     def invert(self, images: Images, encoder: nn.Module, generator: Generator, **settings: Any) -> Inversion:
-        """Invert only those pictures that are not in the cache, then add them to it; see `invert.invert`.
+        """Return the inversion of a batch; only pictures that are not in the cache are inverted, and then added.
 
-        Networks among the settings (`identity`, those of `loss`) must be modules, whose weights tell them apart.
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+            encoder: see `invert`.
+            generator: see `invert`.
+            settings: keyword arguments of `invert`. The networks among them (`identity`, those of `loss`) must be
+                modules, because their weights are part of the key.
+
+        Raises:
+            TypeError: if a function among the settings is not a module.
         """
         signature = inspect.signature(invert).bind(images, encoder, generator, **settings)
         signature.apply_defaults()
         settings = {name: value for name, value in signature.arguments.items() if name in signature.kwargs}
         recipe = self._recipe(encoder, generator, settings)
-        keys = [_hash([recipe, _digest([("image", image)])]) for image in images]
-        found = {i: self._load(key, images[i : i + 1], generator, settings) for i, key in enumerate(keys)}
-        missing = [i for i, inversion in found.items() if inversion is None]
+        keys = [digest(recipe, image)[:40] for image in images]
+        inversions = [self._load(key, image[None], generator, settings) for key, image in zip(keys, images)]
+        missing = [i for i, inversion in enumerate(inversions) if inversion is None]
         if missing:
             fresh = invert(images[missing], encoder, generator, **settings)
             for j, i in enumerate(missing):
-                found[i] = fresh[[j]]
+                inversions[i] = fresh[[j]]
                 self._store(keys[i], fresh[[j]])
-        return join_inversions([inversion for inversion in found.values() if inversion is not None])
+        return join_inversions([inversion for inversion in inversions if inversion is not None])
 
-    def _recipe(self, encoder: nn.Module, generator: Generator, settings: dict[str, Any]) -> list[Any]:
-        """What an inversion follows from beside the picture, fit for JSON."""
-        recipe: list[Any] = [_VERSION, self._weights(encoder), self._weights(generator), settings["method"]]
+    def _recipe(self, encoder: nn.Module, generator: Generator, settings: Mapping[str, Any]) -> list[Any]:
+        """Return everything except the picture that an inversion follows from, for `digest`."""
+        recipe: list[Any] = [VERSION, self._weights(encoder), self._weights(generator), settings["method"]]
         if settings["method"] == "encoder":
             return recipe
         numbers = {k: v for k, v in settings.items() if k not in ("method", "loss", "identity", "progress")}
         loss = settings["loss"]
-        terms = None if loss is None else {f.name: self._plain(getattr(loss, f.name)) for f in fields(loss)}
+        terms = None if loss is None else {f.name: self._describe(getattr(loss, f.name)) for f in fields(loss)}
         return [*recipe, numbers, terms]
 
-    def _plain(self, part: Any) -> Any:
-        """A part of the loss, fit for JSON."""
-        if isinstance(part, PerceptualDistance):
-            return [self._weights(part.network), part.layers]
-        return self._weights(part) if callable(part) else part
+    def _describe(self, term: Any) -> Any:
+        """Return a field of the loss in a form that `digest` takes."""
+        if isinstance(term, PerceptualDistance):
+            return [self._weights(term.network), term.layers]
+        return self._weights(term) if callable(term) else term
 
     def _weights(self, network: Any) -> str:
-        """A hash of a network's weights, taken once unless they change."""
+        """Return the digest of a network, which is computed again only after its weights have changed."""
         if not isinstance(network, nn.Module):
             raise TypeError(f"what a cached inversion depends on must be a module, not a {type(network).__name__}")
-        state = network.state_dict()
-        version = sum(tensor._version for tensor in state.values())
+        version = sum(tensor._version for tensor in network.state_dict().values())
         known = self._digests.get(network)
         if known is None or known[0] != version:
-            named = f"{type(network).__name__} {getattr(network, 'config', None)}"
-            known = self._digests[network] = version, _hash([named, _digest(state.items())])
+            known = self._digests[network] = version, digest(network)
         return known[1]
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 
-    def _load(self, key: str, image: Images, generator: Generator, settings: dict[str, Any]) -> Inversion | None:
-        """The inversion of one picture, None where there is none that can be trusted."""
+    def _load(self, key: str, image: Images, generator: Generator, settings: Mapping[str, Any]) -> Inversion | None:
+        """Return the stored inversion of one picture, None if there is none that can be trusted."""
         path = self._path(key)
         if not path.is_file():
             return None
         try:
             metadata, tensors = read_safetensors(path)
-            if metadata["key"] != key or metadata["digest"] != _digest(tensors.items()):
+            if metadata["digest"] != _digest_content(key, metadata["steps"], tensors):
                 return None
             codes = tensors.pop("w_plus").to(image.device)
-            deltas = {name.removeprefix(_DELTA): tensor for name, tensor in tensors.items()}
+            deltas = {name.removeprefix(DELTA): tensor for name, tensor in tensors.items()}
             tuned = [tuned_copy(generator, deltas)] if deltas else []
             steps = int(metadata["steps"])
         except (HairclipError, KeyError, ValueError):
             return None
         with suppress(OSError):
-            os.utime(path)  # it has been used: others are deleted before it
+            os.utime(path)  # `_evict` deletes the longest unused first
         method, identity = settings["method"], settings["identity"]
         return finish_inversion(image, codes, generator, method=method, steps=steps, identity=identity, tuned=tuned)
 
     def _store(self, key: str, inversion: Inversion) -> None:
-        """Write one sample's inversion. Where that is impossible the edit goes on, and the user is told once."""
+        """Write the inversion of one picture. If that fails, the edit goes on and the user is told once."""
         tensors = {"w_plus": inversion.w_plus.detach().cpu().contiguous()}
         for tuned in inversion.tuned or ():
-            tensors |= {_DELTA + name: delta.cpu().contiguous() for name, delta in tuned.deltas.items()}
-        metadata = {"key": key, "digest": _digest(tensors.items()), "steps": str(inversion.steps)}
+            tensors |= {DELTA + name: delta.cpu().contiguous() for name, delta in tuned.deltas.items()}
+        steps = str(inversion.steps)
+        metadata = {"steps": steps, "digest": _digest_content(key, steps, tensors)}
         path = self._path(key)
-        partial = path.with_name(f".{key}.{os.getpid()}.{threading.get_ident()}.partial")  # no one else writes there
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                partial.write_bytes(safetensors.torch.save(tensors, metadata))
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_atomic(path, safetensors.torch.save(tensors, metadata))
             self._evict(path)
-        except OSError as error:
+        except (HairclipError, OSError) as error:
             if not self._complained:
-                reason = error.strerror or error
-                print(f"hairclip: inversions cannot be kept in {self.folder} ({reason})", file=sys.stderr)
+                print(f"hairclip: inversions cannot be kept: {error}", file=sys.stderr)
             self._complained = True
 
     def _evict(self, newest: Path) -> None:
-        """Delete what was used longest ago until the limit is kept; `newest` stays."""
+        """Delete the longest unused files until the limit is kept; `newest` stays."""
         kept: list[tuple[float, int, Path]] = []
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):  # another process deletes, too
                 stat = path.stat()
                 if path.suffix == ".safetensors":
                     kept.append((stat.st_mtime, stat.st_size, path))
-                elif path.suffix == ".partial" and time.time() - stat.st_mtime > _FORGOTTEN:
+                elif path.suffix == PARTIAL_SUFFIX and time.time() - stat.st_mtime > FORGOTTEN:
                     path.unlink()
         total = sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
@@ -172,14 +171,6 @@ class InversionCache:
                 total -= size
 
 
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
-
-
-def _digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A hash of names, types, shapes and numbers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors, key=lambda item: item[0]):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _digest_content(key: str, steps: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the digest that a file holds of its name and its content: any change of either shows."""
+    return digest(key, steps, dict(tensors))

@@ -1,9 +1,9 @@
-"""Find what makes a generator show a picture: its W+ codes, and if asked a generator tuned to it.
+"""Invert pictures: find the W+ codes from which a generator makes them.
 
-`encoder` is one pass. `optimize` goes on by gradient descent on the codes. `pivotal` then tunes a copy of the generator
-around them. The descent is held near where it starts, because codes far from the encoder's rebuild
-pixels better but edit worse (the distortion-editability trade-off, Tov et al. 2021, "Designing an Encoder for StyleGAN
-Image Manipulation").
+There are three methods. `encoder` takes the codes of one pass of an encoder. `optimize` starts from these and improves
+them by gradient descent. `pivotal` does the same and then tunes a copy of the generator to each picture. The descent
+stays near its start: codes far from the encoder's rebuild pixels better but edit worse (the distortion-editability
+trade-off of Tov et al. 2021, "Designing an Encoder for StyleGAN Image Manipulation").
 """
 
 import math
@@ -25,36 +25,40 @@ from hairclip.editing.inversion.loss import Features, ReconstructionLoss
 from hairclip.editing.inversion.pivotal import Tuned, tune
 from hairclip.networks.stylegan2 import Generator
 
-__all__ = ["METHODS", "Inversion", "InversionMethod", "finish_inversion", "invert", "join_inversions"]
+__all__ = ["INVERSION_METHODS", "Inversion", "InversionMethod", "finish_inversion", "invert", "join_inversions"]
 
 InversionMethod: TypeAlias = Literal["encoder", "optimize", "pivotal"]
-Start: TypeAlias = Literal["encoder", "mean"]
-METHODS: tuple[InversionMethod, ...] = get_args(InversionMethod)
+INVERSION_METHODS: tuple[InversionMethod, ...] = get_args(InversionMethod)
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """Codes of a batch of pictures, with tuned generators where there are any, and how well they rebuild them."""
+    """The inversion of a batch of pictures.
 
-    w_plus: Tensor
-    """W+ codes, (B, n_latent, w_dim)."""
-    images: Tensor
-    """What the generator, or each one's own, makes of them, (B, 3, size, size) in about [-1, 1]."""
-    psnr: Tensor
-    """Peak signal-to-noise ratio to the input in dB, (B,)."""
+    Attributes:
+        w_plus: the codes, (B, n_latent, w_dim).
+        images: what the generator makes of the codes, (B, 3, size, size) in about [-1, 1]. Where there are tuned
+            generators, each makes its own sample.
+        psnr: peak signal-to-noise ratio of `images` to the pictures in dB, (B,).
+        steps: steps of the descent on the codes; 0 for the encoder alone.
+        method: how the codes were found.
+        identity: cosine of the identity embeddings of picture and inversion, (B,); None without an identity network.
+        tuned: one generator per sample for the method "pivotal", else None.
+    """
+
+    w_plus: WPlus
+    images: Images
+    psnr: Scores
     steps: int
-    """Steps of descent taken on the codes (0: the encoder alone)."""
     method: InversionMethod = "encoder"
-    identity: Tensor | None = None
-    """Cosine of the identity embeddings of input and inversion, (B,); None where there was no identity network."""
+    identity: Scores | None = None
     tuned: tuple[Tuned, ...] | None = None
-    """The generator tuned to each picture, method `pivotal` only."""
 
     def __len__(self) -> int:
         return len(self.w_plus)
 
     def __getitem__(self, index: Sequence[int]) -> "Inversion":
-        """Some of the samples, any number of times."""
+        """Return the samples at these positions; a position may occur several times."""
         chosen = torch.as_tensor(list(index), device=self.w_plus.device)
         return Inversion(
             self.w_plus[chosen],
@@ -67,25 +71,25 @@ class Inversion:
         )
 
     def synthesize(self, codes: WPlus, generator: Generator) -> Images:
-        """Pictures of codes near those of the samples: by each sample's own generator, else by `generator`.
+        """Return the pictures of edited codes, (B, 3, size, size).
 
         Args:
-            codes: (B, n_latent, w_dim), the i-th one an edit of the i-th sample.
-            generator: the one that the pictures were inverted with.
+            codes: (B, n_latent, w_dim); codes[i] is an edit of sample i.
+            generator: the generator that the pictures were inverted with. It is used where no generator was tuned.
         """
         if self.tuned is None:
             return generator(codes, noise="const")
         pictures: list[Tensor | None] = [None] * len(codes)
-        own = [id(tuned.generator) for tuned in self.tuned]
-        for first, tuned in {key: tuned.generator for key, tuned in zip(own, self.tuned, strict=True)}.items():
-            where = [i for i, key in enumerate(own) if key == first]  # edits of one photo go through together
-            for i, picture in zip(where, tuned(codes[where], noise="const"), strict=True):
+        generators = {id(tuned.generator): tuned.generator for tuned in self.tuned}
+        for key, tuned_generator in generators.items():  # edits of one photo go through its generator together
+            samples = [i for i, tuned in enumerate(self.tuned) if id(tuned.generator) == key]
+            for i, picture in zip(samples, tuned_generator(codes[samples], noise="const"), strict=True):
                 pictures[i] = picture
         return torch.stack([picture for picture in pictures if picture is not None])
 
 
 def join_inversions(parts: Sequence[Inversion]) -> Inversion:
-    """One batch of several, all made by one method with the same networks."""
+    """Return one inversion of several batches, all made by one method with the same networks."""
     identities = [part.identity for part in parts if part.identity is not None]
     tuned = [one for part in parts for one in part.tuned or ()]
     return Inversion(
@@ -106,7 +110,6 @@ def invert(
     *,
     method: InversionMethod = "encoder",
     steps: int = 100,
-    start: Start = "encoder",
     lr: float = 0.05,
     stay: float = 0.01,
     agree: float = 0.3,
@@ -116,39 +119,39 @@ def invert(
     seed: int = 0,
     progress: bool = False,
 ) -> Inversion:
-    """W+ codes of aligned pictures, and tuned generators if `method` says so. Each sample is treated by itself.
+    """Return the inversion of aligned pictures. Each sample is inverted by itself, whatever else is in the batch.
 
     Args:
         images: (B, 3, H, W) in [-1, 1], any size; compared at the generator's size.
-        encoder: images -> W+ codes.
-        generator: W+ codes -> images, called with constant noise; never changed.
-        method: "encoder" (one pass), "optimize" (then descent on the codes) or "pivotal" (then tuning of a copy).
-        steps: of the descent, and as many of the tuning.
-        start: where the descent starts, the encoder's codes or the mean of all, which needs no good encoder.
-        lr: peak rate of Adam, in units of the spread of random latents; it rises over the first 5 % and falls with a
-            cosine.
-        stay: weight of the squared distance to the start, in the same units; 0 when starting from the mean, which is
-            nobody's portrait.
-        agree: weight of the squared difference of the layers' offsets from what they have in common.
-        loss: what the descent and the tuning go down; None for pixels and texture only.
-        identity: aligned faces -> (B, width) embedding, which `Inversion.identity` compares.
-        patience: a sample stops once its loss has not fallen by 0.5 % for this many steps.
-        seed: of the random latents of the tuning's regularisation; nothing else is random.
+        encoder: images (B, 3, H, W) -> W+ codes (B, n_latent, w_dim).
+        generator: W+ codes -> images, called with constant noise. It does not change.
+        method: "encoder", "optimize" or "pivotal"; see the head of this module.
+        steps: most steps of the descent, and most steps of the tuning.
+        lr: peak rate of Adam, in units of the standard deviation of random latents. The rate rises over the first 5 %
+            of the steps and falls with a cosine over the second half.
+        stay: weight of the squared distance to the encoder's codes, in the same units.
+        agree: weight of the squared difference between the offsets of single layers and their common offset.
+        loss: distance that descent and tuning minimize; None compares pixels and texture.
+        identity: aligned faces -> (B, width) embeddings, for `Inversion.identity`.
+        patience: a sample stops when its loss has not fallen by 0.5 % in this many steps.
+        seed: seed of the random latents that regularize the tuning. Nothing else is random.
         progress: show progress bars.
 
     Returns:
-        The best seen of each sample.
+        The codes with the lowest loss of each sample, and what the generator makes of them.
+
+    Raises:
+        HairclipError: if there is no such method.
     """
-    if method not in METHODS:
-        raise HairclipError(f"there is no inversion method '{method}': choose {', '.join(METHODS[:-1])} or pivotal.")
+    if method not in INVERSION_METHODS:
+        raise HairclipError(f"there is no inversion '{method}': choose one of {', '.join(INVERSION_METHODS)}.")
     with torch.no_grad():
-        codes = encoder(images) if start == "encoder" or method == "encoder" else _mean_codes(generator, len(images))
+        codes = encoder(images)
     if method == "encoder":
         return finish_inversion(images, codes, generator, method=method, identity=identity)
     loss = loss or ReconstructionLoss()
     target = resize_area(images, generator.size)
-    held = 0.0 if start == "mean" else stay
-    codes, taken = _descend(codes, generator, loss.to(target), steps, lr, (held, agree), patience, progress)
+    codes, taken = _descend(codes, generator, loss.to(target), steps, lr, (stay, agree), patience, progress)
     tuned: list[Tuned] = []
     if method == "pivotal":
         for i in range(len(images)):
@@ -179,19 +182,22 @@ def finish_inversion(
     identity: Features | None = None,
     tuned: Sequence[Tuned] = (),
 ) -> Inversion:
-    """The pictures that found codes make, by tuned generators where there are any, and how good they are."""
+    """Return the inversion that given codes make: the pictures, their PSNR and their identity cosine.
+
+    Args:
+        images: the inverted pictures, (B, 3, H, W) in [-1, 1].
+        codes: their codes, (B, n_latent, w_dim).
+        generator: the generator that was inverted.
+        method: how the codes were found.
+        steps: steps of the descent on the codes.
+        identity: aligned faces -> (B, width) embeddings; None leaves `Inversion.identity` empty.
+        tuned: one tuned generator per picture; none for methods that tune nothing.
+    """
     target = resize_area(images, generator.size)
     draft = Inversion(codes, target, psnr(target, target), steps, method, None, tuple(tuned) or None)
     rebuilt = draft.synthesize(codes, generator)
     alike = None if identity is None else F.cosine_similarity(identity(rebuilt.clamp(-1, 1)), identity(target), dim=-1)
     return Inversion(codes, rebuilt, psnr(rebuilt, target), steps, method, alike, draft.tuned)
-
-
-def _mean_codes(generator: Generator, count: int) -> WPlus:
-    average = generator.latent_avg
-    if average is None:
-        average = generator.mean_latent(10_000, torch.Generator().manual_seed(0))
-    return generator.expand(average.expand(count, -1)).clone()
 
 
 def _descend(
@@ -200,17 +206,28 @@ def _descend(
     loss: Callable[[Tensor], Tensor],
     steps: int,
     lr: float,
-    held: tuple[float, float],
+    weights: tuple[float, float],
     patience: int,
     progress: bool,
 ) -> tuple[Tensor, int]:
-    """The best codes of a descent from `start`, and the steps taken.
+    """Return the codes with the lowest loss of a descent from `start`, and the number of steps taken.
 
-    Codes edit well where the generator and the mapper know them: near W (section 3.2 of Tov et al.), all layers alike,
-    and within W where random latents lie (Zhu et al. 2020, "Improved StyleGAN Embedding: Where are the Good Latents?").
-    So all layers move together as far as they like, singly at a price, and in the units of W's own covariance.
+    Codes edit well where generator and mapper know them. They know codes near W, where all layers are equal (Tov et
+    al., section 3.2), and within W those near random latents (Zhu et al. 2020, "Improved StyleGAN Embedding: Where are
+    the Good Latents?"). So an offset common to all layers costs `stay`, an offset of a single layer costs `agree`, and
+    both are measured in units of the covariance of random latents.
+
+    Args:
+        start: (B, n_latent, w_dim).
+        generator: the frozen generator.
+        loss: pictures -> (B,) distance to the inverted pictures.
+        steps: most steps.
+        lr: peak rate of Adam.
+        weights: `stay` and `agree`.
+        patience: a sample stops when its loss has not fallen by 0.5 % in this many steps.
+        progress: show a progress bar.
     """
-    (stay, agree), unit = held, latent_spread(generator)
+    (stay, agree), unit = weights, measure_latent_spread(generator)
     shared = torch.zeros_like(start[:, :1], requires_grad=True)
     single = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([shared, single], lr=lr, betas=(0.9, 0.99))
@@ -242,10 +259,11 @@ def _descend(
 
 
 @torch.no_grad()
-def latent_spread(generator: Generator, count: int = 4000) -> Float[Tensor, "w_dim w_dim"]:
-    """The symmetric square root of the covariance of random latents w: standard normal rows times it are spread alike.
+def measure_latent_spread(generator: Generator, count: int = 4000) -> Float[Tensor, "w_dim w_dim"]:
+    """Return the symmetric square root of the covariance of `count` random latents w.
 
-    Directions in which they hardly vary get a tenth of the mean spread, because encoders use them a little.
+    Standard normal rows times this matrix spread as random latents do. Directions in which random latents hardly vary
+    get a tenth of the mean spread, because encoders use these directions a little.
     """
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(0))
     w = generator.mapping(z.to(generator.constant)).cpu().double()

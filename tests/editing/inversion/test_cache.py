@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.inversion.loss import ReconstructionLoss
 from hairclip.editing.inversion.perceptual import parser_distance
+from hairclip.pretrained.weight_files import read_safetensors
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 
@@ -40,6 +42,14 @@ class Counted:
 @pytest.fixture
 def counted(tmp_path: Path) -> Counted:
     return Counted(tmp_path / "inversions")
+
+
+def changed(path: Path, *, steps: str | None = "0", codes: str = "w_plus") -> bytes:
+    """The content of a file of the cache with other steps, or without them, and with another name for the codes."""
+    metadata, tensors = read_safetensors(path)
+    metadata.pop("steps")
+    metadata |= {} if steps is None else {"steps": steps}
+    return safetensors.torch.save({codes: tensors["w_plus"].clone()}, metadata)
 
 
 def files(counted: Counted) -> list[Path]:
@@ -85,7 +95,7 @@ def test_the_key_changes_with_picture_networks_method_and_settings(counted: Coun
     settings: dict[str, Any] = {"method": "optimize", "steps": 2, "loss": ReconstructionLoss()}
     assert counted.new(image, **settings) == 1
     assert counted.new(image, **settings) == 0
-    assert counted.new(image, **settings, start="encoder", progress=False) == 0  # the defaults, said aloud
+    assert counted.new(image, **settings, patience=40, progress=False) == 0  # the defaults, said aloud
     assert counted.new(image + 1e-3, **settings) == 1
     assert counted.new(image, method="encoder") == 1
     for change in ({"steps": 3}, {"seed": 1}, {"lr": 0.1}, {"stay": 0.0}):
@@ -105,7 +115,7 @@ def test_the_key_changes_with_picture_networks_method_and_settings(counted: Coun
     assert counted.new(image, **settings) == 1
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other", "folder"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other", "steps", "no steps", "no codes", "folder"])
 def test_a_damaged_file_is_ignored_and_written_anew(counted: Counted, damage: str):
     expected = counted.invert(counted.images[:1]).w_plus
     (path,) = files(counted)
@@ -122,6 +132,9 @@ def test_a_damaged_file_is_ignored_and_written_anew(counted: Counted, damage: st
                 "cut": content[:-20],
                 "flipped": content[:-1] + bytes([content[-1] ^ 1]),
                 "other": files(other)[0].read_bytes(),
+                "steps": changed(path, steps="many"),
+                "no steps": changed(path, steps=None),
+                "no codes": changed(path, codes="codes"),
             }[damage]
         )
     assert torch.equal(counted.invert(counted.images[:1]).w_plus, expected)

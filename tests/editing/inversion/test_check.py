@@ -11,7 +11,7 @@ from hairclip.common.images import save_image
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.folder import Job, edit_folder
 from hairclip.editing.inversion.check import LIMITS, InversionLimits, check_inversion
-from hairclip.editing.inversion.invert import METHODS, Inversion, InversionMethod
+from hairclip.editing.inversion.invert import INVERSION_METHODS, Inversion, InversionMethod
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.pretrained import save_network
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
@@ -39,7 +39,7 @@ def test_a_stranger_is_told_in_one_sentence_and_a_likeness_is_not():
     assert "12.5 dB" in told[3]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INVERSION_METHODS)
 def test_limits_follow_the_method(method: InversionMethod):
     limits = LIMITS[method]
     good = replace(inversion([limits.identity + 0.01], [limits.psnr + 0.1]), method=method)
