@@ -1,17 +1,19 @@
-"""Walk strands along flow fields over the skull, gather them into locks, and wave or curl them."""
+"""Walk strands along fields over the skull, gather them into locks, and wave or curl them."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from hairclip.portraits.drawing.raster import FloatArray, njit
+from hairclip.portraits.drawing.raster import FloatArray, IntArray, njit
 from hairclip.portraits.drawing.scene import normalize, smoothstep
 from hairclip.portraits.hair.scalp import Indices, Layout
 from hairclip.portraits.hair.skull import CENTER_Y, CENTER_Z, clearance
 from hairclip.portraits.hair.styles import Style, pick
 from hairclip.portraits.spec import HairSpec
 
-# The fields that strands follow.
+# The fields that strands follow. `_field` gives the direction of each.
 STRAIGHT, BACK, CROWN, PART, FRINGE, TARGET, SWEEP, FORWARD, SIDELOCK = range(9)
 SKULL_CENTER = np.array([0.0, CENTER_Y, CENTER_Z], np.float32)
 
@@ -44,17 +46,61 @@ def _field(kind, x, y, z, t, side, front, aim):  # type: ignore[no-untyped-def]
     return aim[0], aim[1], aim[2]
 
 
-@njit(cache=True, fastmath=True)
-def integrate(  # type: ignore[no-untyped-def]
-    roots, normals, length, layer, cut, jitter, aim, flow, steps, stiff, gravity, tuck, parting, upper, lower
-):
-    """Walk all strands: points (S, steps, 3) and how many of them are above the cut (S,) int32.
+class StrandPlan(NamedTuple):
+    """What each of S strands sets out to do. All numbers are float32 in world units.
 
-    Args (S strands): roots, normals (S, 3) of the scalp; length, layer (height over the skull that the strand keeps),
-        cut (height where it ends) (S,); jitter (S, 3) added to its direction; aim (S, 3), the direction of STRAIGHT
-        strands or the point TARGET strands go to; flow (S,) int32; steps, points per strand; stiff, gravity, tuck as
-        in `styles.Style`; parting, x of the parting; upper, lower: the tables of `skull.Skull`. Floats are float32.
+    Attributes:
+        roots: (S, 3), places on the scalp.
+        normals: (S, 3), unit normals of the scalp there.
+        length: (S,), length of each strand.
+        layer: (S,), height over the skull that the strand keeps.
+        cut: (S,), height y at which the strand ends.
+        jitter: (S, 3), added to its direction.
+        aim: (S, 3), the direction of STRAIGHT strands, or the point to which TARGET strands go.
+        field: (S,) int32, the field that it follows.
     """
+
+    roots: FloatArray
+    normals: FloatArray
+    length: FloatArray
+    layer: FloatArray
+    cut: FloatArray
+    jitter: FloatArray
+    aim: FloatArray
+    field: IntArray
+
+
+class Bending(NamedTuple):
+    """How all strands of a style bend.
+
+    Attributes:
+        stiff: share of the direction that is kept at each step.
+        gravity: pull downwards at each step.
+        tuck: how far tips turn inwards above the cut.
+        parting: x of the parting.
+    """
+
+    stiff: float
+    gravity: float
+    tuck: float
+    parting: float
+
+
+@njit(cache=True, fastmath=True)
+def walk_strands(plan, bending, steps, upper, lower):  # type: ignore[no-untyped-def]
+    """Walk all strands from their roots along their fields.
+
+    Args:
+        plan: a `StrandPlan` of S strands.
+        bending: a `Bending`.
+        steps: points per strand.
+        upper, lower: the tables of `skull.Skull`, which strands stay outside of.
+
+    Returns:
+        Points (S, steps, 3) float32, and how many of them lie above the cut, (S,) int32.
+    """
+    roots, normals, length, layer, cut, jitter, aim, flow = plan
+    stiff, gravity, tuck, parting = bending
     strands = roots.shape[0]
     out = np.zeros((strands, steps, 3), np.float32)
     count = np.full(strands, steps, np.int32)
