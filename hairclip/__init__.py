@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hairclip.common.errors import HairclipError
-    from hairclip.conditions.prompts import split_prompt
+    from hairclip.conditions.prompts import Reading, read_request
     from hairclip.config import Config, load_config
     from hairclip.editing.editor import EditResult, HairEditor
     from hairclip.editing.photo_editor import PhotoEditor, PhotoResult
@@ -29,7 +29,8 @@ _HOMES = {
     "PhotoEditor": "editing.photo_editor",
     "PhotoResult": "editing.photo_editor",
     "load_config": "config",
-    "split_prompt": "conditions.prompts",
+    "Reading": "conditions.prompts",
+    "read_request": "conditions.prompts",
 }
 
 __all__ = [
@@ -42,9 +43,10 @@ __all__ = [
     "HairclipError",
     "PhotoEditor",
     "PhotoResult",
+    "Reading",
     "__version__",
     "load_config",
-    "split_prompt",
+    "read_request",
 ]
 
 

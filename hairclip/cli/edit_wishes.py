@@ -25,11 +25,12 @@ def read_wishes(options: argparse.Namespace) -> list[NamedWish]:
     Raises:
         HairclipError: if a text names neither a hairstyle nor a colour, or the file cannot be read.
     """
-    from hairclip.conditions.prompts import split_prompt
+    from hairclip.conditions.prompts import check_understood, read_request
     from hairclip.pretrained.loaders import BUNDLES
 
     hairstyle, color = options.hairstyle, options.color
-    _tell_unknown(hairstyle, color, several=options.grid)
+    if not options.grid:
+        hairstyle, color = _understood(hairstyle, color)
     texts = [*options.text, *(_lines(options.edits) if options.edits is not None else [])]
     if not texts:
         named = " ".join(word for word in (color, hairstyle) if word)
@@ -38,9 +39,10 @@ def read_wishes(options: argparse.Namespace) -> list[NamedWish]:
     known = [style for style in styles if style is not None] or None
     wishes = []
     for text in texts:
-        parsed = split_prompt(text, known=known)
-        print(parsed.message)
-        wishes.append(NamedWish(hairstyle or parsed.hairstyle, color or parsed.color, text))
+        reading = read_request(text, hairstyles=known)
+        check_understood(reading)
+        print("; ".join([reading.summary, *reading.notes]))
+        wishes.append(NamedWish(hairstyle or reading.hairstyle, color or reading.color, text))
     return wishes
 
 
@@ -76,17 +78,22 @@ def listed(words: str | None, bundle: str, label: str) -> list[str | None]:
     return [None, *everything]
 
 
-def _tell_unknown(hairstyle: str | None, color: str | None, *, several: bool) -> None:
-    """Print which words of --hairstyle and --color no network was trained on: they may be mistyped."""
-    from hairclip.conditions.prompts import unknown_word
-    from hairclip.editing.editor import as_wish
-    from hairclip.editing.request import is_picture
+def _understood(hairstyle: str | None, color: str | None) -> tuple[str | None, str | None]:
+    """Read the words of --hairstyle and --color; pictures stay as they are. Prints what should be known."""
+    from hairclip.conditions.prompts import Reading, check_understood, read_color, read_hairstyle
+    from hairclip.editing.request import as_wish, is_picture
 
-    for words, is_color in ((hairstyle, False), (color, True)):
-        for word in (words.split(",") if several else [words]) if words is not None else []:
-            if several and not word.strip():
-                continue
-            wish = None if is_picture(word) else as_wish(word)
-            note = unknown_word(wish, "color" if is_color else "hairstyle") if isinstance(wish, str) else None
-            if note is not None:
-                print(note)
+    unread = Reading(None, None)
+    style = unread if hairstyle is None or is_picture(hairstyle) else read_hairstyle(str(as_wish(hairstyle)))
+    shade = unread if color is None or is_picture(color) else read_color(str(as_wish(color)))
+    notes = (*style.notes, *shade.notes)
+    found = Reading(
+        style.hairstyle or (hairstyle if style is unread else None),
+        shade.color or (color if shade is unread else None),
+        notes,
+    )
+    if notes:
+        check_understood(found)
+    for note in notes:
+        print(note)
+    return found.hairstyle, found.color

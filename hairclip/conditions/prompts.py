@@ -1,281 +1,420 @@
-"""The words of HairCLIP: its hairstyles and colours, its two prompt templates, and the reading of free text.
+"""Read what a person writes about hair, for every entrance: command line, Python API and web page.
 
-``"make it a red bob cut"`` becomes the hairstyle "bob cut" and the colour "red". Words outside the vocabulary go to
-CLIP as they are, as part of the hairstyle, and :attr:`ParsedPrompt.message` says so.
+`read_request("make it a dark red bob")` gives the hairstyle "bob cut", the color "red", and a note that "dark red" is
+reached as red. `read_hairstyle` and `read_color` read a text that should hold one of the two. A reader never raises.
+It returns names that the networks know, or None, and one sentence per thing that the person should know. What it does
+not understand changes nothing and is said. `check_understood` raises where a request asks for nothing at all.
+
+    reading = read_request(text, hairstyles=bundle_hairstyles, colors=bundle_colors)
+    check_understood(reading)        # HairclipError, with the notes as its text
+    reading.hairstyle, reading.color, reading.notes, reading.summary
+
+Give `hairstyles` and `colors` where the networks know other words than HairCLIP's. Give `free=True` where the CLIP is
+a real one, which also understands hairstyles outside the vocabulary. The words are in `vocabulary.yaml`.
+`hairstyle_prompt` and `color_prompt` put names into HairCLIP's two templates.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
 from hairclip.common.errors import HairclipError
+from hairclip.conditions.vocabulary import (
+    COLORS,
+    HAIRSTYLES,
+    PORTRAIT_HAIRSTYLES,
+    Kind,
+    Meaning,
+    Vocabulary,
+    phrase_of,
+    vocabulary,
+)
 
-# The 44 hairstyles HairCLIP was trained with (its hairstyle list, section 4.1 of the paper).
-HAIRSTYLES: tuple[str, ...] = (
-    "afro", "bob cut", "bowl cut", "braid", "caesar cut", "chignon", "cornrows", "crew cut", "crown braid",
-    "curtained hair", "dido flip", "dreadlocks", "extensions", "fade", "fauxhawk", "finger waves", "french braid",
-    "frosted tips", "full crown", "harvard clip", "high and tight", "hime cut", "hi-top fade", "jewfro", "jheri curl",
-    "liberty spikes", "marcel waves", "mohawk", "pageboy", "perm", "pixie cut", "psychobilly wedge", "quiff",
-    "regular taper cut", "ringlets", "shingle bob", "short hair", "slicked-back", "spiky hair", "surfer hair",
-    "taper cut", "the rachel", "undercut", "updo",
-)  # fmt: skip
-COLORS: tuple[str, ...] = (
-    "purple", "red", "orange", "yellow", "green", "blue", "gray", "brown", "black", "white", "blond", "pink",
-)  # fmt: skip
-# What the rendered portraits wear besides.
-PORTRAIT_HAIRSTYLES: tuple[str, ...] = ("long straight", "long wavy", "bald")
+__all__ = [
+    "COLORS",
+    "HAIRSTYLES",
+    "PORTRAIT_HAIRSTYLES",
+    "Reading",
+    "check_understood",
+    "color_prompt",
+    "hairstyle_prompt",
+    "read_color",
+    "read_hairstyle",
+    "read_request",
+]
 
-_HAIRSTYLE_SYNONYMS: dict[str, tuple[str, ...]] = {
-    "afro": ("natural afro",),
-    "bald": ("no hair", "without hair", "hairless", "shaved", "shaved head", "bald head"),
-    "bob cut": ("bob", "bobbed"),
-    "bowl cut": ("bowl", "bowl haircut", "mushroom cut", "pudding bowl"),
-    "braid": ("braided", "plait", "plaited", "pleat"),
-    "caesar cut": ("caesar", "cesar", "cesar cut"),
-    "chignon": ("bun", "hair bun", "low bun"),
-    "cornrows": ("corn rows",),
-    "crew cut": ("crew", "buzz cut", "buzz", "buzzed", "military cut"),
-    "crown braid": ("braided crown", "halo braid"),
-    "curtained hair": ("curtained", "curtains", "curtain bangs", "curtain hair"),
-    "dreadlocks": ("dreads", "dread locks", "locs"),
-    "extensions": ("hair extensions",),
-    "fauxhawk": ("faux hawk", "fohawk", "fo hawk"),
-    "finger waves": ("finger waved",),
-    "french braid": ("french plait",),
-    "hi-top fade": ("high top fade", "hi top", "high top", "flat top", "flattop", "hitop"),
-    "jewfro": ("jew fro",),
-    "jheri curl": ("jheri", "jerry curl"),
-    "long straight": ("long straight hair",),
-    "long wavy": ("long wavy hair", "beach waves"),
-    "mohawk": ("mohican",),
-    "pageboy": ("page boy",),
-    "perm": ("permed", "permanent wave"),
-    "pixie cut": ("pixie",),
-    "ringlets": ("corkscrew curls", "spiral curls"),
-    "slicked-back": ("slick back", "slicked", "slick", "slickback", "combed back", "swept back"),
-    "spiky hair": ("spiky", "spiked", "spikes", "spike"),
-    "surfer hair": ("surfer",),
-    "taper cut": ("taper", "tapered"),
-    "the rachel": ("rachel",),
-    "undercut": ("under cut",),
-    "updo": ("up do", "topknot", "top knot", "high bun", "top bun", "pinned up"),
-}
-_COLOR_SYNONYMS: dict[str, tuple[str, ...]] = {
-    "black": ("ebony", "raven", "jet black"),
-    "blond": ("blonde", "golden", "gold", "platinum", "platinum blond", "strawberry blond", "ash blond", "fair"),
-    "blue": ("navy", "turquoise", "cyan", "azure"),
-    "brown": ("brunette", "brunet", "chestnut", "chocolate", "hazel", "caramel"),
-    "gray": ("grey", "silver", "salt and pepper", "charcoal"),
-    "green": ("emerald", "lime", "mint", "teal"),
-    "orange": ("ginger", "copper"),
-    "pink": ("rose", "magenta", "rose gold"),
-    "purple": ("violet", "lavender", "lilac"),
-    "red": ("redhead", "red head", "auburn", "crimson", "scarlet", "burgundy"),
-    "white": ("snow white",),
-    "yellow": ("lemon",),
-}
-# The nearest relatives of styles that a set of networks may not know.
-_RELATIVES: dict[str, tuple[str, ...]] = {
-    "braid": ("crown braid",),
-    "chignon": ("updo",),
-    "curtained hair": ("bowl cut",),
-    "dido flip": ("bob cut",),
-    "extensions": ("long straight",),
-    "fade": ("hi-top fade",),
-    "fauxhawk": ("mohawk",),
-    "french braid": ("crown braid", "braid"),
-    "frosted tips": ("spiky hair",),
-    "full crown": ("updo",),
-    "harvard clip": ("crew cut",),
-    "high and tight": ("crew cut",),
-    "jewfro": ("afro",),
-    "jheri curl": ("ringlets", "perm"),
-    "liberty spikes": ("spiky hair", "mohawk"),
-    "marcel waves": ("finger waves",),
-    "pageboy": ("bowl cut",),
-    "psychobilly wedge": ("mohawk",),
-    "quiff": ("slicked-back",),
-    "regular taper cut": ("taper cut", "crew cut"),
-    "shingle bob": ("bob cut",),
-    "short hair": ("pixie cut", "crew cut"),
-    "surfer hair": ("long wavy",),
-    "taper cut": ("crew cut",),
-    "the rachel": ("long wavy",),
-}
-# Length and texture alone choose a hairstyle only where nothing else names one.
-_SHAPE_WORDS = {
-    "long": "long", "longer": "long", "lengthy": "long", "short": "short", "shorter": "short", "straight": "straight",
-    "sleek": "straight", "wavy": "wavy", "wave": "wavy", "wavier": "wavy", "curly": "curly", "curl": "curly",
-    "curlier": "curly",
-}  # fmt: skip
-_SHADES = frozenset(["light", "dark", "bright", "deep", "pale", "vivid", "pastel", "lighter", "darker", "brighter"])
-_FILLER_WORDS = """
-a an the this that some and or but then just so very really more as at by in into of on for to with can could would do
-i you he she they it we is are be was me him her them us my his their your have has had having get give gives put want
-like look looks looking make made making change turn please color colour colored coloured dye dyed dyeing tint tinted
-hair haired hairstyle haircut hairdo style styled cut wear wears wearing s
-person someone man woman boy girl guy lady face head photo picture portrait
-"""
-_FILLER = frozenset(_FILLER_WORDS.split())
+_LONGEST_QUOTE = 60
 
 
 @dataclass(frozen=True)
-class ParsedPrompt:
-    """What a sentence was understood to ask for.
+class Reading:
+    """What a text was understood to ask for.
 
     Attributes:
-        hairstyle: text for :func:`hairstyle_prompt`, or None where the hairstyle shall stay.
-        color: one of :data:`COLORS`, or None where the colour shall stay.
-        unknown: words outside the vocabulary; they are part of `hairstyle`.
-        message: one line for the person who wrote the sentence.
+        hairstyle: a name of the vocabulary, with `free=True` also another text for CLIP; None leaves the hairstyle.
+        color: a name of the vocabulary; None leaves the color.
+        notes: one sentence each: what was mapped to a trained word, and what changes nothing.
     """
 
     hairstyle: str | None
     color: str | None
-    unknown: tuple[str, ...]
-    message: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What was understood, in one line: `"hairstyle: bob cut; color: unchanged"`."""
+        return f"hairstyle: {self.hairstyle or 'unchanged'}; color: {self.color or 'unchanged'}"
 
 
 def hairstyle_prompt(hairstyle: str) -> str:
-    """HairCLIP's hairstyle template: ``"bob cut"`` -> ``"bob cut hairstyle"``; a text that has the word is kept."""
+    """Return HairCLIP's hairstyle prompt: "bob cut" gives "bob cut hairstyle"; a text that ends so is kept."""
     text = hairstyle.strip()
     return text if text.endswith("hairstyle") else f"{text} hairstyle"
 
 
 def color_prompt(color: str) -> str:
-    """HairCLIP's colour template: ``"red"`` -> ``"red hair"``; a text that ends in the word is kept."""
+    """Return HairCLIP's color prompt: "red" gives "red hair"; a text that ends so is kept."""
     text = color.strip()
     return text if text.endswith("hair") else f"{text} hair"
 
 
-def split_prompt(text: str, known: Collection[str] | None = None) -> ParsedPrompt:
-    """Read a sentence such as ``"make it blond and wavy"`` into a hairstyle and a colour.
+def read_request(
+    text: str,
+    *,
+    hairstyles: Collection[str] | None = None,
+    colors: Collection[str] | None = None,
+    free: bool = False,
+) -> Reading:
+    """Read a text such as "make it blond and wavy" into a hairstyle and a color.
 
     Args:
         text: what a person wrote, in English.
-        known: the hairstyles that the networks at hand were trained on, where those are few. A style of the vocabulary
-            that is not among them gives way to its nearest relative that is, and the message says so.
+        hairstyles: the hairstyles that the networks were trained with; None for all of the vocabulary. A hairstyle of
+            the vocabulary that is not among them gives way to its nearest relative, and a note says so.
+        colors: the colors that the networks were trained with; None for HairCLIP's 12.
+        free: whether hairstyles outside the vocabulary are passed on for CLIP to understand.
+    """
+    return _read(text, _vocabulary(hairstyles, colors), free=free)
+
+
+def read_hairstyle(text: str, *, hairstyles: Collection[str] | None = None, free: bool = False) -> Reading:
+    """Read a text that should name a hairstyle; the color of the reading is None. Arguments as in `read_request`."""
+    return _read(text, _vocabulary(hairstyles, None), free=free, only="hairstyle")
+
+
+def read_color(text: str, *, colors: Collection[str] | None = None) -> Reading:
+    """Read a text that should name a hair color; the hairstyle of the reading is None. See `read_request`."""
+    return _read(text, _vocabulary(None, colors), free=False, only="color")
+
+
+def check_understood(reading: Reading) -> None:
+    """Refuse a reading that asks for nothing.
 
     Raises:
-        HairclipError: if it names neither.
+        HairclipError: with the notes, if the reading has neither a hairstyle nor a color.
     """
-    words = re.findall(r"[^\W_]+", text.lower())
-    styles: list[str] = []
-    colors: list[str] = []
-    shapes: list[str] = []
-    shades: list[str] = []
-    unknown: list[str] = []
-    for word, kind, meaning in _read(words):
-        if kind == "style":
-            styles.append(meaning)
-        elif kind == "color":
-            colors.append(meaning)
-        elif word in _SHAPE_WORDS or _stem(word) in _SHAPE_WORDS:
-            shapes.append(_SHAPE_WORDS.get(word) or _SHAPE_WORDS[_stem(word)])
-        elif word in _SHADES:
-            shades.append(word)
-        elif word not in _FILLER:
-            unknown.append(word)
-
-    asked = styles[0] if styles else _style_of_shape(set(shapes))
-    style = _stand_in(asked, known) if asked and known is not None else asked
-    color = colors[0] if colors else None
-    hairstyle = " ".join([*unknown, *([style] if style else [])]) or None
-    if hairstyle is None and color is None:
-        raise HairclipError(
-            f"the text {text!r} names neither a hairstyle nor a hair colour: write something like 'red bob cut'."
-        )
-
-    notes = [f"hairstyle: {hairstyle or 'unchanged'}", f"colour: {color or 'unchanged'}"]
-    if style != asked:
-        notes.append(f"these networks do not know {asked}, {style} stands in for it")
-    if unknown:
-        notes.append(f"not in the vocabulary, given to CLIP as written: {' '.join(unknown)}{_suggestion(unknown)}")
-    left_out = [*styles[1:], *colors[1:], *(shapes if styles else []), *shades]
-    left_out = [word for word in dict.fromkeys(left_out) if word not in (asked, color)]
-    if left_out:
-        notes.append(f"left out: {', '.join(left_out)}")
-    return ParsedPrompt(hairstyle=hairstyle, color=color, unknown=tuple(unknown), message="; ".join(notes))
+    if reading.hairstyle is None and reading.color is None:
+        raise HairclipError(" ".join(reading.notes))
 
 
-def unknown_word(text: str, kind: Literal["hairstyle", "color"]) -> str | None:
-    """A line for the person who asked for a hairstyle or colour outside the vocabulary; None where it is known."""
-    words = re.findall(r"[^\W_]+", text.lower())
-    wanted = "style" if kind == "hairstyle" else "color"
-    if any(found == wanted or (wanted == "style" and word in _SHAPE_WORDS) for word, found, _ in _read(words)):
-        return None
-    name = "hairstyle" if kind == "hairstyle" else "colour"
-    return f"{name} {text!r}: not in the vocabulary, given to CLIP as written{_suggestion(words)}"
+def _vocabulary(hairstyles: Collection[str] | None, colors: Collection[str] | None) -> Vocabulary:
+    return vocabulary(tuple(hairstyles) if hairstyles else None, tuple(colors) if colors else None)
 
 
-def _stand_in(style: str, known: Collection[str]) -> str:
-    """`style`, or its nearest relative among the known ones; itself again where it has none."""
-    return next((name for name in (style, *_RELATIVES.get(style, ())) if name in known), style)
+# ------------------------------------------------------------------------------------------ pieces of a text
 
 
-def _stem(word: str) -> str:
-    """The word without a plural s, so that "cornrows" and "cornrow" meet."""
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+@dataclass
+class _Piece:
+    """A word or phrase of the text, and what it means; `is_used` once a rule has dealt with it."""
+
+    text: str
+    kind: Kind
+    name: str
+    is_used: bool = field(default=False)
 
 
-def _phrase(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_stem(word) for word in words)
-
-
-def _vocabulary() -> dict[tuple[str, ...], tuple[str, str]]:
-    """Every known phrase, as stemmed words -> ("style" | "color", canonical name)."""
-    known: dict[tuple[str, ...], tuple[str, str]] = {}
-    for style in (*HAIRSTYLES, *PORTRAIT_HAIRSTYLES):
-        if style == "short hair":  # "short" is read as a length, so that "short blue hair" is understood too
-            continue
-        for name in (style, *_HAIRSTYLE_SYNONYMS.get(style, ())):
-            words = re.findall(r"\w+", name)
-            known[_phrase(words)] = ("style", style)
-            if len(words) == 2 and words[1] == "cut":
-                known[_phrase(["".join(words)])] = ("style", style)
-    for color in COLORS:
-        for name in (color, *_COLOR_SYNONYMS[color]):
-            known[_phrase(name.split())] = ("color", color)
-            if name.endswith("blond"):
-                known[_phrase(f"{name}e".split())] = ("color", color)
-    return known
-
-
-_KNOWN = _vocabulary()
-_LONGEST = max(len(phrase) for phrase in _KNOWN)
-
-
-def _read(words: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Each longest known phrase as (text, "style" | "color", canonical name), each other word as (word, "", "")."""
-    stems = _phrase(words)
+def _pieces(text: str, words: Vocabulary) -> list[_Piece]:
+    """Cut a text into its longest known phrases, other words, and punctuation marks."""
+    plain = unicodedata.normalize("NFKC", text).replace("’", "'").lower()
+    plain = re.sub(r"'s\b", " ", plain)
+    tokens = re.findall(r"#\w+|[^\W_]+(?:'[^\W_]+)*|[,;:.!?()\n/]", plain)
+    tokens = [words.spellings.get(token, token) for token in tokens]
+    pieces: list[_Piece] = []
     start = 0
-    while start < len(words):
-        for length in range(min(_LONGEST, len(words) - start), 0, -1):
-            found = _KNOWN.get(stems[start : start + length])
-            if found is not None:
-                yield " ".join(words[start : start + length]), *found
-                start += length
-                break
-        else:
-            yield words[start], "", ""
+    while start < len(tokens):
+        length, found = _longest(tokens[start : start + words.longest], words)
+        pieces.append(_Piece(" ".join(tokens[start : start + length]), *found))
+        start += length
+    return pieces
+
+
+def _longest(tokens: Sequence[str], words: Vocabulary) -> tuple[int, Meaning]:
+    """Return the length and the meaning of the longest phrase at the start of the tokens."""
+    for length in range(len(tokens), 0, -1):
+        found = words.phrases.get(sum((phrase_of(token) for token in tokens[:length]), ()))
+        if found is not None and all(map(_is_word, tokens[:length])):
+            return length, found
+    return 1, Meaning("unknown" if _is_word(tokens[0]) or tokens[0].startswith("#") else "stop", tokens[0])
+
+
+def _is_word(token: str) -> bool:
+    return token[0].isalnum()
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def _read(text: str, words: Vocabulary, *, free: bool, only: Literal["hairstyle", "color"] | None = None) -> Reading:
+    """Read a text; `only` says which of the two it should hold."""
+    pieces = _pieces(text, words)
+    notes: list[str] = []
+    _set_aside_negations(pieces, notes)
+    _set_aside_several_colors(pieces, notes)
+    color = _color(pieces, words, notes, is_wanted=only != "hairstyle")
+    hairstyle = _hairstyle(pieces, words, notes, free=free, is_wanted=only != "color", is_alone=only == "hairstyle")
+    _tell_rest(pieces, words, notes)
+    if hairstyle is None and color is None:
+        names, example = {
+            "hairstyle": ("no hairstyle", "bob cut"),
+            "color": ("no hair color", "red"),
+            None: ("neither a hairstyle nor a hair color", "red bob cut"),
+        }[only]
+        why = "Nothing is left to edit" if notes else f"The text {_quoted(text)} names {names}"
+        notes.append(f"{why}: write something like '{example}'.")
+    return Reading(hairstyle, color, tuple(dict.fromkeys(notes)))
+
+
+def _set_aside_negations(pieces: list[_Piece], notes: list[str]) -> None:
+    """Take out what the text denies or keeps: "not red", "no bangs", "keep my hair color"."""
+    start = 0
+    while start < len(pieces):
+        if pieces[start].kind != "negation":
             start += 1
+            continue
+        end = start + 1
+        while end < len(pieces) and pieces[end].kind not in ("stop", "turn"):
+            names_hair = any(_names_hair(piece) for piece in pieces[start:end])
+            if pieces[end].text in ("and", "with") and not names_hair and end > start + 1:
+                break  # "no beard and red hair"
+            end += 1
+        denied = pieces[start:end]
+        while denied[-1].kind == "join":
+            denied.pop()
+        if any(_names_hair(piece) or piece.kind in ("untrained", "part") for piece in denied):
+            notes.append(f"{_quoted_pieces(denied)} says what shall not be or shall stay, and changes nothing.")
+        for piece in denied:
+            piece.is_used = True
+        start = end
 
 
-def _style_of_shape(shapes: set[str]) -> str | None:
-    """The hairstyle that words of length and texture ask for when they stand alone."""
-    if not shapes:
+def _names_hair(piece: _Piece) -> bool:
+    return piece.kind in ("hairstyle", "color", "shape")
+
+
+def _set_aside_several_colors(pieces: list[_Piece], notes: list[str]) -> None:
+    """Take out the colors after a word such as "ombre": the networks color all of the hair alike."""
+    for start, piece in enumerate(pieces):
+        if piece.kind != "several_colors" or piece.is_used:
+            continue
+        end = next((i for i in range(start, len(pieces)) if pieces[i].kind == "stop"), len(pieces))
+        several = [piece, *(other for other in pieces[start:end] if other.kind in ("color", "turn", "join", "shade"))]
+        while several[-1].kind in ("turn", "join"):
+            several.pop()
+        notes.append(
+            f"{_quoted_pieces(several)} asks for more than one color, which cannot be made: it changes nothing."
+        )
+        for one in several:
+            one.is_used = True
+
+
+def _color(pieces: list[_Piece], words: Vocabulary, notes: list[str], *, is_wanted: bool) -> str | None:
+    """Return the color that the hair shall have: the first that does not belong to another thing."""
+    chosen: str | None = None
+    for at, piece in enumerate(pieces):
+        if piece.kind != "color" or piece.is_used:
+            continue
+        first = at
+        while first and pieces[first - 1].kind in ("shade", "unknown") and not pieces[first - 1].is_used:
+            first -= 1
+        owner = _noun_after(pieces, at)
+        phrase = pieces[first : (at if owner is None else owner) + 1]
+        noun = None if owner is None else pieces[owner]
+        why_not = None if noun is None else _why_no_hair_color(piece, noun, words)
+        if why_not is not None:
+            notes.append(f"{_quoted_pieces(phrase)} {why_not}.")
+        else:
+            phrase = pieces[first : at + 1]
+            chosen = _taken_color(phrase, chosen, words, notes, is_wanted=is_wanted)
+        for one in phrase:
+            one.is_used = True
+    return chosen
+
+
+def _why_no_hair_color(color: _Piece, noun: _Piece, words: Vocabulary) -> str | None:
+    """Say why a color before a noun is not the color of the hair; None where it is."""
+    if noun.kind == "part":
+        return "colors only a part of the hair, which cannot be made: it changes nothing"
+    if noun.kind == "unknown":
+        return f"is not understood and changes nothing{_suggestion(noun.text, words)}"
+    if noun.kind == "thing" or (noun.kind == "people" and phrase_of(color.text) not in words.colors_of_people):
+        return "is not a color of hair and changes nothing"
+    return None
+
+
+def _noun_after(pieces: list[_Piece], at: int) -> int | None:
+    """Return the number of the noun that a color stands before; None where it stands for itself."""
+    end = at + 1
+    while end < len(pieces) and not pieces[end].is_used:
+        kind = pieces[end].kind
+        if kind == "join":
+            following = pieces[end + 1].kind if end + 1 < len(pieces) else "stop"
+            if following not in ("color", "shade"):
+                return None
+        elif kind not in ("color", "shade", "unknown"):
+            break
+        end += 1
+    if end < len(pieces) and pieces[end].kind in ("hair", "hairstyle", "shape", "untrained", "thing", "people", "part"):
+        return end
+    # "red tractor": a word that nobody knows takes the color with it
+    return end - 1 if end - 1 > at and pieces[end - 1].kind == "unknown" else None
+
+
+def _taken_color(
+    phrase: list[_Piece], chosen: str | None, words: Vocabulary, notes: list[str], *, is_wanted: bool
+) -> str | None:
+    """Return the color of the request after one more was read, and say how it was read."""
+    piece = phrase[-1]
+    if not is_wanted:
+        notes.append(f"{_quoted_pieces(phrase)} is a color and changes nothing here: give it as the color.")
+    elif piece.name not in words.colors:
+        notes.append(
+            f"{_quoted_pieces(phrase)} is a color that the networks do not know: choose {_listed(words.colors)}."
+        )
+    elif chosen is not None:
+        if piece.name != chosen:
+            notes.append(f"{_quoted_pieces(phrase)} is left out: an edit has one color, here {chosen}.")
+    else:
+        if len(phrase) > 1:
+            notes.append(f"{_quoted_pieces(phrase)} is reached as {piece.name}: the networks know plain colors only.")
+        elif not _says_the_same(piece.text, piece.name):
+            notes.append(f"'{piece.text}' is read as {piece.name}.")
+        return piece.name
+    return chosen
+
+
+def _hairstyle(
+    pieces: list[_Piece], words: Vocabulary, notes: list[str], *, free: bool, is_wanted: bool, is_alone: bool
+) -> str | None:
+    """Return the hairstyle that the text asks for: by its name, else by length and texture."""
+    named = [piece for piece in pieces if piece.kind == "hairstyle" and not piece.is_used]
+    shapes = [piece for piece in pieces if piece.kind == "shape" and not piece.is_used]
+    for piece in (*named, *shapes):
+        piece.is_used = True
+    if not is_wanted:
+        notes += [
+            f"'{piece.text}' is a hairstyle and changes nothing here: give it as the hairstyle." for piece in named
+        ]
+        notes += [f"'{piece.text}' changes nothing here: give it as the hairstyle." for piece in shapes]
         return None
-    if "short" in shapes:
-        return "short hair"
-    if "curly" in shapes:
-        return "ringlets" if "long" in shapes else "perm"
-    return "long wavy" if "wavy" in shapes else "long straight"
+    shape = {piece.name for piece in shapes}
+    asked = (
+        named[0].name
+        if named
+        else next((style for row, style in words.shape_hairstyles if shape and row <= shape), None)
+    )
+    style = asked and (words.stand_in(asked) or (asked if free else None))
+    if asked is not None and style is None:
+        notes.append(f"'{asked}' is a hairstyle that the networks do not know: choose {_listed(words.hairstyles)}.")
+    elif asked is not None and style != asked:
+        notes.append(
+            f"'{asked}' is a hairstyle that the networks do not know: its nearest relative, {style}, stands in."
+        )
+    elif asked is not None:
+        written = named[0].text if named else " ".join(piece.text for piece in shapes)
+        if not _says_the_same(written, asked):
+            notes.append(f"'{written}' is read as {asked}.")
+    for piece in [*(other for other in named[1:] if other.name != asked), *(shapes if named else [])]:
+        notes.append(f"'{piece.text}' is left out: an edit has one hairstyle, here {style or 'none'}.")
+    if free:
+        others = _free_words(pieces, is_alone=is_alone)
+        if others:
+            style = " ".join([*(piece.text for piece in others), *([style] if style else [])])
+            notes.append(f"{_quoted(style)} is not in the vocabulary: CLIP reads it as it is written.")
+    return style
 
 
-def _suggestion(unknown: list[str]) -> str:
-    names = [" ".join(phrase) for phrase in _KNOWN]
-    near = [match for word in unknown for match in get_close_matches(word, names, n=1, cutoff=0.75)]
-    meant = dict.fromkeys(_KNOWN[tuple(match.split())][1] for match in near)
-    return f" (did you mean {' or '.join(meant)}?)" if meant else ""
+def _free_words(pieces: list[_Piece], *, is_alone: bool) -> list[_Piece]:
+    """Return the words of a hairstyle outside the vocabulary: "ponytail", or "emo" in "emo hair"."""
+    found: list[_Piece] = []
+    for at, piece in enumerate(pieces):
+        following = next((other.kind for other in pieces[at + 1 :] if other.kind != "unknown"), "stop")
+        is_of_hair = is_alone or following in ("hair", "hairstyle", "shape", "untrained")
+        if not piece.is_used and (
+            piece.kind == "untrained" or (piece.kind == "unknown" and _is_word(piece.text) and is_of_hair)
+        ):
+            piece.is_used = True
+            found.append(piece)
+    return found
+
+
+def _tell_rest(pieces: list[_Piece], words: Vocabulary, notes: list[str]) -> None:
+    """Say which words of the text change nothing."""
+    unknown: list[_Piece] = []
+    for piece in [*pieces, _Piece("", "stop", "")]:
+        if piece.kind == "unknown" and not piece.is_used:
+            unknown.append(piece)
+            continue
+        if unknown:
+            text = _quoted_pieces(unknown)
+            suggestion = next(filter(None, (_suggestion(one.text, words) for one in unknown)), "")
+            if any(one.text.startswith("#") for one in unknown):
+                suggestion = f": name one of {_listed(words.colors)}"
+            notes.append(f"{text} is not understood and changes nothing{suggestion}.")
+            unknown = []
+        if piece.is_used:
+            continue
+        if piece.kind == "untrained":
+            nearest = [name for name in words.untrained[piece.name] if name in words.hairstyles]
+            hint = f": the nearest they know is {' or '.join(nearest)}" if nearest else ""
+            notes.append(f"'{piece.text}' is a hairstyle that the networks do not know and changes nothing{hint}.")
+        elif piece.kind in ("thing", "part"):
+            notes.append(f"'{piece.text}' cannot be edited and changes nothing.")
+        elif piece.kind == "shade":
+            notes.append(f"'{piece.text}' without a color changes nothing: name one of {_listed(words.colors)}.")
+
+
+# ------------------------------------------------------------------------------------------ words of the notes
+
+
+def _says_the_same(text: str, name: str) -> bool:
+    """Return whether a text and a name differ in spelling alone, as "bob" and "bob cut" do."""
+    one, other = ("".join(phrase_of(value)) for value in (text, name))
+    return one in other or other in one
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotation marks, cut where it is long."""
+    plain = " ".join(text.split())
+    return f"'{plain if len(plain) <= _LONGEST_QUOTE else plain[:_LONGEST_QUOTE] + '...'}'"
+
+
+def _quoted_pieces(pieces: Sequence[_Piece]) -> str:
+    return _quoted(" ".join(piece.text for piece in pieces))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _suggestion(word: str, words: Vocabulary) -> str:
+    """Return " (did you mean NAME?)" with the known hairstyle or color that is spelled most like a word, or nothing."""
+    names = {" ".join(phrase): meaning for phrase, meaning in words.phrases.items() if meaning.kind in _SUGGESTED}
+    near = get_close_matches(word, list(names), n=1, cutoff=0.75) if len(word) > 4 else []
+    return f" (did you mean {names[near[0]].name}?)" if near else ""
+
+
+_SUGGESTED = ("hairstyle", "color")

@@ -48,7 +48,7 @@ def size_of(path: Path) -> tuple[int, int]:
 def test_edit_by_text(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "edited.png"
     assert edit(bundle, "--text", "red bob cut", "--out", str(out)) == 0
-    assert "hairstyle: bob cut; colour: red" in capsys.readouterr().out
+    assert "hairstyle: bob cut; color: red" in capsys.readouterr().out
     assert size_of(out) == (40, 40)  # the portrait's own, not the networks'
 
 
@@ -153,13 +153,13 @@ def test_mistakes_are_one_sentence(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_words_outside_the_vocabulary_are_said_and_used(
+def test_words_outside_the_vocabulary_are_said_and_change_nothing(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     out = ["--out", str(tmp_path / "a.png")]
     assert edit(bundle, "--hairstyle", "bob cut", "--color", "blurple", *out) == 0
     note = capsys.readouterr().out.splitlines()[0]
-    assert note == "colour 'blurple': not in the vocabulary, given to CLIP as written (did you mean purple?)"
+    assert note == "'blurple' is not understood and changes nothing (did you mean purple?)."
     assert edit(bundle, "--hairstyle", "curly", "--color", str(bundle / "me.png"), *out) == 0
     assert "vocabulary" not in capsys.readouterr().out
 
