@@ -13,7 +13,7 @@ NETWORKS = ("parser", "judge", "identity", "clip", "generator")
 _DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
 
 
-def add_commands(commands: Any) -> None:
+def add_command(commands: Any) -> None:
     """Add the three commands to the subcommands of a parser."""
     _add_render(commands)
     _add_train(commands)

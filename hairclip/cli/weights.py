@@ -1,4 +1,4 @@
-"""The commands of ``python -m hairclip`` that fetch and write weights: download, export."""
+"""The commands of ``python -m hairclip`` about weight files: download, export, doctor."""
 
 import argparse
 from pathlib import Path
@@ -8,8 +8,8 @@ from hairclip.common.errors import HairclipError
 from hairclip.pretrained import registry
 
 
-def add_commands(commands: Any) -> None:
-    """Add ``download`` and ``export`` to the subcommands of a parser."""
+def add_command(commands: Any) -> None:
+    """Add ``download``, ``export`` and ``doctor`` to the subcommands of a parser."""
     download = commands.add_parser(
         "download",
         help="fetch weights of other projects",
@@ -35,6 +35,11 @@ def add_commands(commands: Any) -> None:
     )
     export.add_argument("--out", required=True, help="the file (hairclip) or folder (huggingface) to write")
     export.set_defaults(run=_export)
+
+    doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
+    doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it is")
+    doctor.add_argument("--config", action="append", default=[], help="look at this YAML instead of the shipped ones")
+    doctor.set_defaults(run=_doctor)
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -72,3 +77,15 @@ def _export(options: argparse.Namespace) -> None:
     else:
         save_hairclip(options.out, *load_hairclip(options.mapper))
     print(f"wrote {options.out}")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    if options.file is None:
+        from hairclip.cli.doctor import examine
+
+        examine(options.config)
+        return
+    from hairclip.pretrained.inspect import describe_file
+    from hairclip.pretrained.loaders import resolve
+
+    print("\n".join(describe_file(resolve(options.file))))

@@ -1,0 +1,32 @@
+"""The command `python -m hairclip train`: train a mapper."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+
+def add_command(commands: Any) -> None:
+    """Add `train` to the subcommands of a parser."""
+    train = commands.add_parser("train", help="train a mapper")
+    train.add_argument("--config", required=True, help="a YAML file, such as configs/portraits.yaml")
+    train.add_argument("--out", help="folder of the run (default: runs/NAME, NAME being the config's)")
+    train.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|PATH",
+        help="auto (default) continues the run in --out, never starts it anew and replaces it, PATH goes on from there",
+    )
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="for example training.steps=100")
+    train.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from hairclip.config import load_config
+    from hairclip.training.trainer import train
+
+    config = load_config(options.config, options.overrides)
+    run = Path(options.out or Path("runs") / config.name)
+    mapper = train(config, run, resume=options.resume)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"mapper: {mapper}")
