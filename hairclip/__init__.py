@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from hairclip.config import Config, load_config
     from hairclip.editing.editor import EditResult, HairEditor
     from hairclip.editing.photo_editor import PhotoEditor, PhotoResult
+    from hairclip.editing.vocabulary import list_colors, list_hairstyles
     from hairclip.networks.mapper import HairCondition
     from hairclip.networks.stylegan2 import Generator
+    from hairclip.pretrained.bundle_files import list_bundles
     from hairclip.pretrained.loaders import HairMapper
 
 from hairclip.common.version import __version__
@@ -28,6 +30,9 @@ _HOMES = {
     "HairclipError": "common.errors",
     "PhotoEditor": "editing.photo_editor",
     "PhotoResult": "editing.photo_editor",
+    "list_bundles": "pretrained.bundle_files",
+    "list_colors": "editing.vocabulary",
+    "list_hairstyles": "editing.vocabulary",
     "load_config": "config",
     "Reading": "conditions.prompts",
     "read_request": "conditions.prompts",
@@ -45,6 +50,9 @@ __all__ = [
     "PhotoResult",
     "Reading",
     "__version__",
+    "list_bundles",
+    "list_colors",
+    "list_hairstyles",
     "load_config",
     "read_request",
 ]

@@ -15,8 +15,10 @@ from packaging.version import Version
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import config_folder
 from hairclip.config import TRAINED_WITH, Config, load_config
+from hairclip.pretrained.bundle_files import Source, read_bundle
 from hairclip.pretrained.download import is_offline, weight_path, weights_folder
 from hairclip.pretrained.registry import WEIGHTS, megabytes
+from hairclip.pretrained.sources import embedded_file, is_weight_name, source_of
 
 
 def examine(configs: Sequence[str | Path] = ()) -> None:
@@ -45,14 +47,13 @@ def shipped_configs() -> list[Path]:
 
 def check_config(config: Config) -> Iterator[str]:
     """One line for each weight file and folder that a configuration names."""
-    from hairclip.pretrained.loaders import BUNDLES
-
     networks, data = config.networks, config.data
-    for part in TRAINED_WITH:
-        named = getattr(networks, part)
-        if named is None and networks.bundle not in BUNDLES:
-            named = str(Path(networks.bundle) / f"{part}.safetensors")
-        yield f"networks.{part}: {_state(named or f'{networks.bundle}/{part}')}"
+    named = {part: getattr(networks, part) for part in TRAINED_WITH}
+    if None in named.values():
+        parts = read_bundle(networks.bundle).parts
+        named |= {part: parts.get(part) for part, source in named.items() if source is None}
+    for part, source in named.items():
+        yield f"networks.{part}: {_state(source) if source else f'MISSING: {networks.bundle} has none'}"
     for key in ("latents", "validation_latents"):
         if getattr(data, key) is not None:
             yield f"data.{key}: {_state(getattr(data, key))}"
@@ -63,13 +64,9 @@ def check_config(config: Config) -> Iterator[str]:
             yield f"data.{key}: {folder}: {'there' if Path(folder).is_dir() else missing}"
 
 
-def _state(name: str) -> str:
-    """Whether the file that a name or path means is there, else where to put it or how to get it."""
-    from hairclip.common.files import data_folder
-    from hairclip.pretrained.loaders import BUNDLES
-
-    bundle, _, part = name.partition("/")
-    name = BUNDLES.get(bundle, {}).get(part, name)
+def _state(source: Source) -> str:
+    """Return whether the file that a name or path means is there, else where to put it or how to get it."""
+    name = source_of(source)
     weight = WEIGHTS.get(name)
     if weight is not None:
         path = weight_path(weight)
@@ -82,8 +79,8 @@ def _state(name: str) -> str:
         wrong = weight.size is not None and path.is_file() and path.stat().st_size != weight.size
         if wrong:
             return f"{name}: WRONG: {path} has {path.stat().st_size:,} bytes in place of {weight.size:,}: remove it"
-    elif part in BUNDLES.get(bundle, {}):
-        path, remedy = data_folder() / bundle / f"{part}.safetensors", "install hairclip again"
+    elif is_weight_name(name):
+        path, remedy = embedded_file(name), "install hairclip again"
     else:
         path = Path(name)
         remedy = f"put it at {path.resolve()}"

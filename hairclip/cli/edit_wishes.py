@@ -26,7 +26,7 @@ def read_wishes(options: argparse.Namespace) -> list[NamedWish]:
         HairclipError: if a text names neither a hairstyle nor a colour, or the file cannot be read.
     """
     from hairclip.conditions.prompts import check_understood, read_request
-    from hairclip.pretrained.loaders import BUNDLES
+    from hairclip.editing.vocabulary import list_hairstyles
 
     hairstyle, color = options.hairstyle, options.color
     if not options.grid:
@@ -35,8 +35,7 @@ def read_wishes(options: argparse.Namespace) -> list[NamedWish]:
     if not texts:
         named = " ".join(word for word in (color, hairstyle) if word)
         return [NamedWish(hairstyle, color, named)]
-    styles = listed(None, options.bundle, "hairstyle") if options.bundle in BUNDLES else []
-    known = [style for style in styles if style is not None] or None
+    known = list_hairstyles(options.bundle)
     wishes = []
     for text in texts:
         reading = read_request(text, hairstyles=known)
@@ -62,20 +61,14 @@ def _lines(path: str) -> list[str]:
 
 def listed(words: str | None, bundle: str, label: str) -> list[str | None]:
     """The rows or columns of a grid: what stays, then the words given, or all that label the bundle's latents."""
-    from hairclip.conditions.prompts import COLORS, HAIRSTYLES
-    from hairclip.pretrained.loaders import BUNDLES, load_latent_labels
+    from hairclip.editing.vocabulary import list_colors, list_hairstyles
 
-    everything = list(HAIRSTYLES if label == "hairstyle" else COLORS)
     if words is not None:
         named = [word.strip() for word in words.split(",") if word.strip()]
         if not named:
             raise HairclipError(f"--{label} {words!r} names nothing: list words, comma between them, or leave it out.")
         return [None, *named]
-    if BUNDLES.get(bundle, {}).get("latents", "").startswith(f"{bundle}/"):  # embedded: others have no labels
-        labels = load_latent_labels(BUNDLES[bundle]["latents"])
-        present = set((labels or {}).get(label) or everything)
-        everything = [name for name in everything if name in present] + sorted(present - set(everything))
-    return [None, *everything]
+    return [None, *(list_hairstyles if label == "hairstyle" else list_colors)(bundle)]
 
 
 def _understood(hairstyle: str | None, color: str | None) -> tuple[str | None, str | None]:

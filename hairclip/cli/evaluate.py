@@ -43,7 +43,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise HairclipError(f"{options.config}: dry_run asks for random networks, which edit nothing: set it to false.")
     networks = measuring_networks(config, device, named=options.config)
     trained = Path("runs") / config.name / "mapper.safetensors"
-    mapper = options.mapper or (trained if trained.is_file() else networks.sources.get("mapper"))
+    mapper = options.mapper or (trained if trained.is_file() else networks.parts.get("mapper"))
     if mapper is None:
         raise HairclipError(f"there is no mapper {trained} and none in {config.networks.bundle}: give one as --mapper.")
     print(f"mapper: {mapper}")

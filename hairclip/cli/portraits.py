@@ -153,7 +153,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         return 0
     from hairclip.common.device import pick_device
     from hairclip.evaluation.portrait_networks import evaluate_networks
-    from hairclip.pretrained.loaders import load_bundle
+    from hairclip.pretrained.bundle import load_bundle
 
     report = evaluate_networks(
         load_bundle(options.bundle, pick_device(options.device)),

@@ -86,6 +86,6 @@ def _doctor(options: argparse.Namespace) -> None:
         examine(options.config)
         return
     from hairclip.pretrained.inspect import describe_file
-    from hairclip.pretrained.loaders import resolve
+    from hairclip.pretrained.sources import resolve
 
     print("\n".join(describe_file(resolve(options.file))))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from hairclip.common.errors import HairclipError
 
-__all__ = ["FFHQ", "PORTRAITS", "Framing", "Points"]
+__all__ = ["FFHQ", "FRAMINGS", "PORTRAITS", "Framing", "Points"]
 
 Points: TypeAlias = Float[np.ndarray, "points 2"]
 """Pixel coordinates (x, y), float64."""
@@ -53,3 +53,6 @@ FFHQ = Framing()
 """The crop of FFHQ, which most face generators are trained on."""
 PORTRAITS = Framing(scale=1.33, shift=-0.13)
 """The crop of the rendered portraits: long and high hair stays in the frame."""
+
+FRAMINGS: dict[str, Framing] = {"ffhq": FFHQ, "portraits": PORTRAITS}
+"""Names that a bundle's YAML may give in place of the two numbers."""

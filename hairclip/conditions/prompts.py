@@ -69,6 +69,17 @@ class Reading:
         return f"hairstyle: {self.hairstyle or 'unchanged'}; color: {self.color or 'unchanged'}"
 
 
+def in_vocabulary_order(words: Collection[str] | None, vocabulary: Sequence[str]) -> list[str]:
+    """Return words without repetition: first those of the vocabulary in its order, then the others by the alphabet.
+
+    None stands for the whole vocabulary.
+    """
+    if words is None:
+        return list(vocabulary)
+    present = set(words)
+    return [word for word in vocabulary if word in present] + sorted(present - set(vocabulary))
+
+
 def hairstyle_prompt(hairstyle: str) -> str:
     """Return HairCLIP's hairstyle prompt: "bob cut" gives "bob cut hairstyle"; a text that ends so is kept."""
     text = hairstyle.strip()

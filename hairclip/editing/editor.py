@@ -34,7 +34,8 @@ from hairclip.editing.methods.latent_descent import optimize_codes
 from hairclip.editing.request import Wish, as_wish, load_picture, told
 from hairclip.editing.result import Captions, EditResult, Prepared, compare, edit_results
 from hairclip.networks.face_parser import BACKGROUND, HAIR
-from hairclip.pretrained.loaders import load_bundle, load_mapper
+from hairclip.pretrained.bundle import load_bundle
+from hairclip.pretrained.loaders import load_mapper
 
 __all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Strands", "Wish", "as_wish", "check_request", "compare"]
 

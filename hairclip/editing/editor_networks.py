@@ -1,6 +1,6 @@
 """The networks of an editor, and what is built from them when it is first needed."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -11,15 +11,11 @@ from hairclip.editing.inversion.cache import InversionCache
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import HairMapper, References
+from hairclip.pretrained.bundle import MissingPartError, Networks
 
 __all__ = ["EditorNetworks", "Method", "Networks", "check_mapper"]
 
 Method: TypeAlias = Literal["mapper", "optimize"]
-
-# A `hairclip.pretrained.Bundle`, or any object with attributes of its names: generator, clip, parser, encoder; identity
-# for optimisation of any kind, and to tell poor inversions; mapper for `method="mapper"`. Each is read when first
-# needed: a bundle loads no more.
-Networks: TypeAlias = Any
 
 
 class EditorNetworks:
@@ -80,15 +76,21 @@ class EditorNetworks:
     def loss(self) -> HairEditLoss:
         """What `method="optimize"` descends on."""
         if self._loss is None:
-            networks = self.networks
-            self._loss = HairEditLoss(networks.clip, networks.parser, networks.identity, text_pixels="normalized")
+            networks, identity = self.networks, self.identity
+            if identity is None:
+                raise MissingPartError(
+                    'these networks have no identity network, which method="optimize" needs: use method="mapper".'
+                )
+            self._loss = HairEditLoss(networks.clip, networks.parser, identity, text_pixels="normalized")
         return self._loss
 
     @property
     def identity(self) -> FaceEncoder | None:
         """Tells whether an inversion shows the same person; None for networks without one."""
-        sources = getattr(self.networks, "sources", None)
-        return getattr(self.networks, "identity", None) if sources is None or "identity" in sources else None
+        try:
+            return self.networks.identity
+        except MissingPartError:
+            return None
 
 
 def check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
-from hairclip.common.framing import FFHQ, PORTRAITS, Framing
+from hairclip.common.framing import Framing
 from hairclip.common.images import ImageSource
 from hairclip.common.stopwatch import Stopwatch, add_seconds
 from hairclip.editing.editor import HairEditor, Method, changes_color_alone, check_request
@@ -38,8 +38,7 @@ class PhotoEditor:
 
     Args:
         editor: edits crops.
-        framing: the crop its networks were trained on; None takes that of the portraits bundle for a generator under
-            256 pixels, and FFHQ's else.
+        framing: the crop that its networks were trained on; None takes what the networks say.
         finder: finds faces; None takes MTCNN on the editor's device.
     """
 
@@ -56,9 +55,7 @@ class PhotoEditor:
     @property
     def framing(self) -> Framing:
         """How the square lies around a face."""
-        if self._framing is None:
-            self._framing = PORTRAITS if self.editor.networks.generator.size < 256 else FFHQ
-        return self._framing
+        return self.editor.networks.framing if self._framing is None else self._framing
 
     @property
     def finder(self) -> FaceFinder:
@@ -132,14 +129,14 @@ class PhotoEditor:
         with watch("models"):
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
-            # The generator of the portraits world knows people before backdrops; a busy one would spoil their hair.
-            plain = self.framing == PORTRAITS
+            plain = self.editor.networks.plain_background
             prepared = self.editor.prepare([crop for cut in cuts for crop in cut.crops], plain=plain, **inverting)
         opened, first = [], 0
         for cut in cuts:
             part = prepared[range(first, first + len(cut.crops))]
             seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
-            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part)
+            limits = self.editor.networks.inversion_limits
+            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits)
             opened.append(replace(one, notes=[*cut.notes, *one.poor()]))
             first += len(cut.crops)
         return opened

@@ -1,6 +1,6 @@
 """What editing a photo goes through and what it gives: cut, opened, asked, edited, pasted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hairclip.editing.photo.align import FaceSquare, Rectangle, rectangle, sprea
 from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, write_photo
 from hairclip.editing.result import EditResult, Prepared
+from hairclip.pretrained.bundle_files import InversionLimits
 
 __all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "pasted"]
 
@@ -42,11 +43,16 @@ class OpenPhoto(CutPhoto):
 
     prepared: Prepared
     """One sample per square."""
+    limits: Mapping[str, InversionLimits]
+    """Method of inversion -> the figures below which an inversion is poor."""
 
     def poor(self, *, blend: bool = True) -> list[str]:
         """A sentence for each face that the generator does not rebuild as the same person's."""
         inversion = self.prepared.inversion
-        told = [check_inversion(inversion, i, name=self.photo.name, blend=blend) for i in range(len(self.prepared))]
+        told = [
+            check_inversion(inversion, i, limits=self.limits, name=self.photo.name, blend=blend)
+            for i in range(len(self.prepared))
+        ]
         return [sentence for sentence in told if sentence is not None]
 
     def refuse_stranger(self) -> None:
@@ -119,7 +125,7 @@ def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image,
         places.append(place)
         # Where the networks do not know the kind of picture, the parser takes other things for hair: outside the crop
         # nothing is touched then.
-        if check_inversion(opened.prepared.inversion, number) is None:
+        if check_inversion(opened.prepared.inversion, number, limits=opened.limits) is None:
             places += carry_on(opened.photo.picture, picture, mask, square, edit)
         if opaque is not None:  # new hair in front of a transparent background shows
             hair = ImageChops.multiply(there, spread(mask_to_pil(edit.mask.float()), square, picture.size, place))

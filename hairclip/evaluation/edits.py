@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hairclip.common.color import NamedColors
+from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Masks
 from hairclip.common.metrics import psnr
 from hairclip.editing.editor import EditResult, HairEditor, Method
@@ -115,7 +116,9 @@ class Referee:
     """
 
     def __init__(self, editor: HairEditor, judge: HairstyleClassifier, named: NamedColors) -> None:
-        self.parser, self.identity = editor.networks.parser, editor.networks.identity
+        if editor.identity is None:
+            raise HairclipError("edits are measured by an identity network, which this bundle lacks: add one to it.")
+        self.parser, self.identity = editor.networks.parser, editor.identity
         self.judge, self.named, self.device = judge.to(editor.device).eval(), named, editor.device
         self.perceptual = PerceptualDistance(self.judge, layers=[f"blocks.{i}" for i in range(len(self.judge.blocks))])
 

@@ -6,8 +6,8 @@ from hairclip.common.errors import HairclipError
 from hairclip.config import Config
 from hairclip.editing.editor import HairEditor
 from hairclip.networks.mapper import HairMapper
-from hairclip.pretrained.loaders import Bundle
-from hairclip.training.setup import build_loss, network_sources
+from hairclip.pretrained.bundle import Bundle
+from hairclip.training.setup import build_loss, network_bundle
 
 __all__ = ["configured_editor", "measuring_networks"]
 
@@ -23,14 +23,14 @@ def measuring_networks(config: Config, device: torch.device, *, named: str) -> B
     Raises:
         HairclipError: if encoder or judge is missing.
     """
-    sources = network_sources(config)
-    missing = [part for part in ("encoder", "judge") if part not in sources]
+    networks = network_bundle(config, device)
+    missing = [part for part in ("encoder", "judge") if part not in networks.parts]
     if missing:
         raise HairclipError(
             f"{named}: there is no {' and no '.join(missing)} among its networks, so nothing can be measured: "
             "use a configuration whose networks.bundle has them, such as configs/portraits.yaml."
         )
-    return Bundle(sources, device)
+    return networks
 
 
 def configured_editor(config: Config, networks: Bundle, mapper: HairMapper) -> HairEditor:

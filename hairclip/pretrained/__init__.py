@@ -6,31 +6,31 @@ from typing import Any
 _HOMES = {
     **dict.fromkeys(("Kind", "NetworkFile", "read_network", "save_network"), "network_files"),
     "save_latents": "latent_files",
+    **dict.fromkeys(
+        ("Bundle", "BundleWords", "InversionLimits", "MissingPartError", "Networks", "load_bundle"), "bundle"
+    ),
+    **dict.fromkeys(("PARTS", "Source", "list_bundles"), "bundle_files"),
+    **dict.fromkeys(("resolve", "weight_names"), "sources"),
+    **dict.fromkeys(
+        (
+            "Device",
+            "HairMapper",
+            "load_clip",
+            "load_encoder",
+            "load_generator",
+            "load_hairclip",
+            "load_identity",
+            "load_judge",
+            "load_latent_labels",
+            "load_latents",
+            "load_mapper",
+            "load_parser",
+            "open_latents",
+            "save_hairclip",
+        ),
+        "loaders",
+    ),
 }
-_LOADERS = (
-    "BUNDLES",
-    "PARTS",
-    "Bundle",
-    "Device",
-    "HairMapper",
-    "Source",
-    "load_bundle",
-    "load_clip",
-    "load_encoder",
-    "load_generator",
-    "load_hairclip",
-    "load_identity",
-    "load_judge",
-    "load_latent_labels",
-    "load_latents",
-    "load_mapper",
-    "load_parser",
-    "open_latents",
-    "resolve",
-    "save_hairclip",
-    "weight_names",
-)
-_HOMES |= dict.fromkeys(_LOADERS, "loaders")
 __all__ = sorted(_HOMES)
 
 

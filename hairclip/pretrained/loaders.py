@@ -7,15 +7,11 @@ comes trainable.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hairclip.common.errors import HairclipError
-from hairclip.common.files import data_folder
 from hairclip.common.images import WPlus
 from hairclip.networks import mapper as mapper_network
 from hairclip.networks.classifier import HairstyleClassifier
@@ -24,7 +20,7 @@ from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained.download import obtain
+from hairclip.pretrained.bundle_files import list_bundles, read_bundle
 from hairclip.pretrained.hub import HubFolder, without_folders
 from hairclip.pretrained.latent_files import map_latents, read_labels, save_latents
 from hairclip.pretrained.network_files import (
@@ -40,22 +36,18 @@ from hairclip.pretrained.network_files import (
     with_config,
 )
 from hairclip.pretrained.official_export import official_opts, official_state_dict, refuse_unofficial
-from hairclip.pretrained.registry import FFHQ, WEIGHTS
+from hairclip.pretrained.sources import is_weight_name, resolve, weight_names
 from hairclip.pretrained.weight_files import write_torch
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
 
 __all__ = [
-    "BUNDLES",
-    "PARTS",
-    "Bundle",
     "Device",
     "HairMapper",
     "Kind",
     "NetworkFile",
     "Source",
-    "load_bundle",
     "load_clip",
     "load_encoder",
     "load_generator",
@@ -68,16 +60,10 @@ __all__ = [
     "load_parser",
     "open_latents",
     "read_network",
-    "resolve",
     "save_hairclip",
     "save_latents",
     "save_network",
-    "weight_names",
 ]
-
-PARTS: tuple[str, ...] = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents")
-#: Bundle name -> part -> name that every loader accepts.
-BUNDLES: dict[str, dict[str, str]] = {"portraits": {part: f"portraits/{part}" for part in PARTS}, "ffhq": FFHQ}
 
 
 class HairMapper(mapper_network.HairMapper, HubFolder):
@@ -103,44 +89,6 @@ class HairMapper(mapper_network.HairMapper, HubFolder):
         return mapper
 
 
-def _is_registered(name: str) -> bool:
-    bundle, _, part = name.partition("/")
-    return name in WEIGHTS or part in BUNDLES.get(bundle, {})
-
-
-def resolve(name_or_path: Source) -> Path:
-    """The file that a name or a path means; weights of the registry are fetched if they are absent.
-
-    Names are those of the embedded weights, such as ``portraits/generator``, and of `registry`, such as
-    ``stylegan2-ffhq``; ``ffhq/generator`` means that part of the bundle.
-    """
-    name = str(name_or_path)
-    bundle, _, part = name.partition("/")
-    name = BUNDLES.get(bundle, {}).get(part, name)
-    if name in WEIGHTS:
-        return obtain(WEIGHTS[name])
-    if _is_registered(name):
-        path = data_folder() / bundle / f"{part}.safetensors"
-        if not path.is_file():
-            raise HairclipError(
-                f"the weights {name} are missing ({path}): install the package again, or train them with "
-                "scripts/train_portrait_networks.py."
-            )
-        return path
-    path = Path(name_or_path)
-    if path.is_dir():
-        raise HairclipError(f"{path} is a folder: give the weight file inside it.")
-    if not path.is_file():
-        known = ", ".join(sorted(weight_names()))
-        raise HairclipError(f"there is no weight file {path}: check the path, or use one of the names {known}.")
-    return path
-
-
-def weight_names() -> set[str]:
-    """The names that every loader accepts: of embedded weights, and of those that can be fetched."""
-    return {*WEIGHTS, *(name for parts in BUNDLES.values() for name in parts.values())}
-
-
 def load_generator(name_or_path: Source, device: Device = "cpu") -> Generator:
     """A StyleGAN2 generator."""
     return _load(name_or_path, "generator", device)
@@ -157,7 +105,7 @@ def load_clip(
     from hairclip.pretrained import open_clip as open_clip_files  # open_clip takes seconds to import
 
     name = str(name_or_path)
-    if not _is_registered(name) and not Path(name).exists() and open_clip_files.is_open_clip_name(name):
+    if not is_weight_name(name) and not Path(name).exists() and open_clip_files.is_open_clip_name(name):
         return open_clip_files.load_open_clip(name, device)
     path = resolve(name_or_path)
     return open_clip_files.load_with_config(path, device) or _load(path, "clip", device)
@@ -196,8 +144,8 @@ def load_hairclip(
     An own mapper file names its companions; where it does not, they are looked for beside it, as
     ``generator.safetensors`` and ``clip.safetensors``.
     """
-    if str(name_or_path) in BUNDLES:
-        parts = BUNDLES[str(name_or_path)]
+    if str(name_or_path) in list_bundles():
+        parts = read_bundle(name_or_path).parts
         return (
             load_mapper(parts["mapper"], device),
             load_generator(parts["generator"], device),
@@ -257,62 +205,3 @@ def _build(file: NetworkFile, device: Device) -> Any:
     mapper = build_network(file, device, HairMapper)
     mapper.notes = file.notes
     return mapper
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """The networks that belong together, each loaded when first asked for and then kept.
-
-    Attributes:
-        sources: part -> name or path, for example ``BUNDLES["portraits"]``; replace single parts as you like.
-        device: where the networks are put.
-    """
-
-    sources: Mapping[str, Source]
-    device: Device = "cpu"
-
-    @cached_property
-    def generator(self) -> Generator:
-        return load_generator(self._source("generator"), self.device)
-
-    @cached_property
-    def clip(self) -> "hairclip.networks.clip.Clip":
-        return load_clip(self._source("clip"), self.device)
-
-    @cached_property
-    def parser(self) -> FaceParser:
-        return load_parser(self._source("parser"), self.device)
-
-    @cached_property
-    def identity(self) -> FaceEncoder:
-        return load_identity(self._source("identity"), self.device)
-
-    @cached_property
-    def encoder(self) -> E4EEncoder | PcaEncoder:
-        return load_encoder(self._source("encoder"), self.device)
-
-    @cached_property
-    def mapper(self) -> HairMapper:
-        return load_mapper(self._source("mapper"), self.device)
-
-    @cached_property
-    def judge(self) -> HairstyleClassifier:
-        return load_judge(self._source("judge"), self.device)
-
-    def _source(self, part: str) -> Source:
-        if part not in self.sources:
-            raise HairclipError(f"this bundle has no {part}: it has {', '.join(sorted(self.sources))}.")
-        return self.sources[part]
-
-
-def load_bundle(name: Source, device: Device = "cpu") -> Bundle:
-    """The bundle of that name, or the files ``generator.safetensors``, ``clip.safetensors``, ... of a folder."""
-    if str(name) in BUNDLES:
-        return Bundle(BUNDLES[str(name)], device)
-    files = {part: Path(name) / f"{part}.safetensors" for part in PARTS}
-    sources = {part: path for part, path in files.items() if path.is_file()}
-    if not sources:
-        raise HairclipError(
-            f"there is no bundle {name}: give {' or '.join(BUNDLES)}, or a folder of files like generator.safetensors."
-        )
-    return Bundle(sources, device)

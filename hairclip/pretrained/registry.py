@@ -214,17 +214,6 @@ _TABLE = (
 
 WEIGHTS: dict[str, Weight] = {weight.name: weight for weight in _TABLE}
 
-#: The parts of the world of photographs. Mapper and CLIP come from one file: that mapper was trained with that CLIP.
-FFHQ: dict[str, str] = {
-    "generator": "stylegan2-ffhq",
-    "clip": "hairclip",
-    "parser": "parsenet",
-    "identity": "ir-se50",
-    "encoder": "e4e-ffhq",
-    "mapper": "hairclip",
-    "latents": "celeba-hq-test",
-}
-
 
 def find(name: str) -> Weight:
     """The weight of that name, or whose file has that name."""

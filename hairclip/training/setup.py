@@ -9,14 +9,16 @@ from torch import nn
 
 from hairclip.common.errors import HairclipError
 from hairclip.conditions.encoder import ConditionEncoder
-from hairclip.conditions.prompts import COLORS, HAIRSTYLES
+from hairclip.conditions.prompts import COLORS, HAIRSTYLES, in_vocabulary_order
 from hairclip.config import TRAINED_WITH, Config
 from hairclip.losses.hair_edit import HairEditLoss, LossWeights
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained.loaders import BUNDLES, Bundle, HairMapper, Source, load_bundle
+from hairclip.pretrained.bundle import Bundle, load_bundle
+from hairclip.pretrained.loaders import HairMapper
+from hairclip.pretrained.network_files import Device
 from hairclip.training.data import EditData, Networks, Sources
 from hairclip.training.latents import LatentSet, training_and_validation
 from hairclip.training.optimizers import find_optimizer
@@ -90,7 +92,7 @@ def build_networks(config: Config, device: torch.device) -> Networks:
     if config.dry_run:
         parts: dict[str, Any] = _random_networks(config.networks.architectures, seed=config.seed)
     else:
-        bundle = Bundle(network_sources(config), device)
+        bundle = network_bundle(config, device)
         parts = {name: getattr(bundle, name) for name in TRAINED_WITH}
     for network in parts.values():
         network.to(device).eval().requires_grad_(False)
@@ -134,13 +136,15 @@ def _source_store(config: Config, networks: Networks, loss: HairEditLoss, latent
     return SourceFolder(data.cache_folder, key, len(latents), budget)
 
 
-def network_sources(config: Config) -> dict[str, Source]:
-    """Part -> name or path: the bundle's, replaced by what the configuration names itself."""
+def network_bundle(config: Config, device: Device = "cpu") -> Bundle:
+    """Return the configured bundle, in which the networks that the configuration names replace the bundle's own.
+
+    A configuration that names all networks of `TRAINED_WITH` takes nothing from a bundle.
+    """
     named = config.networks.model_dump(include=set(TRAINED_WITH), exclude_none=True)
     if set(named) == set(TRAINED_WITH):
-        return named
-    bundle = config.networks.bundle
-    return {**(BUNDLES.get(bundle) or load_bundle(bundle).sources), **named}
+        return Bundle(named, device=device)
+    return load_bundle(config.networks.bundle, device).with_parts(named)
 
 
 def build_mapper(config: Config, networks: Networks) -> HairMapper:
@@ -198,12 +202,7 @@ def _words(config: Config, latents: LatentSet) -> tuple[list[str], list[str]]:
 
 def _vocabulary(configured: Sequence[str], labels: Sequence[str] | None, everything: Sequence[str]) -> list[str]:
     """The configured words, else those that label a latent, else HairCLIP's; in HairCLIP's order."""
-    if configured:
-        return list(configured)
-    if labels is None:
-        return list(everything)
-    present = set(labels)
-    return [name for name in everything if name in present] + sorted(present - set(everything))
+    return list(configured) if configured else in_vocabulary_order(labels, everything)
 
 
 def _references(

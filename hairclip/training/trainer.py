@@ -20,8 +20,8 @@ from hairclip.common.version import __version__
 from hairclip.config import Config, dump_config
 from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
-from hairclip.pretrained.loaders import weight_names
 from hairclip.pretrained.network_files import save_network
+from hairclip.pretrained.sources import weight_names
 from hairclip.training import checkpoint, distributed
 from hairclip.training.acceleration import Synthesis, prepare, training_synthesis
 from hairclip.training.batches import Batches
@@ -29,7 +29,7 @@ from hairclip.training.best import Best
 from hairclip.training.data import Sample
 from hairclip.training.distributed import World, alone
 from hairclip.training.pictures import edit_grid
-from hairclip.training.setup import PRECISIONS, Parts, build_parts, network_sources
+from hairclip.training.setup import PRECISIONS, Parts, build_parts, network_bundle
 from hairclip.training.tasks import Task
 from hairclip.training.tracking import Averages, StopSignal, Tracker
 from hairclip.training.updates import Updates
@@ -227,7 +227,7 @@ def _companions(config: Config) -> dict[str, str]:
     if config.dry_run:
         return {}
     known = weight_names()
-    sources = {part: str(network_sources(config)[part]) for part in ("generator", "clip")}
+    sources = {part: str(network_bundle(config).parts[part]) for part in ("generator", "clip")}
     paths = {source for source in sources.values() if source not in known and Path(source).exists()}
     return {part: str(Path(source).resolve()) if source in paths else source for part, source in sources.items()}
 

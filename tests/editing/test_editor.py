@@ -141,7 +141,7 @@ def test_ten_edits_of_one_photo_invert_once(networks: SimpleNamespace, portrait:
 
 
 def test_networks_without_identity_edit_as_before(networks: SimpleNamespace, portrait: torch.Tensor, tmp_path: Path):
-    parts = SimpleNamespace(**{name: value for name, value in vars(networks).items() if name != "identity"})
+    parts = SimpleNamespace(**{**vars(networks), "identity": None})
     assert HairEditor(parts).edit(portrait, color="red").inversion_identity is None
     for part in ("generator", "clip", "parser", "encoder", "mapper"):
         save_network(tmp_path / f"{part}.safetensors", part, getattr(networks, part))

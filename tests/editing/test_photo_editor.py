@@ -116,7 +116,7 @@ def test_where_the_edit_weighs_nothing_the_photo_stays(editor: PhotoEditor, monk
 
 
 def test_without_blending_all_of_the_square_is_the_generators(networks: SimpleNamespace):
-    bare = SimpleNamespace(**{name: value for name, value in vars(networks).items() if name != "identity"})
+    bare = SimpleNamespace(**{**vars(networks), "identity": None})
     result = photo_editor(bare).edit(photo(), color="red", blend=False)
     square = face_square(LANDMARKS)
     covered = changed(result, photo()).mean() * 420 * 330
@@ -138,7 +138,9 @@ def test_the_portraits_generator_sees_people_before_plain_backgrounds(
     networks: SimpleNamespace, framing: Framing, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(networks.parser, "labels", lambda images: (images.mean(dim=1) > 0).long())
-    editor = PhotoEditor(HairEditor(networks, groups=(3, 5)), framing=framing, finder=StubFinder())
+    networks = SimpleNamespace(**{**vars(networks), "framing": framing, "plain_background": is_plain})
+    editor = PhotoEditor(HairEditor(networks, groups=(3, 5)), finder=StubFinder())
+    assert editor.framing == framing
     (opened,) = editor.invert([editor.cut(photo())])
     aligned, background = opened.prepared.aligned, opened.prepared.labels[:, None] == BACKGROUND
     seen = plain_background(aligned, background) if is_plain else aligned

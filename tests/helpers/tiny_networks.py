@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
+from hairclip.common.framing import FFHQ
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import Clip
 from hairclip.networks.e4e import E4EEncoder
@@ -13,6 +14,7 @@ from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import save_network
+from hairclip.pretrained.bundle_files import read_bundle
 
 SIZE, N_LATENT, W_DIM, WIDTH = 32, 8, 16, 24
 CLIP_CONFIG = {
@@ -24,7 +26,7 @@ CLIP_CONFIG = {
 
 
 def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
-    """Generator, CLIP, parser, identity, encoder, mapper and judge with random weights, in eval mode and frozen."""
+    """Return networks of a bundle with random weights, in eval mode and frozen, and what its YAML would say of them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = Generator(SIZE, W_DIM, W_DIM, 2, {4: 8, 8: 8, 16: 8, 32: 8})
@@ -42,6 +44,8 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
         make_hair_visible(networks.parser, generator)
     for network in vars(networks).values():
         network.eval().requires_grad_(False)
+    networks.framing, networks.plain_background = FFHQ, False
+    networks.inversion_limits = read_bundle("portraits").inversion_limits
     return networks
 
 

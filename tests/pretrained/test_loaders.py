@@ -187,7 +187,7 @@ def test_a_part_that_a_bundle_lacks_is_named(tmp_path):
 
 
 def test_names_resolve_to_the_embedded_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("hairclip.pretrained.loaders.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("hairclip.pretrained.sources.data_folder", lambda: tmp_path)
     with pytest.raises(HairclipError) as caught:
         pretrained.load_judge("portraits/judge")
     one_sentence(caught.value, "portraits/judge", tmp_path)

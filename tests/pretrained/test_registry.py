@@ -11,8 +11,8 @@ from hairclip.cli import edit_wishes
 from hairclip.cli import main as cli
 from hairclip.common.errors import HairclipError
 from hairclip.config import TRAINED_WITH, load_config
-from hairclip.pretrained import BUNDLES, registry, resolve
 from hairclip.pretrained import download as fetch
+from hairclip.pretrained import load_bundle, registry, resolve
 from hairclip.pretrained.registry import WEIGHTS
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "hairclip.yaml"
@@ -50,7 +50,7 @@ def test_the_table_lists_every_licence():
 
 def test_loaders_take_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
-    monkeypatch.setattr("hairclip.pretrained.loaders.obtain", lambda weight: asked.append(weight.name) or tmp_path)
+    monkeypatch.setattr("hairclip.pretrained.sources.obtain", lambda weight: asked.append(weight.name) or tmp_path)
     for name in ("stylegan2-ffhq", "ffhq/parser", "ffhq/clip"):
         assert resolve(name) == tmp_path
     assert asked == ["stylegan2-ffhq", "parsenet", "hairclip"]
@@ -59,13 +59,17 @@ def test_loaders_take_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_bundle_and_configuration_name_what_their_parts_load():
     config = load_config(CONFIG)
     named = [(part, getattr(config.networks, part)) for part in TRAINED_WITH]
-    named += [("latents", config.data.latents), ("latents", config.data.validation_latents), *BUNDLES["ffhq"].items()]
+    named += [
+        ("latents", config.data.latents),
+        ("latents", config.data.validation_latents),
+        *load_bundle("ffhq").parts.items(),
+    ]
     for part, name in named:
         assert f"load_{part}" in WEIGHTS[name].loads, (part, name)
 
 
 def test_a_grid_of_the_ffhq_bundle_fetches_no_labels(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("hairclip.pretrained.loaders.obtain", lambda weight: pytest.fail(f"fetched {weight.name}"))
+    monkeypatch.setattr("hairclip.pretrained.sources.obtain", lambda weight: pytest.fail(f"fetched {weight.name}"))
     assert len(edit_wishes.listed(None, "ffhq", "hairstyle")) == 45
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 
@@ -19,8 +18,8 @@ from hairclip.editing.editor import HairEditor
 from hairclip.evaluation.speed.clock import Stopwatch, Timing, Work
 from hairclip.evaluation.speed.setting import World
 from hairclip.networks.e4e import E4EEncoder
-from hairclip.pretrained.loaders import Bundle
-from hairclip.training.setup import network_sources
+from hairclip.pretrained.bundle import Bundle, Networks
+from hairclip.training.setup import network_bundle
 
 __all__ = ["IMPORTS", "edit_works", "time_first_edit", "time_imports"]
 
@@ -58,28 +57,32 @@ def edit_works(world: World, count: int) -> dict[str, Work]:
     return works
 
 
-def _edit_networks(world: World) -> Any:
+def _edit_networks(world: World) -> Networks:
     """The networks of an editor: those of training, and an encoder, e4e with random weights where all are random."""
     networks, generator = world.parts.networks, world.parts.networks.generator
+    bundle = Bundle({}) if world.is_random else network_bundle(world.config, world.device)
     if world.is_random:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(world.config.seed)
             encoder: torch.nn.Module = E4EEncoder(n_latent=generator.n_latent, w_dim=generator.w_dim)
         encoder = encoder.to(world.device).eval().requires_grad_(False)
     else:
-        sources = network_sources(world.config)
-        if "encoder" not in sources:
+        if "encoder" not in bundle.parts:
             raise HairclipError(
                 f"the bundle {world.config.networks.bundle} has no encoder, so no edit can be measured: "
                 "leave edit out of --measure."
             )
-        encoder = Bundle(sources, world.device).encoder
+        encoder = bundle.encoder
     return SimpleNamespace(
         generator=generator,
         clip=networks.clip,
         parser=networks.parser,
         identity=networks.identity,
         encoder=encoder,
+        mapper=world.parts.mapper,
+        framing=bundle.framing,
+        plain_background=bundle.plain_background,
+        inversion_limits=bundle.inversion_limits,
     )
 
 

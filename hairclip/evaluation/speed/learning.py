@@ -20,7 +20,7 @@ from hairclip.evaluation.speed.setting import World
 from hairclip.evaluation.speed.steps import LibraryTraining, ReferenceTraining
 from hairclip.evaluation.subject import configured_editor
 from hairclip.networks.mapper import HairMapper
-from hairclip.pretrained.loaders import Bundle
+from hairclip.pretrained.bundle import Bundle
 from hairclip.pretrained.network_files import save_network
 from hairclip.training import trainer
 

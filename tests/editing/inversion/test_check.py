@@ -10,22 +10,22 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.images import save_image
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.folder import Job, edit_folder
-from hairclip.editing.inversion.check import LIMITS, InversionLimits, check_inversion
+from hairclip.editing.inversion.check import check_inversion
 from hairclip.editing.inversion.invert import INVERSION_METHODS, Inversion, InversionMethod
 from hairclip.editing.photo_editor import PhotoEditor
-from hairclip.pretrained import save_network
+from hairclip.pretrained import InversionLimits, load_bundle, save_network
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
 
-def inversion(identity: list[float], psnr: list[float], size: int = SIZE) -> Inversion:
+def inversion(identity: list[float], psnr: list[float]) -> Inversion:
     count = len(psnr)
-    pictures, codes = torch.zeros(count, 3, size, size), torch.zeros(count, N_LATENT, W_DIM)
+    pictures, codes = torch.zeros(count, 3, SIZE, SIZE), torch.zeros(count, N_LATENT, W_DIM)
     return Inversion(codes, pictures, torch.tensor(psnr), 0, "encoder", torch.tensor(identity))
 
 
 def test_a_stranger_is_told_in_one_sentence_and_a_likeness_is_not():
     found = inversion([0.95, 0.1, 0.95, 0.1], [30.0, 30.0, 12.5, 12.5])
-    limits = InversionLimits(identity=0.4, psnr=20.0)
+    limits = {"encoder": InversionLimits(identity=0.4, psnr=20.0)}
     told = [check_inversion(found, i, limits=limits, name="me.jpg") for i in range(4)]
     assert told[0] is None
     assert told[1] == (
@@ -41,24 +41,27 @@ def test_a_stranger_is_told_in_one_sentence_and_a_likeness_is_not():
 
 @pytest.mark.parametrize("method", INVERSION_METHODS)
 def test_limits_follow_the_method(method: InversionMethod):
-    limits = LIMITS[method]
+    of_bundle = load_bundle("portraits").inversion_limits
+    limits = of_bundle[method]
     good = replace(inversion([limits.identity + 0.01], [limits.psnr + 0.1]), method=method)
-    assert check_inversion(good) is None
+    assert check_inversion(good, limits=of_bundle) is None
     poor = replace(inversion([limits.identity - 0.01], [limits.psnr + 0.1]), method=method)
-    sentence = check_inversion(poor)
+    sentence = check_inversion(poor, limits=of_bundle)
     assert sentence.count(".") == 3  # two numbers and the end
     assert ("pivotal" in sentence) == (method != "pivotal")
 
 
 def test_what_cannot_be_compared_is_not_judged_and_nan_is_poor():
-    assert check_inversion(replace(inversion([0.0], [10.0]), identity=None)) is None
-    assert "nan" in check_inversion(inversion([math.nan], [30.0]))
+    limits = load_bundle("portraits").inversion_limits
+    assert check_inversion(replace(inversion([0.0], [10.0]), identity=None), limits=limits) is None
+    assert "nan" in check_inversion(inversion([math.nan], [30.0]), limits=limits)
 
 
-def test_large_generators_have_other_limits():
-    """Published encoders of real faces rebuild about 19 dB: the small bundle's limit would refuse everyone."""
-    assert check_inversion(inversion([0.5], [18.0], size=256)) is None
-    assert check_inversion(inversion([0.1], [25.0], size=256)) is not None
+def test_networks_for_photographs_have_other_limits():
+    """Published encoders of real faces rebuild about 19 dB: the limit of the portraits would refuse everybody."""
+    limits = load_bundle("ffhq").inversion_limits
+    assert check_inversion(inversion([0.5], [18.0]), limits=limits) is None
+    assert check_inversion(inversion([0.1], [25.0]), limits=limits) is not None
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""List the words that a bundle's networks know."""
+
+from hairclip.conditions.prompts import COLORS, HAIRSTYLES, in_vocabulary_order
+from hairclip.pretrained.bundle import Source, load_bundle
+
+__all__ = ["list_colors", "list_hairstyles"]
+
+
+def list_hairstyles(bundle: Source = "portraits") -> list[str]:
+    """Return the hairstyles that a bundle's networks know, in HairCLIP's order.
+
+    Args:
+        bundle: a name or path as of `hairclip.pretrained.load_bundle`.
+    """
+    return in_vocabulary_order(load_bundle(bundle).known_words().hairstyles, HAIRSTYLES)
+
+
+def list_colors(bundle: Source = "portraits") -> list[str]:
+    """Return the hair colors that a bundle's networks know, in HairCLIP's order.
+
+    Args:
+        bundle: a name or path as of `hairclip.pretrained.load_bundle`.
+    """
+    return in_vocabulary_order(load_bundle(bundle).known_words().colors, COLORS)

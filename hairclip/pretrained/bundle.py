@@ -1,0 +1,203 @@
+"""A bundle: the networks that belong together, each loaded when it is first needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.files import digest
+from hairclip.common.framing import Framing
+from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.e4e import E4EEncoder
+from hairclip.networks.face_parser import FaceParser
+from hairclip.networks.ir_se import FaceEncoder
+from hairclip.networks.pca_encoder import PcaEncoder
+from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained.bundle_files import (
+    PARTS,
+    BundleFile,
+    BundleWords,
+    InversionLimits,
+    Source,
+    list_bundles,
+    read_bundle,
+)
+from hairclip.pretrained.loaders import (
+    HairMapper,
+    load_clip,
+    load_encoder,
+    load_generator,
+    load_identity,
+    load_judge,
+    load_latent_labels,
+    load_mapper,
+    load_parser,
+)
+from hairclip.pretrained.network_files import Device
+from hairclip.pretrained.registry import WEIGHTS
+from hairclip.pretrained.sources import is_weight_name, resolve, source_of
+
+if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
+    import hairclip.networks.clip
+
+__all__ = [
+    "EDITING_PARTS",
+    "PARTS",
+    "Bundle",
+    "BundleWords",
+    "InversionLimits",
+    "MissingPartError",
+    "Networks",
+    "list_bundles",
+    "load_bundle",
+]
+
+EDITING_PARTS = ("generator", "clip", "parser", "identity", "encoder", "mapper")
+"""The parts on which the picture of an edit depends."""
+
+
+class MissingPartError(HairclipError):
+    """A bundle was asked for a network that it does not have."""
+
+
+if TYPE_CHECKING:
+
+    class Networks(Protocol):
+        """What an editor needs: a `Bundle`, or any object with these attributes, on one device and in eval mode.
+
+        Attributes:
+            identity: None where there is none: then no inversion is judged, and no code can be optimized.
+            framing: the crop that the networks were trained on.
+            plain_background: whether the generator knows people before plain backgrounds only.
+            inversion_limits: method of inversion -> the figures below which an inversion is poor.
+        """
+
+        @property
+        def generator(self) -> Generator: ...
+        @property
+        def clip(self) -> "hairclip.networks.clip.Clip": ...
+        @property
+        def parser(self) -> FaceParser: ...
+        @property
+        def encoder(self) -> E4EEncoder | PcaEncoder: ...
+        @property
+        def identity(self) -> FaceEncoder | None: ...
+        @property
+        def mapper(self) -> HairMapper: ...
+        @property
+        def framing(self) -> Framing: ...
+        @property
+        def plain_background(self) -> bool: ...
+        @property
+        def inversion_limits(self) -> Mapping[str, InversionLimits]: ...
+
+else:
+    Networks = Any  # a type check while the program runs would read, and so load, every network of a bundle
+
+
+@dataclass(frozen=True)
+class Bundle(BundleFile):
+    """Networks that belong together; each is loaded when it is first read, and then kept.
+
+    Reading a part that the bundle does not have raises a `MissingPartError`.
+
+    Attributes:
+        device: where the networks are put.
+    """
+
+    device: Device = "cpu"
+
+    @cached_property
+    def generator(self) -> Generator:
+        return load_generator(self._source("generator"), self.device)
+
+    @cached_property
+    def clip(self) -> "hairclip.networks.clip.Clip":
+        return load_clip(self._source("clip"), self.device)
+
+    @cached_property
+    def parser(self) -> FaceParser:
+        return load_parser(self._source("parser"), self.device)
+
+    @cached_property
+    def identity(self) -> FaceEncoder:
+        return load_identity(self._source("identity"), self.device)
+
+    @cached_property
+    def encoder(self) -> E4EEncoder | PcaEncoder:
+        return load_encoder(self._source("encoder"), self.device)
+
+    @cached_property
+    def mapper(self) -> HairMapper:
+        return load_mapper(self._source("mapper"), self.device)
+
+    @cached_property
+    def judge(self) -> HairstyleClassifier:
+        return load_judge(self._source("judge"), self.device)
+
+    def known_words(self) -> BundleWords:
+        """Return the words of the YAML; where it gives none, the labels of the latents, or None without labels."""
+        words = self.words
+        if words.hairstyles is None or words.colors is None:
+            labels = self._latent_labels()
+            styles, colors = (tuple(sorted(set(labels[kind]))) or None for kind in ("hairstyle", "color"))
+            words = BundleWords(words.hairstyles or styles, words.colors or colors)
+        return words
+
+    def with_parts(self, parts: Mapping[str, Source]) -> "Bundle":
+        """Return a bundle in which some parts are replaced by other names or paths."""
+        return replace(self, parts={**self.parts, **parts})
+
+    def digest(self) -> str:
+        """Return a SHA-256 of everything in the bundle that the picture of an edit depends on.
+
+        That is the content of the files of `EDITING_PARTS` and the framing and background of the crop. A file is read
+        once, and again when its time or size changes.
+        """
+        contents = {part: _content_of(self.parts[part]) for part in EDITING_PARTS if part in self.parts}
+        return digest(contents, self.framing, self.plain_background)
+
+    def _source(self, part: str) -> Source:
+        if part not in self.parts:
+            raise MissingPartError(f"{self.name} has no {part}: it has {', '.join(sorted(self.parts))}.")
+        return self.parts[part]
+
+    def _latent_labels(self) -> dict[str, list[str]]:
+        """Return the labels of the latents per kind; none of latents that would have to be fetched."""
+        source = self.parts.get("latents")
+        labels = None if source is None or source_of(source) in WEIGHTS else load_latent_labels(source)
+        return {kind: list((labels or {}).get(kind) or []) for kind in ("hairstyle", "color")}
+
+
+def load_bundle(name_or_path: Source = "portraits", device: Device = "cpu") -> Bundle:
+    """Return a bundle; its networks are loaded later.
+
+    Args:
+        name_or_path: a name of `list_bundles`, the path of a YAML file, or a folder that holds ``bundle.yaml`` or files
+            such as ``generator.safetensors``.
+        device: where its networks are put.
+
+    Raises:
+        HairclipError: if there is no such bundle, or its YAML has a mistake.
+    """
+    return Bundle(**vars(read_bundle(name_or_path)), device=device)
+
+
+def _content_of(source: Source) -> str:
+    """Return a digest of the file that a source means; the name where there is no file, as for a model of the Hub."""
+    weight = WEIGHTS.get(source_of(source))
+    if weight is not None and weight.sha256 is not None:  # verified whenever it is opened
+        return weight.sha256
+    if not is_weight_name(str(source)) and not Path(source).exists():
+        return str(source)
+    path = resolve(source)
+    status = path.stat()
+    return _file_digest(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
+    """Return the digest of a file; time and size tell when it must be read anew."""
+    return digest(path)

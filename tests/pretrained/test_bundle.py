@@ -1,0 +1,149 @@
+"""Bundles: what their YAML may say, what they load, and what tells two of them apart."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import hairclip
+from hairclip.common.errors import HairclipError
+from hairclip.common.framing import FFHQ, PORTRAITS, Framing
+from hairclip.conditions.prompts import COLORS, HAIRSTYLES
+from hairclip.editing.inversion.invert import INVERSION_METHODS
+from hairclip.editing.vocabulary import list_colors, list_hairstyles
+from hairclip.networks.face_parser import UNetParser
+from hairclip.pretrained import PARTS, InversionLimits, MissingPartError, load_bundle, save_network
+
+
+def parser_file(path: Path, seed: int = 0) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_network(path, "parser", UNetParser(filters=(4, 6, 8), input_size=16))
+    return path
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_shipped_bundles_say_what_their_networks_were_made_for():
+    assert hairclip.list_bundles() == ["ffhq", "portraits"]
+    portraits, ffhq = load_bundle("portraits"), load_bundle("ffhq")
+    assert set(portraits.parts) == set(PARTS)
+    assert (portraits.framing, portraits.plain_background) == (PORTRAITS, True)
+    assert (ffhq.framing, ffhq.plain_background) == (FFHQ, False)
+    assert set(portraits.inversion_limits) == set(ffhq.inversion_limits) == set(INVERSION_METHODS)
+    assert portraits.inversion_limits["encoder"] == InversionLimits(identity=0.70, psnr=22.0)
+    assert portraits.inversion_limits["pivotal"] == InversionLimits(identity=0.95, psnr=23.0)
+    assert ffhq.inversion_limits["optimize"] == InversionLimits(identity=0.25, psnr=0.0)
+
+
+def test_words_come_from_the_yaml_else_from_the_labels_else_from_hairclip(tmp_path: Path):
+    assert len(list_hairstyles()) == 22
+    assert list_hairstyles()[:2] == ["afro", "bob cut"]
+    assert list_colors("portraits") == list(COLORS)
+    assert list_hairstyles("ffhq") == list(HAIRSTYLES)
+    parser_file(tmp_path / "parser.safetensors")
+    mine = write(tmp_path, "parts: {parser: parser.safetensors}\nwords: {hairstyles: [wolf cut, bob cut]}\n")
+    assert list_hairstyles(mine) == ["bob cut", "wolf cut"]
+    assert list_colors(mine) == list(COLORS)
+
+
+def test_a_users_own_yaml_mixes_names_and_files_beside_it(tmp_path: Path):
+    parser_file(tmp_path / "weights" / "parser.safetensors")
+    text = """
+parts:
+  parser: weights/parser.safetensors
+  generator: portraits/generator
+  identity: ir-se50
+  clip: ViT-B-32-quickgelu/openai
+  mapper: hf-hub:somebody/some-mapper
+framing: {scale: 1.2, shift: 0}
+plain_background: true
+inversion_limits: {encoder: {identity: 0.5, psnr: 15}}
+"""
+    bundle = load_bundle(write(tmp_path, text))
+    assert bundle.parts["identity"] == "ir-se50"
+    assert bundle.framing == Framing(1.2, 0.0)
+    assert bundle.plain_background
+    assert bundle.inversion_limits["encoder"] == InversionLimits(0.5, 15.0)
+    assert bundle.inversion_limits["pivotal"] == load_bundle("ffhq").inversion_limits["pivotal"]
+    assert bundle.parser.input_size == 16
+    assert bundle.generator.size == 128
+    (tmp_path / "mine.yaml").rename(tmp_path / "bundle.yaml")
+    assert load_bundle(tmp_path).framing == Framing(1.2, 0.0)  # the folder itself is the bundle
+
+
+def test_a_folder_of_files_is_a_bundle_for_photographs(tmp_path: Path):
+    parser_file(tmp_path / "parser.safetensors")
+    bundle = load_bundle(tmp_path)
+    assert (bundle.framing, bundle.plain_background) == (FFHQ, False)
+    assert bundle.inversion_limits == load_bundle("ffhq").inversion_limits
+    with pytest.raises(MissingPartError, match="has no clip: it has parser"):
+        _ = bundle.clip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("farming: ffhq", "unknown key farming (did you mean framing?)"),
+        ("parts: {generater: x}", "unknown key parts.generater (did you mean generator?)"),
+        ("parts: {}", "parts: name at least one network"),
+        ("parts: [generator]", "parts: expected keys with values, but it is the list"),
+        ("parts: {parser: 3}", "parts.parser: expected a name or a file, but it is the whole number 3"),
+        ("parts: {parser: none.pth}", "parts.parser: there is no file"),
+        ("parts: {parser: parsnet}", "(did you mean parsenet?)"),
+        ("parts: {clip: folder/clip.safetensors}", "parts.clip: there is no file"),
+        ("parts: {parser: parsenet}\nframing: wide", "framing: choose ffhq or portraits"),
+        ("parts: {parser: parsenet}\nframing: {scale: 1}", "framing.shift: expected a number"),
+        ("parts: {parser: parsenet}\nframing: {scale: 0, shift: 0}", "framing.scale: give a number above 0"),
+        ("parts: {parser: parsenet}\nplain_background: 1", "plain_background: expected true or false"),
+        ("parts: {parser: parsenet}\ninversion_limits: {pivot: 1}", "(did you mean pivotal?)"),
+        ("parts: {parser: parsenet}\ninversion_limits: {identity: .nan, psnr: 1}", "expected a number"),
+        ("parts: {parser: parsenet}\nwords: {hairstyles: afro}", "words.hairstyles: give a list of words or null"),
+    ],
+)
+def test_a_mistake_in_a_yaml_is_one_sentence(tmp_path: Path, text: str, words: str):
+    path = write(tmp_path, text)
+    with pytest.raises(HairclipError) as caught:
+        load_bundle(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert words in message
+    assert message.count("\n") == 0
+    assert len(message) < 400 + len(str(path))
+
+
+def test_what_is_no_bundle_is_one_sentence(tmp_path: Path):
+    with pytest.raises(HairclipError, match="there is no bundle .*nothing: give ffhq, portraits, a YAML file"):
+        load_bundle(tmp_path / "nothing")
+    with pytest.raises(HairclipError, match="put bundle.yaml there, or files such as generator.safetensors"):
+        load_bundle(tmp_path)
+
+
+def test_the_digest_follows_the_content_of_the_files(tmp_path: Path):
+    first = parser_file(tmp_path / "a" / "parser.safetensors")
+    same, other = tmp_path / "b" / "parser.safetensors", parser_file(tmp_path / "c.safetensors", seed=1)
+    same.parent.mkdir()
+    shutil.copy(first, same)
+    bundle = load_bundle(first.parent)
+    before = bundle.digest()
+    assert load_bundle(same.parent).digest() == before
+    assert bundle.with_parts({"parser": other}).digest() != before
+    assert (
+        load_bundle(write(first.parent, "parts: {parser: parser.safetensors}\nplain_background: true")).digest()
+        != before
+    )
+    other.replace(first)
+    os.utime(first, ns=(1, 1))
+    assert bundle.digest() != before
+
+
+def test_the_digest_of_weights_with_a_known_sha256_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path))
+    monkeypatch.setenv("HAIRCLIP_OFFLINE", "1")
+    assert load_bundle("ffhq").digest() != load_bundle("portraits").digest()
