@@ -56,6 +56,8 @@ class E4EEncoder(nn.Module):
         fpn_width: channels of the feature pyramid; where it differs from the last stage's, a 1x1 convolution adapts.
         style_width: channels inside the style heads, `w_dim` if not given. Nearly all parameters sit in these heads.
         levels: styles before ``levels[0]`` read the coarsest map, before ``levels[1]`` the middle, the rest the finest.
+        offsets: True for e4e, whose styles after the first are offsets from it; False for pSp (Richardson et al. 2021),
+            whose styles are codes of their own.
 
     The buffer ``latent_avg`` ``(n_latent, w_dim)`` is added to the codes; it starts as zero.
     """
@@ -73,6 +75,7 @@ class E4EEncoder(nn.Module):
         fpn_width: int = 512,
         style_width: int | None = None,
         levels: Sequence[int] = (3, 7),
+        offsets: bool = True,
     ) -> None:
         super().__init__()
         if len(units) != 4:
@@ -81,7 +84,7 @@ class E4EEncoder(nn.Module):
             raise ValueError(f"input_size must be a power of two, 32 or more, not {input_size}")
         self.n_latent, self.w_dim, self.input_size = n_latent, w_dim, input_size
         self.units, self.widths, self.fpn_width = tuple(units), tuple(widths), fpn_width
-        self.style_width, self.levels = style_width or w_dim, tuple(levels)
+        self.style_width, self.levels, self.offsets = style_width or w_dim, tuple(levels), offsets
         self.input_layer = input_layer(self.widths[0])
         self.body = residual_body(self.units, self.widths)
         self.latlayer0 = None if self.widths[3] == fpn_width else nn.Conv2d(self.widths[3], fpn_width, 1)
@@ -105,6 +108,7 @@ class E4EEncoder(nn.Module):
             "fpn_width": self.fpn_width,
             "style_width": self.style_width,
             "levels": list(self.levels),
+            "offsets": self.offsets,
         }
 
     def _level(self, style: int) -> int:
@@ -128,7 +132,7 @@ class E4EEncoder(nn.Module):
         """Aligned faces ``(B, 3, H, W)``, RGB, [-1, 1], any size, to codes ``(B, n_latent, w_dim)``."""
         maps = self.pyramid(images)
         styles = [head(maps[self._level(i)]) for i, head in enumerate(self.styles)]
-        codes = [styles[0], *(styles[0] + offset for offset in styles[1:])]
+        codes = [styles[0], *(styles[0] + offset for offset in styles[1:])] if self.offsets else styles
         return torch.stack(codes, dim=1) + self.latent_avg
 
 

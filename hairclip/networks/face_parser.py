@@ -165,23 +165,33 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + shortcut)
 
 
-class ResNet18(nn.Module):
-    """ResNet-18 without its classifier, giving the maps at 1/8, 1/16 and 1/32."""
+class ResNet(nn.Module):
+    """ResNet-18 or ResNet-34 without its classifier, giving the maps at 1/8, 1/16 and 1/32.
 
-    def __init__(self) -> None:
+    Args:
+        blocks: number of blocks in each of the four layers: (2, 2, 2, 2) or (3, 4, 6, 3).
+    """
+
+    def __init__(self, blocks: Sequence[int]) -> None:
         super().__init__()
+        first, second, third, fourth = blocks
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = nn.Sequential(BasicBlock(64, 64, 1), BasicBlock(64, 64, 1))
-        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128, 1))
-        self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(BasicBlock(256, 512, 2), BasicBlock(512, 512, 1))
+        self.layer1 = _blocks(64, 64, first, stride=1)
+        self.layer2 = _blocks(64, 128, second, stride=2)
+        self.layer3 = _blocks(128, 256, third, stride=2)
+        self.layer4 = _blocks(256, 512, fourth, stride=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.layer1(F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1))
         eighth = self.layer2(x)
         sixteenth = self.layer3(eighth)
         return eighth, sixteenth, self.layer4(sixteenth)
+
+
+def _blocks(in_channels: int, channels: int, count: int, *, stride: int) -> nn.Sequential:
+    more = (BasicBlock(channels, channels, 1) for _ in range(count - 1))
+    return nn.Sequential(BasicBlock(in_channels, channels, stride), *more)
 
 
 class AttentionRefinement(nn.Module):
@@ -199,11 +209,11 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """ResNet-18 with global context passed down: maps with 128 channels at 1/8 (features, refined context)."""
+    """A residual network with global context passed down: maps with 128 channels at 1/8 (features, refined context)."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Sequence[int]) -> None:
         super().__init__()
-        self.resnet = ResNet18()
+        self.resnet = ResNet(blocks)
         self.arm16 = AttentionRefinement(256, 128)
         self.arm32 = AttentionRefinement(512, 128)
         self.conv_head32 = ConvNorm(128, 128)
@@ -246,19 +256,21 @@ class OutputHead(nn.Module):
 
 
 class BiSeNet(FaceParser):
-    """BiSeNet with a ResNet-18 backbone; module names equal those of ``79999_iter.pth``, auxiliary heads left out.
+    """BiSeNet with a residual backbone; module names equal those of ``79999_iter.pth``, auxiliary heads left out.
 
     Args:
         input_size: pixels to which images are resized.
+        blocks: of the backbone, see `ResNet`; ResNet-18 by default.
     """
 
     class_order: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, *, input_size: int = 512) -> None:
+    def __init__(self, *, input_size: int = 512, blocks: Sequence[int] = (2, 2, 2, 2)) -> None:
         super().__init__(input_size)
-        self.cp = ContextPath()
+        self.blocks = tuple(blocks)
+        self.cp = ContextPath(self.blocks)
         self.ffm = FeatureFusion()
         self.conv_out = OutputHead()
         order = torch.tensor([_BISENET_CLASSES.index(name) for name in CELEBAMASK_CLASSES])
@@ -269,7 +281,7 @@ class BiSeNet(FaceParser):
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"input_size": self.input_size}
+        return {"input_size": self.input_size, "blocks": list(self.blocks)}
 
     def forward(self, pixels: Pixels) -> ParserLogits:
         """Pixels standardised as for ImageNet to logits of the same size, classes in the file's own order."""

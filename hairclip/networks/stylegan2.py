@@ -34,6 +34,8 @@ class Generator(nn.Module):
         z_dim: width of the normal vectors z.
         mapping_layers: fully connected layers from z to w.
         channels: channels at every resolution from 4 to `size`; the official table if None.
+        clamp: the largest absolute value of activations and of each resolution's colours, as NVIDIA's `conv_clamp`;
+            None, as in config F, for no limit.
 
     Attributes:
         n_latent: latents in a W+ code, ``2 log2(size) - 2``.
@@ -49,6 +51,7 @@ class Generator(nn.Module):
         z_dim: int = 512,
         mapping_layers: int = 8,
         channels: Mapping[int, int] | Mapping[str, int] | None = None,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         if size < 8 or size & (size - 1):
@@ -58,27 +61,28 @@ class Generator(nn.Module):
         if missing := [r for r in resolutions if r not in table]:
             raise ValueError(f"the channel table of a {size} px generator lacks the resolutions {missing}")
         self.size, self.w_dim, self.z_dim, self.mapping_layers = size, w_dim, z_dim, mapping_layers
-        self.channels = {r: table[r] for r in resolutions}
+        self.channels, self.clamp = {r: table[r] for r in resolutions}, clamp
         self.n_latent = 2 * len(resolutions)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
         self.constant = nn.Parameter(torch.randn(table[4], 4, 4))
-        self.layers = nn.ModuleList([ModulatedConv(table[4], table[4], w_dim=w_dim, size=4)])
+        self.layers = nn.ModuleList([ModulatedConv(table[4], table[4], w_dim=w_dim, size=4, clamp=clamp)])
         for r in resolutions[1:]:
-            self.layers.append(ModulatedConv(table[r // 2], table[r], w_dim=w_dim, size=r, upsample=True))
-            self.layers.append(ModulatedConv(table[r], table[r], w_dim=w_dim, size=r))
-        self.to_rgb = nn.ModuleList(ToRGB(table[r], w_dim=w_dim) for r in resolutions)
+            self.layers.append(ModulatedConv(table[r // 2], table[r], w_dim=w_dim, size=r, upsample=True, clamp=clamp))
+            self.layers.append(ModulatedConv(table[r], table[r], w_dim=w_dim, size=r, clamp=clamp))
+        self.to_rgb = nn.ModuleList(ToRGB(table[r], w_dim=w_dim, clamp=clamp) for r in resolutions)
         self.register_buffer("latent_avg", None)
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, fit for JSON."""
-        return {
+        config = {
             "size": self.size,
             "w_dim": self.w_dim,
             "z_dim": self.z_dim,
             "mapping_layers": self.mapping_layers,
             "channels": {str(r): c for r, c in self.channels.items()},
         }
+        return config if self.clamp is None else {**config, "clamp": self.clamp}
 
     def forward(
         self,

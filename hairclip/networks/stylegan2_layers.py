@@ -76,13 +76,23 @@ class ModulatedConv(nn.Module):
         w_dim: width of the latent that styles the layer.
         size: height and width of the output.
         upsample: the input has half the size.
+        clamp: the largest absolute value of an activation, None for no limit; see `Generator`.
     """
 
     noise: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, size: int, upsample: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        w_dim: int,
+        size: int,
+        upsample: bool = False,
+        clamp: float | None = None,
+    ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.clamp = size, clamp
         self.upsample = upsample
         self.style = EqualLinear(w_dim, in_channels, bias=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
@@ -116,7 +126,11 @@ class ModulatedConv(nn.Module):
         x = upsampling_convolution(x, self.weight) if self.upsample else F.conv2d(x, self.weight, padding=1)
         with full_precision(x.device):
             pixels = self._offset(x.permute(0, 2, 3, 1).flatten(1, 2), norm[:, None], noise, generator)
-        return F.leaky_relu_(pixels, _SLOPE).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), _GAIN / norm
+            pixels = F.leaky_relu_(pixels, _SLOPE)
+            if self.clamp is not None:  # of the activations, which are the pixels times the factors
+                limit = (self.clamp / _GAIN * norm[:, None]).to(pixels.dtype)
+                pixels = torch.minimum(torch.maximum(pixels, -limit), limit)
+        return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), _GAIN / norm
 
     def _offset(
         self,
@@ -140,10 +154,17 @@ class ModulatedConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to the three colours, without demodulation or activation."""
+    """Modulated 1x1 convolution to the three colours, without demodulation or activation.
 
-    def __init__(self, in_channels: int, *, w_dim: int) -> None:
+    Args:
+        in_channels: channels of the activations.
+        w_dim: width of the latent that styles the layer.
+        clamp: the largest absolute value of a colour, None for no limit; see `Generator`.
+    """
+
+    def __init__(self, in_channels: int, *, w_dim: int, clamp: float | None = None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.style = EqualLinear(w_dim, in_channels, bias=1.0)
         self.weight = nn.Parameter(torch.randn(3, in_channels))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -154,4 +175,7 @@ class ToRGB(nn.Module):
             weight = self.weight * (self.style(w) * factors / math.sqrt(self.weight.shape[1]))[:, None, :]
         # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made.
         colours = mix_channels(weight.to(x.dtype), x.permute(0, 2, 3, 1).flatten(1, 2))
-        return (colours.to(self.bias.dtype) + self.bias[:, None]).unflatten(2, x.shape[2:])
+        colours = colours.to(self.bias.dtype) + self.bias[:, None]
+        if self.clamp is not None:
+            colours = colours.clamp(-self.clamp, self.clamp)
+        return colours.unflatten(2, x.shape[2:])

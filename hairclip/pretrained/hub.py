@@ -161,14 +161,6 @@ def mapper_card(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     )
 
 
-def plain_options(opts: Any) -> dict[str, Any]:
-    """``{"opts": ...}`` of an official checkpoint with what JSON can hold, nothing where there are none."""
-    if not isinstance(opts, Mapping):
-        return {}
-    plain = {str(k): v for k, v in opts.items() if v is None or isinstance(v, (str, int, float, bool))}
-    return {"opts": plain} if plain else {}
-
-
 def _shown(name: Any) -> str:
     """A name as it is; of an absolute path only the last part, for a card is read elsewhere."""
     text = str(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hairclip.pretrained.latent_files import map_latents
-from hairclip.pretrained.network_files import AnotherKindError, read_content, recognise_network, wrong_kind
+from hairclip.pretrained.network_files import AnotherKindError, read_content, recognize_network, wrong_kind
 from hairclip.pretrained.weight_files import describe_layout, is_safetensors, read_metadata
 
 _KINDS = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge")
@@ -26,7 +26,7 @@ def describe_file(path: Path) -> list[str]:
         return [*lines, _latents(path)]
     for kind in _KINDS if own is None else (own,):
         try:
-            network = recognise_network(path, kind, metadata, content)
+            network = recognize_network(path, kind, metadata, content)
         except AnotherKindError:
             continue
         numbers = sum(tensor.numel() for tensor in network.state.values())

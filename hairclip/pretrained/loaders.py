@@ -1,7 +1,7 @@
 """Names and paths to ready networks: the one place that joins the two.
 
 Every loader takes a name of the registry, or the path of a file: our own or an official one of another project,
-recognised by what it holds. Networks come in eval mode, float32 and frozen; only a mapper
+recognized by what it holds. Networks come in eval mode, float32 and frozen; only a mapper
 comes trainable.
 """
 
@@ -31,7 +31,7 @@ from hairclip.pretrained.network_files import (
     build_network,
     read_content,
     read_network,
-    recognise_network,
+    recognize_network,
     save_network,
     with_config,
 )
@@ -153,9 +153,9 @@ def load_hairclip(
         )
     path = resolve(name_or_path)
     metadata, content = read_content(path)
-    mapper = _build(recognise_network(path, "mapper", metadata, content), device)
+    mapper = _build(recognize_network(path, "mapper", metadata, content), device)
     if "hairclip_kind" not in metadata:
-        generator, clip = (recognise_network(path, part, metadata, content) for part in ("generator", "clip"))
+        generator, clip = (recognize_network(path, part, metadata, content) for part in ("generator", "clip"))
         return mapper, build_network(generator, device), build_network(clip, device)
     companions = json.loads(metadata.get("companions", "{}"))
     generator_source, clip_source = (

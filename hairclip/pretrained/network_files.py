@@ -1,15 +1,15 @@
-"""One weight file to one network, and back: reading, recognising, building, writing.
+"""Turn one weight file into one network, and back: recognize, check, build, write.
 
-Own files are safetensors whose metadata says what they hold, so a network is rebuilt from its file alone:
+Our own files are safetensors. Their metadata says what they hold, so a network is rebuilt from its file alone:
 
     hairclip_kind    generator, clip, parser, identity, encoder, mapper, judge or latents
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
-    notes            JSON (mappers): how it came about, above all the run's configuration as "training"
+    notes            JSON (mappers): how it was trained, above all the run's configuration as "training"
 
-Official files of other projects are recognised by what they hold (`hairclip.pretrained.foreign`). Before a network is
-built, its tensors are compared with the file's, so that a wrong file costs neither time nor memory.
+Files of other projects are recognized by their tensors (`hairclip.pretrained.foreign`). Before a network is built, the
+tensors that it needs are compared with those of the file, so that a wrong file costs neither time nor memory.
 """
 
 import json
@@ -30,8 +30,7 @@ from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained import foreign as checkpoint_keys
-from hairclip.pretrained.hub import plain_options
+from hairclip.pretrained import foreign
 from hairclip.pretrained.weight_files import as_float32, is_safetensors, read_safetensors, read_torch, write_safetensors
 
 Kind = Literal["generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents"]
@@ -47,26 +46,27 @@ _CLASSES: dict[str, dict[str, type[nn.Module]]] = {
     "mapper": {"HairMapper": HairMapper},
     "judge": {"HairstyleClassifier": HairstyleClassifier},
 }
-#: Kept in float32 in half-precision files: variances and averages, where rounding costs most and saves nothing.
+#: Ends of names that half-precision files keep in float32: rounding variances and averages costs most, saves nothing.
 _KEEP_FLOAT32 = ("running_mean", "running_var", "latent_avg", "logit_scale")
-_AVERAGED = 10_000  # random codes whose mean replaces a missing latent_avg, as e4e does
+_AVERAGED = 10_000  # number of random latents whose mean replaces a missing latent_avg, as in e4e's code
+_REASON = 200  # how many letters of a library's reason an error shows
 
 
 class AnotherKindError(HairclipError):
-    """A file that holds nothing of the wanted kind, as opposed to something damaged."""
+    """The file is whole, but holds no network of the wanted kind."""
 
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """What a weight file holds, before a network is built from it: tensors that fit the network.
+    """The content of a weight file before a network is built from it: arguments, and tensors that fit the network.
 
     Attributes:
-        kind: what it is used for.
+        kind: the kind of network, such as "generator".
         class_name: our class.
-        config: the class's arguments.
+        config: the arguments of the class.
         state: its tensors, under our names, in the file's precision.
-        form: whose format the file is in, in words.
-        notes: of a mapper, how it came about, see `hairclip.pretrained.HairMapper`.
+        form: the name of the file's format, for people.
+        notes: of a mapper, how it was trained, see `hairclip.pretrained.HairMapper`.
     """
 
     kind: str
@@ -88,18 +88,18 @@ def save_network(
     spared: Collection[str] = (),
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network in the own format; the file appears whole or not at all.
+    """Write a network in our own format; the file appears whole or not at all.
 
     Args:
-        path: the file to write, ending in ``.safetensors``.
-        kind: what the network is used for.
+        path: the file to write, ending in ".safetensors".
+        kind: the kind of network.
         network: any network of this library; its `config` rebuilds it.
-        half: store weights as float16 (batch-norm statistics stay float32); they load as float32.
-        quarter_above: store tensors of more numbers than this as float8, of the kind (e4m3 or e5m2) that rounds
-            them less; they load as float32.
-        spared: keys of tensors that are not stored so, whatever their size.
+        half: whether to store weights as float16; batch-norm statistics stay float32. They load as float32.
         companions: for a mapper, ``{"generator": name, "clip": name}``, so that `load_hairclip` finds them.
-        notes: for a mapper, JSON-able, what `hairclip.pretrained.HairMapper.notes` shall be once it is loaded.
+        quarter_above: store tensors of more numbers than this as float8, in the format (e4m3 or e5m2) with the smaller
+            error. They load as float32.
+        spared: names of tensors that are never stored as float8.
+        notes: for a mapper, values fit for JSON, which become `hairclip.pretrained.HairMapper.notes`.
     """
     metadata = {
         "hairclip_kind": kind,
@@ -118,7 +118,7 @@ def save_network(
 
 
 def stored(key: str, tensor: Tensor, half: bool, quarter_above: int | None = None) -> Tensor:
-    """A tensor as `save_network` writes it; what float16 cannot hold stays as it is."""
+    """Return a tensor as `save_network` stores it; one with numbers too large for float16 stays float32."""
     tensor = tensor.detach().cpu().contiguous()
     if quarter_above is not None and tensor.is_floating_point() and tensor.numel() > quarter_above:
         kinds = [tensor.to(kind) for kind in (torch.float8_e4m3fn, torch.float8_e5m2)]
@@ -132,7 +132,7 @@ def stored(key: str, tensor: Tensor, half: bool, quarter_above: int | None = Non
 
 
 def read_content(path: Path) -> tuple[dict[str, str], Any]:
-    """Metadata (empty for files of other projects) and content of any weight file."""
+    """Return metadata and content of any weight file; the metadata of other projects' files is empty."""
     if not is_safetensors(path):
         return {}, read_torch(path)
     metadata, tensors = read_safetensors(path)
@@ -140,23 +140,24 @@ def read_content(path: Path) -> tuple[dict[str, str], Any]:
 
 
 def read_network(path: Path, kind: str) -> NetworkFile:
-    """Read and recognise a weight file, wanting a network of `kind`."""
-    return recognise_network(path, kind, *read_content(path))
+    """Read a weight file and return the network of `kind` in it, see `recognize_network`."""
+    return recognize_network(path, kind, *read_content(path))
 
 
-def recognise_network(path: Path, kind: str, metadata: Mapping[str, str], content: Any) -> NetworkFile:
-    """The network of `kind` in what `read_content` gave.
+def recognize_network(path: Path, kind: str, metadata: Mapping[str, str], content: Any) -> NetworkFile:
+    """Return the network of `kind` in what `read_content` returned.
 
     Raises:
-        HairclipError: if there is none, or one whose tensors do not fit.
+        AnotherKindError: if there is none.
+        HairclipError: if its tensors do not fit.
     """
     if "hairclip_kind" in metadata:
         return _own_network(path, kind, metadata, content)
     try:
-        found = checkpoint_keys.recognise(content, kind)
+        found = foreign.recognize(content, kind)
         if found is not None:
             expected = _expected(kind, found.class_name, found.config, len(found.state))
-            state, notes = found.fit(expected), plain_options(content.get("opts"))
+            state, notes = found.fit(expected), _options(content)
             return NetworkFile(kind, found.class_name, found.config, state, found.form.name, notes)
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
@@ -164,24 +165,34 @@ def recognise_network(path: Path, kind: str, metadata: Mapping[str, str], conten
 
 
 def with_config(file: NetworkFile, path: Path, config: Mapping[str, Any]) -> NetworkFile:
-    """The file with some arguments of its network replaced; a `HairclipError` if its tensors do not fit them."""
+    """Return the file with some arguments of its network replaced.
+
+    Raises:
+        HairclipError: if the tensors do not fit these arguments.
+    """
     merged = {**file.config, **config}
     try:
         expected = _expected(file.kind, file.class_name, merged, len(file.state))
-        state = checkpoint_keys.fit(file.state, expected, label=f"it should be a {file.kind} with other arguments")
+        state = foreign.fit(file.state, expected, label=f"it should be a {file.kind} with other arguments")
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
     return replace(file, config=merged, state=state)
 
 
 def build_network(file: NetworkFile, device: Device, cls: type[nn.Module] | None = None) -> Any:
-    """The network, of the file's class or a subclass `cls`: float32, in eval mode, frozen unless it is a mapper.
+    """Return the network in float32 and eval mode, frozen unless it is a mapper.
 
     A generator without a `latent_avg` gets the mean of 10,000 latents.
+
+    Args:
+        file: arguments and tensors.
+        device: where to put the network.
+        cls: a subclass to build in place of the file's class.
     """
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, then replaced: leave no trace
+    # The constructor draws random weights, which the file's replace: keep the caller's random numbers as they are.
+    with torch.random.fork_rng(devices=[]):
         network = (cls or _class_of(file.kind, file.class_name))(**file.config)
-    # counters of batch-norm steps may be missing; `fit` has seen to everything else
+    # Not strict: counters of batch-norm steps may be missing. `fit` has checked all other tensors.
     network.load_state_dict({key: as_float32(value) for key, value in file.state.items()}, strict=False)
     network.to(device).eval().requires_grad_(file.kind == "mapper")
     if isinstance(network, Generator) and network.latent_avg is None:
@@ -190,8 +201,8 @@ def build_network(file: NetworkFile, device: Device, cls: type[nn.Module] | None
 
 
 def wrong_kind(path: Path, wanted: str, content: Any) -> AnotherKindError:
-    """What to say of a file of another project that holds nothing of the wanted kind."""
-    best = checkpoint_keys.best_candidate(content)
+    """Return the error for a file of another project that holds no network of the wanted kind."""
+    best = foreign.best_candidate(content)
     if best is not None and best.complete:
         return AnotherKindError(
             f"{path} holds {best.form.kind} weights ({best.form.name}), but {wanted} weights are needed here: give "
@@ -206,6 +217,15 @@ def wrong_kind(path: Path, wanted: str, content: Any) -> AnotherKindError:
     else:
         what = f", first entry {str(next(iter(content)))[:80]!r}" if content else ", but nothing at all"
     return AnotherKindError(f"{path} holds no {wanted} that hairclip knows{what}: give another file.")
+
+
+def _options(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training options of a foreign file as notes ``{"opts": ...}``, only those fit for JSON."""
+    options = content.get("opts")
+    if not isinstance(options, Mapping):
+        return {}
+    plain = {str(k): v for k, v in options.items() if v is None or isinstance(v, (str, int, float, bool))}
+    return {"opts": plain} if plain else {}
 
 
 def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: dict[str, Tensor]) -> NetworkFile:
@@ -225,17 +245,17 @@ def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: di
         expected = _expected(kind, class_name, config, len(content))
         if kind == "generator" and "latent_avg" in content:  # generators have one or not
             expected["latent_avg"] = torch.empty(config.get("w_dim", 512), device="meta")
-        state = checkpoint_keys.fit(content, expected, label=f"it says it is a {kind}")
+        state = foreign.fit(content, expected, label=f"it says it is a {kind}")
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
     return NetworkFile(kind, class_name, config, state, "hairclip's own", notes)
 
 
 def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) -> dict[str, Tensor]:
-    """The tensors, without their numbers, of the network that these arguments build.
+    """Return the tensors of the network that these arguments build, on the meta device.
 
-    Arguments come from a file and may be anything: nothing is allocated, and building stops as soon as there are far
-    more tensors than the file holds.
+    The arguments come from a file and may be anything: no memory is taken for tensors, and building stops once there
+    are far more tensors than `held`, the number in the file.
     """
     cls = _class_of(kind, class_name)
     limit = 1000 + 2 * held
@@ -252,8 +272,8 @@ def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) 
             return dict(cls(**config).state_dict())
     except HairclipError:
         raise
-    except Exception as error:  # the arguments are the file's: whatever they lead to is the file's mistake
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    except Exception as error:  # the arguments are the file's: any error they cause is the file's mistake
+        reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
         raise HairclipError(f"it describes a {kind} that cannot be built ({reason}): give an unmodified file") from None
     finally:
         hook.remove()

@@ -109,6 +109,7 @@ def refuse_unofficial(
         "the generator's widths": ((generator["z_dim"], generator["w_dim"]), (512, 512)),
         "the generator's mapping layers": (generator["mapping_layers"], 8),
         "the generator's channels": (_channels(generator), _channels({"size": generator["size"]})),
+        "the generator's clamp": (generator.get("clamp"), None),
         "the CLIP": ("another architecture" if clip["model"] != official_clip["model"] else "ViT-B/32", "ViT-B/32"),
     }
     for what, (ours, theirs) in fixed.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.networks.clip import CLASSES, Clip, class_of
-from hairclip.pretrained import foreign as checkpoint_keys
+from hairclip.pretrained import foreign
 from hairclip.pretrained.network_files import Device, read_content
 from hairclip.pretrained.weight_files import as_float32
 
@@ -81,7 +81,7 @@ def _build(path: Path, model: dict[str, Any], mean: Any, std: Any, device: Devic
         raise HairclipError(f"the CLIP of {path} cannot be built ({reason}): choose another.") from None
     _, content = read_content(path)
     try:
-        state = checkpoint_keys.fit(
+        state = foreign.fit(
             _open_clip_state(content, clip),
             clip.state_dict(),
             label="it should be the CLIP that its name or config says",

@@ -1,12 +1,12 @@
-"""Reading and writing weight files, without ever executing anything in them.
+"""Read and write weight files: one file to its tensors and values, and back. Nothing in a file is ever executed.
 
-safetensors for what this library writes; torch files with ``weights_only=True``; NVIDIA's pickles and TorchScript
-archives by readers of our own. What a file is, its content says, never its name. Every damaged or unsuitable file is a
-`HairclipError` that names it.
+This library writes safetensors. torch files are read with `weights_only=True`; NVIDIA's pickles, TorchScript archives
+and files with plain values of other classes are read by `hairclip.pretrained.readers`. The content tells what a file
+is, never its name. Every damaged or unsuitable file is a `HairclipError` that names it.
 """
 
 import codecs
-import re
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -19,20 +19,27 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
-from hairclip.pretrained.readers.nvidia import is_pickle, read_nvidia_pickle
-from hairclip.pretrained.readers.safe_pickle import forbidden
-from hairclip.pretrained.readers.torch_archives import TORCH_LEGACY, is_torchscript, map_legacy, read_torchscript
+from hairclip.common.files import open_atomic, write_atomic
+from hairclip.pretrained.readers.nvidia import find_networks, is_pickle, read_pickle
+from hairclip.pretrained.readers.torch_archives import (
+    TORCH_LEGACY,
+    is_torchscript,
+    map_legacy,
+    read_plain_archive,
+    read_torchscript,
+    unpacked_size,
+)
 
-_SLACK = 1_000_000  # bytes by which tensors may exceed twice their file: small ones that share their numbers
+_SLACK = 1_000_000  # bytes by which tensors may exceed twice their file: some small ones share their numbers
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins like safetensors: the length of a JSON header, then the header."""
+    """Return whether a file begins like safetensors: the length of a JSON header, then the header."""
     return _head(path, 9)[8:] == b"{"
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file."""
+    """Return the metadata of a safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
@@ -41,7 +48,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors, these memory-mapped and in the file's precision."""
+    """Return metadata and tensors of a safetensors file; the tensors are memory-mapped, in the file's precision."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -51,85 +58,61 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a file that appears whole or not at all; missing folders are made."""
-    _write_whole(path, lambda partial: safetensors.torch.save_file(dict(tensors), partial, dict(metadata)))
+    """Write a safetensors file that appears whole or not at all; missing folders are made."""
+    write_atomic(path, safetensors.torch.save(dict(tensors), dict(metadata)))
 
 
 def write_torch(path: Path, content: Any) -> None:
-    """Write a torch file, for code that reads no other; it appears whole or not at all."""
-
-    def save(partial: Path) -> None:
-        try:
-            torch.save(content, partial)
-        except RuntimeError as error:  # how torch tells of a full disk
-            raise OSError(str(error).split("\n")[0]) from None
-
-    _write_whole(path, save)
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(partial)
-            partial.chmod(0o644)  # safetensors makes files that only their owner reads
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        raise HairclipError(f"cannot write {path} ({error}): choose another place.") from None
+    """Write a torch file, for code that reads no other format; it appears whole or not at all."""
+    with open_atomic(path) as file:
+        torch.save(content, file)
 
 
 def read_torch(path: Path) -> Any:
-    """What a torch file of plain tensors and containers holds, in the file's precision.
+    """Return what a torch file of tensors and plain values holds, in the file's precision.
 
-    Of NVIDIA's pickles it is the tensors of ``G_ema``, of TorchScript archives those of the module. Files in the zip
-    format are memory-mapped.
+    NVIDIA's networks become ``{"G_ema": tensors, "conv_clamp": float or None}``, TorchScript archives the tensors of
+    their module. Files in the zip format are memory-mapped.
+
+    Raises:
+        HairclipError: if the file is damaged, is something else, or names anything but tensors and plain values.
     """
     head = _head(path, 4096)
-    if (told := _not_weights(head)) is not None:
+    if (told := describe_other(head)) is not None:
         raise HairclipError(f"{path} is {told}.")
     if head.startswith(b"PK"):
         content = _read_archive(path)
     elif head.startswith(TORCH_LEGACY) or not is_pickle(path):
-        content = _torch_load(path, mmap=False)
+        content = _read_legacy(path)
     else:
-        networks = read_nvidia_pickle(path)
-        if "G_ema" not in networks:
-            raise HairclipError(f"{path} holds {', '.join(networks)}, but no G_ema: give a whole StyleGAN2 pickle.")
-        content = networks["G_ema"].tensors
+        content = read_pickle(path)
+    content = _with_networks(path, content)
     _check_tensors(content, path)
     return content
 
 
 def map_torch(path: Path) -> Any:
-    """What `read_torch` gives, memory-mapped whatever the format: for files larger than memory."""
+    """Return what `read_torch` does, memory-mapped in both of torch's formats: for files larger than memory."""
     if not _head(path, len(TORCH_LEGACY)).startswith(TORCH_LEGACY):
         return read_torch(path)
-    try:
-        content = map_legacy(path)
-    except HairclipError:
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        raise _unreadable(path, error) from None
+    content = _read_own_way(path, map_legacy)
     _check_tensors(content, path)
     return content
 
 
 def why_unreadable(error: Exception) -> str:
-    """What torch says of a file it cannot read, without its advice to load the file unsafely."""
-    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    """Return what torch says of a file that it cannot read, without its advice to load the file unsafely."""
+    reason = str(error).strip().split("\n")[0].rstrip(".")[:150] or type(error).__name__
     return "it is damaged, or holds more than plain tensors" if "Weights only" in reason else reason
 
 
 def as_float32(tensor: Tensor) -> Tensor:
-    """Floating point of any width as float32, other types as they are."""
+    """Return floating-point tensors of any precision as float32, other tensors as they are."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def describe_layout(path: Path) -> str:
-    """The container of a weight file, in words."""
+    """Return the name of a weight file's container, for people."""
     head = _head(path, 64)
     if is_safetensors(path):
         return "safetensors"
@@ -147,8 +130,8 @@ def _head(path: Path, count: int) -> bytes:
         raise HairclipError(f"{path} cannot be opened ({error.strerror}): check its permissions.") from None
 
 
-def _not_weights(head: bytes) -> str | None:
-    """What a file is whose first bytes are these, where that cannot be weights."""
+def describe_other(head: bytes) -> str | None:
+    """Return what a file with these first bytes is, in words, if it cannot hold weights; else None."""
     if not head:
         return "empty: copy or fetch it again"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -168,37 +151,66 @@ def _not_weights(head: bytes) -> str | None:
 def _read_archive(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch stores its entries as they are: a compressed one could unfold to any size
-            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            if unpacked_size(archive) > path.stat().st_size:  # it could unfold to any size
                 raise HairclipError(f"{path} is a compressed archive, not a weight file: unpack it and give the file.")
             if not any(name.endswith("data.pkl") for name in archive.namelist()):
                 raise HairclipError(f"{path} is a zip archive without weights: unpack it and give the file inside.")
             script = is_torchscript(archive)
-        return read_torchscript(path) if script else _torch_load(path, mmap=True)
-    except HairclipError:
-        raise
     except zipfile.BadZipFile:
         raise HairclipError(f"{path} is a damaged torch file, probably cut off: copy or fetch it again.") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if script:
+        return _read_own_way(path, read_torchscript)
+    try:
+        return _torch_load(path, mmap=True)
+    except pickle.UnpicklingError:  # damaged, or with values of classes that torch does not know
+        return _read_own_way(path, read_plain_archive)
     except Exception as error:  # a damaged archive can raise anything
         raise _unreadable(path, error) from None
 
 
-def _torch_load(path: Path, mmap: bool) -> Any:
+def _read_legacy(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        return _torch_load(path, mmap=False)
+    except pickle.UnpicklingError as error:
+        if not _head(path, len(TORCH_LEGACY)).startswith(TORCH_LEGACY):
+            raise _unreadable(path, error) from None
+        return _read_own_way(path, map_legacy)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise _unreadable(path, error) from None
+
+
+def _torch_load(path: Path, mmap: bool) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _read_own_way(path: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(path)
+    except HairclipError:
+        raise
     except Exception as error:  # a damaged pickle can raise anything
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> HairclipError:
-    if (asked := re.search(r"(?i)unsupported (?:class|(?:global:? )+)([\w.]+)", str(error))) is not None:
-        return forbidden(path, asked[1])
     return HairclipError(
         f"{path} cannot be read as a weight file ({why_unreadable(error)}): give an undamaged file of safetensors or "
         "torch."
     )
+
+
+def _with_networks(path: Path, content: Any) -> Any:
+    """Return the content with NVIDIA's G_ema as tensors, where the file holds NVIDIA's networks."""
+    networks = find_networks(content)
+    if not networks:
+        return content
+    if "G_ema" not in networks:
+        raise HairclipError(f"{path} holds {', '.join(networks)}, but no G_ema: give a whole StyleGAN2 pickle.")
+    return {"G_ema": networks["G_ema"].tensors, "conv_clamp": networks["G_ema"].conv_clamp}
 
 
 def _check_tensors(content: Any, path: Path) -> None:

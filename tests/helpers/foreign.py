@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from hairclip.pretrained.network_files import build_network, recognise_network
+from hairclip.pretrained.network_files import build_network, recognize_network
 
 
 def build(content: object, kind: str, **overrides: Any) -> nn.Module:
     """The network of `kind` in what an official file holds, frozen, with some constructor arguments replaced."""
-    file = recognise_network(Path("official.pt"), kind, {}, content)
+    file = recognize_network(Path("official.pt"), kind, {}, content)
     return build_network(replace(file, config={**file.config, **overrides}), "cpu").requires_grad_(False)

@@ -12,9 +12,10 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import open_clip
 import torch
-from torch import nn
 
 from hairclip import pretrained
 from hairclip.common.errors import HairclipError
@@ -24,7 +25,7 @@ from hairclip.networks.face_parser import UNetParser
 from hairclip.networks.ir_se import IRSE
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained import foreign as checkpoint_keys
+from hairclip.pretrained import foreign
 from hairclip.pretrained.inspect import describe_file
 
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "shutil.rmtree")
@@ -42,9 +43,9 @@ def originals(folder: Path) -> dict[str, list[str]]:
     generator = Generator(64, w_dim=6, z_dim=6, mapping_layers=1, channels=dict.fromkeys((4, 8, 16, 32, 64), 2))
     mapper = HairMapper(10, w_dim=6, condition_dim=8)
     clip = Clip(CLIP)
-    rosinality = checkpoint_keys.generator_to_rosinality(generator.state_dict())
+    rosinality = foreign.generator_to_rosinality(generator.state_dict())
     hairclip = {f"mapper.clip_model.{key}": value.half() for key, value in clip.state_dict().items()}
-    hairclip |= {f"mapper.{k}": v for k, v in checkpoint_keys.mapper_to_hairclip(mapper.state_dict()).items()}
+    hairclip |= {f"mapper.{k}": v for k, v in foreign.mapper_to_hairclip(mapper.state_dict()).items()}
     hairclip |= {f"decoder.{key}": value for key, value in rosinality.items()}
     encoder = E4EEncoder(n_latent=6, w_dim=6, input_size=32, units=(1, 1, 1, 1), widths=(4, 6, 8, 10), fpn_width=8)
     backbone = IRSE(units=(1, 1), widths=(4, 8), input_size=16, embedding=8, dropout=0.0)
@@ -71,7 +72,7 @@ def originals(folder: Path) -> dict[str, list[str]]:
     kinds["nvidia.pkl"] = ["generator"]
     (folder / "nvidia.pkl").write_bytes((Path(__file__).parents[1] / "golden" / "nvidia_32.pkl").read_bytes())
     kinds["script.pt"] = ["clip"]
-    save_torchscript(clip, folder / "script.pt")
+    save_torchscript(CLIP, folder / "script.pt")
     pretrained.save_network(folder / "mapper.safetensors", "mapper", mapper)
     pretrained.save_network(folder / "clip.safetensors", "clip", clip)
     pretrained.save_latents(folder / "latents.safetensors", codes, {"color": ["red"] * 9}, half=True)
@@ -80,30 +81,33 @@ def originals(folder: Path) -> dict[str, list[str]]:
 
 def official_unet(parser: UNetParser) -> dict[str, torch.Tensor]:
     """A small U-Net under the names of parsenet.pth."""
-    (form,) = (form for form in checkpoint_keys.FORMATS if form.class_name == "UNetParser")
+    (form,) = (form for form in foreign.FORMATS if form.class_name == "UNetParser")
     return {form.theirs(key, parser.config): value for key, value in parser.state_dict().items()}
 
 
-def save_torchscript(clip: Clip, path: Path) -> None:
-    """A TorchScript archive of a CLIP, laid out like OpenAI's: traced, with three sizes as buffers."""
+def save_torchscript(model: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    """Write a CLIP as OpenAI does: a traced TorchScript archive in mixed precision, three sizes among the tensors.
 
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, child in clip.named_children():
-                self.add_module(name, child)
-            for name in ("positional_embedding", "text_projection", "logit_scale"):
-                self.register_parameter(name, getattr(clip, name))
-            for name in ("input_resolution", "context_length", "vocab_size"):
-                self.register_buffer(name, torch.tensor(16))
+    Args:
+        model: open_clip's config of the model.
+        path: the file to write.
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.visual.conv1(images)
-
+    Returns:
+        The tensors of the model, without the sizes.
+    """
+    torch.manual_seed(0)
+    clip = open_clip.CLIP(model["embed_dim"], model["vision_cfg"], model["text_cfg"], quick_gelu=True).eval()
+    open_clip.model.convert_weights_to_fp16(clip)
+    state = clip.state_dict()
+    size, length = model["vision_cfg"]["image_size"], model["text_cfg"]["context_length"]
+    for name, value in {"input_resolution": size, "context_length": length, "vocab_size": 49408}.items():
+        vars(clip).pop(name, None)
+        clip.register_buffer(name, torch.tensor(value))
+    examples = torch.zeros(1, 3, size, size).half(), torch.zeros(1, length, dtype=torch.long)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
-        size = clip.image_size
-        torch.jit.trace(Model(), torch.zeros(1, 3, size, size), check_trace=False).save(str(path))
+        torch.jit.trace(clip, examples, check_trace=False, strict=False).save(str(path))
+    return state
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

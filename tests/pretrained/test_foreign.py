@@ -71,9 +71,9 @@ def test_every_place_of_a_rosinality_generator_is_found():
         generator = build(content, "generator")
         if "latent_avg" in content:
             assert torch.equal(generator.latent_avg, torch.ones(6))
-    assert keys.recognise({"weight": torch.zeros(1)}, "generator") is None
-    assert keys.recognise({"g_ema": 3}, "generator") is None
-    assert keys.recognise([1], "generator") is None
+    assert keys.recognize({"weight": torch.zeros(1)}, "generator") is None
+    assert keys.recognize({"g_ema": 3}, "generator") is None
+    assert keys.recognize([1], "generator") is None
 
 
 def test_a_missing_average_latent_is_computed():
@@ -121,7 +121,7 @@ def test_long_lists_are_cut():
     assert "lacks 'conv3.conv1.0.weight'" in refusal(kept, "parser")
 
 
-def test_a_file_that_lacks_what_tells_its_sizes_is_still_recognised():
+def test_a_file_that_lacks_what_tells_its_sizes_is_still_recognized():
     theirs = official("ir_se50")
     del theirs["output_layer.3.weight"]
     assert "looks most like IR-SE50 face recognition, but lacks 'output_layer.3.weight'" in refusal(theirs, "identity")
@@ -156,7 +156,7 @@ def test_mapper_names_both_ways():
     assert "looks most like HairCLIP's mapper" in refusal({"fine_mapping.extra": torch.zeros(1)}, "mapper")
     changed = content["state_dict"] | {"mapper.fine_mapping.extra": torch.zeros(1)}
     assert "holds 'mapper.fine_mapping.extra'" in refusal({"state_dict": changed}, "mapper")
-    assert keys.recognise({"state_dict": {"x": torch.zeros(1)}}, "mapper") is None
+    assert keys.recognize({"state_dict": {"x": torch.zeros(1)}}, "mapper") is None
 
 
 def test_a_mapper_without_some_groups_of_a_smaller_generator():

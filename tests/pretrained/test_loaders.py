@@ -1,4 +1,4 @@
-"""Saving and loading: the same network comes back, official files are recognised, every wrong file is one sentence."""
+"""Saving and loading: the same network comes back, official files are recognized, every wrong file is one sentence."""
 
 import pickle
 from pathlib import Path
@@ -196,7 +196,7 @@ def test_names_resolve_to_the_embedded_files(tmp_path, monkeypatch):
     assert pretrained.load_bundle("portraits").judge.input_size == 16
 
 
-def test_official_files_are_recognised(tmp_path):
+def test_official_files_are_recognized(tmp_path):
     parser, identity, encoder, clip = (make(kind) for kind in ("parser", "identity", "encoder", "clip"))
     depth = 2
     state = {}

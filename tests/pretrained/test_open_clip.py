@@ -122,7 +122,7 @@ def test_nothing_is_fetched_for_a_tower_that_a_file_names():
         Clip({**PLAIN, "vision_cfg": {"timm_model_name": "hf-hub:someone/model", "image_size": 32}})
 
 
-def test_a_residual_clip_is_recognised(tmp_path):
+def test_a_residual_clip_is_recognized(tmp_path):
     vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 64, "patch_size": None}
     model = {**PLAIN, "quick_gelu": True, "vision_cfg": vision}
     clip = Clip(model).eval()

@@ -17,7 +17,7 @@ from hairclip import pretrained
 from hairclip.cli.main import main
 from hairclip.common.errors import HairclipError
 from hairclip.networks.classifier import HairstyleClassifier
-from hairclip.networks.clip import Clip
+from hairclip.networks.clip import VIT_B_32
 from hairclip.pretrained.inspect import describe_file
 from hairclip.pretrained.weight_files import map_torch, read_torch
 from tests.helpers.fuzz_loaders import CLIP, originals, save_torchscript
@@ -41,7 +41,7 @@ def hostile(folder: Path) -> dict[str, Path]:
     files["pickle"].write_bytes(pickle.dumps(Attack(), protocol=4))
     build = b"\x80\x02ctorch_utils.persistence\n_reconstruct_persistent_obj\n0"
     files["nvidia"].write_bytes(build + pickle.dumps({"G_ema": Attack()}, protocol=2)[2:])
-    save_torchscript(Clip(CLIP), folder / "sound.pt")
+    save_torchscript(CLIP, folder / "sound.pt")
     with zipfile.ZipFile(folder / "sound.pt") as sound, zipfile.ZipFile(files["script"], "w") as changed:
         for name in sound.namelist():
             data = pickle.dumps(Attack(), protocol=2) if name.endswith("/data.pkl") else sound.read(name)
@@ -228,15 +228,38 @@ def test_a_mapped_legacy_file_keeps_its_views_and_containers(tmp_path):
     assert pretrained.load_latents(tmp_path / "l.pt").shape == (3, 2, 3)
 
 
-def test_a_torchscript_archive_is_read_without_its_code(tmp_path):
-    clip = Clip(CLIP).eval()
-    save_torchscript(clip, tmp_path / "sound.pt")
+@pytest.mark.parametrize(
+    "model", [CLIP, pytest.param(VIT_B_32, marks=pytest.mark.slow)], ids=["small", "ViT-B/32 of 354 MB"]
+)
+def test_openais_archive_is_read_without_its_code(model, tmp_path):
+    expected = save_torchscript(model, tmp_path / "sound.pt")
+    with zipfile.ZipFile(tmp_path / "sound.pt") as sound:
+        # torch compresses the code, so that all records together are larger than the file
+        assert any(entry.compress_type == zipfile.ZIP_DEFLATED for entry in sound.infolist())
+        assert sum(entry.file_size for entry in sound.infolist()) > (tmp_path / "sound.pt").stat().st_size
+    clip = pretrained.load_clip(tmp_path / "sound.pt")
+    assert all(torch.equal(clip.state_dict()[key], value.float()) for key, value in expected.items())
+    assert "TorchScript archive" in describe_file(tmp_path / "sound.pt")[0]
+
+
+def test_the_code_of_an_archive_is_never_looked_at(tmp_path):
+    expected = save_torchscript(CLIP, tmp_path / "sound.pt")
     with zipfile.ZipFile(tmp_path / "sound.pt") as sound, zipfile.ZipFile(tmp_path / "s.pt", "w") as changed:
         for name in sound.namelist():
             changed.writestr(name, b"raise SystemExit" if "/code/" in name else sound.read(name))
     again = pretrained.load_clip(tmp_path / "s.pt")
-    assert all(torch.equal(again.state_dict()[key], value) for key, value in clip.state_dict().items())
-    assert "TorchScript archive" in describe_file(tmp_path / "s.pt")[0]
+    assert all(torch.equal(again.state_dict()[key], value.float()) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("record", ["data.pkl", "data/0", "version"])
+def test_a_compressed_record_that_is_read_is_refused(record, tmp_path):
+    save_torchscript(CLIP, tmp_path / "sound.pt")
+    with zipfile.ZipFile(tmp_path / "sound.pt") as sound, zipfile.ZipFile(tmp_path / "s.pt", "w") as changed:
+        for name in sound.namelist():
+            bomb = name.endswith(f"/{record}")
+            content = sound.read(name) + b"0" * 10**7 * bomb
+            changed.writestr(name, content, zipfile.ZIP_DEFLATED if bomb else zipfile.ZIP_STORED)
+    assert "compressed" in refused(tmp_path / "s.pt", read_torch)
 
 
 @pytest.mark.parametrize("cases", [100, pytest.param(4000, marks=pytest.mark.slow)])

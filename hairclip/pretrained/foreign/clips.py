@@ -1,4 +1,4 @@
-"""CLIP: OpenAI's and open_clip's names, which are the same, alone or inside hairclip.pt."""
+"""Read CLIP under the names of OpenAI and open_clip, which are the same, alone or inside hairclip.pt."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from hairclip.pretrained.foreign.formats import Format, State, Surroundings
 
 
 def openai_clip_config(state: State) -> dict[str, Any]:
-    """open_clip's config of the OpenAI kind of model with these tensors, vision transformer or residual network."""
+    """Return open_clip's config of the OpenAI model with these tensors, vision transformer or residual network."""
     text_width, embed_dim = state["text_projection"].shape
     vision: dict[str, Any]
     if "visual.proj" in state:
@@ -53,6 +53,6 @@ CLIP_FORMATS = (
         read=_read_clip,
         unused=r"input_resolution|context_length|vocab_size|(.+\.)?attn_mask",
         holders=("state_dict", ""),
-        prefixes=("mapper.clip_model.", "clip_model.", "module.", ""),
+        prefixes=("mapper.clip_model.", "clip_model.", ""),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a foreign format is: where its tensors lie in a file, how they are named, which of them tell the sizes."""
+"""Describe a foreign format: where its tensors lie in a file, how they are named, which of them tell the sizes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,15 +14,29 @@ State = dict[str, Tensor]
 Read = Callable[[State, "Surroundings"], tuple[dict[str, Any], State]]
 
 _SHOWN = 3  # how many tensors an error names
+_LETTERS = 60  # how many letters of a tensor's name an error shows
+_PROBLEMS = 260  # how many letters on what does not fit an error shows
+_DDP = "module."  # what torch's DistributedDataParallel puts before every name
 _LIKE = 0.3  # smallest share of fitting names at which a file is called like a format
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a network lies: `content` is the whole file, `holder` the dictionary with the network's tensors."""
+    """Where a network lies.
+
+    Attributes:
+        content: what the whole file holds.
+        holder: the dictionary in it that holds the network's tensors.
+    """
 
     content: Mapping[str, Any]
     holder: Mapping[str, Any]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The arguments of the training that wrote the file, as HairCLIP, e4e and pSp save them; empty if not there."""
+        options = self.content.get("opts")
+        return options if isinstance(options, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -31,16 +45,17 @@ class Format:
 
     Attributes:
         name: for people, such as "rosinality's StyleGAN2".
-        kind: what the network is used for here.
+        kind: the kind of network, such as "generator".
         class_name: our class.
-        names: pattern of the tensors' names.
-        sizes: tensors that every such file has and that tell its sizes, with their number of dimensions.
-        read: from the tensors to our class's arguments, and to tensors that lie elsewhere, under our names.
-        theirs: our name of a tensor, and our class's arguments, to theirs.
-        adapt: our name and their tensor to our shape.
-        unused: pattern of tensors that such files have and that we have no use for.
-        holders: keys under which the tensors may lie; "" is the file itself.
-        prefixes: what may stand before every name.
+        names: regular expression that matches the names of its tensors.
+        sizes: name -> number of dimensions, of the tensors that every such file has and that tell its sizes.
+        read: function from the tensors to the arguments of our class, and to tensors under our names that lie elsewhere
+            in the file or are made.
+        theirs: function from our name of a tensor, and the arguments of our class, to their name.
+        adapt: function from our name and their tensor to the tensor in our shape.
+        unused: regular expression that matches tensors which such files hold and our class does not need.
+        holders: keys under which the tensors may lie, the first that holds them counts; "" is the file itself.
+        prefixes: texts that may stand before every name; each also with torch's "module." before it or behind it.
     """
 
     name: str
@@ -60,7 +75,7 @@ class Format:
         return re.compile(self.names)
 
     def locate(self, content: object) -> "Candidate | None":
-        """The place in a file that looks most like this format, None where nothing does."""
+        """Return the place in a file that looks most like this format, None if no tensor has a fitting name."""
         best: Candidate | None = None
         if not isinstance(content, Mapping):
             return None
@@ -68,7 +83,11 @@ class Format:
             holder = content.get(holder_key) if holder_key else content
             if not isinstance(holder, Mapping):
                 continue
-            for prefix in self.prefixes:
+            wrapped = any(isinstance(key, str) and _DDP in key for key in holder)
+            prefixes = self.prefixes
+            if wrapped:
+                prefixes = (*prefixes, *(_DDP + prefix for prefix in prefixes), *(p + _DDP for p in prefixes if p))
+            for prefix in prefixes:
                 state = {
                     key[len(prefix) :]: value
                     for key, value in holder.items()
@@ -81,6 +100,8 @@ class Format:
                 candidate = Candidate(self, state, prefix, Surroundings(content, holder), complete, matches)
                 if best is None or candidate.score > best.score:
                     best = candidate
+            if best is not None and best.complete:
+                break
         return best
 
 
@@ -91,9 +112,9 @@ class Candidate:
     Attributes:
         form: the format.
         state: the tensors, under their names without the prefix.
-        prefix: what stood before every name.
+        prefix: the text that stood before every name.
         around: the rest of the file.
-        complete: whether the tensors that tell the sizes are all there.
+        complete: whether all tensors that tell the sizes are there.
         matches: how many names fit.
     """
 
@@ -106,19 +127,19 @@ class Candidate:
 
     @property
     def score(self) -> tuple[bool, float, int]:
-        """Complete ones first, then by the share of fitting names, then by their number."""
+        """What candidates are compared by: completeness, then the share of fitting names, then their number."""
         return self.complete, self.matches / len(self.state), self.matches
 
     @property
     def is_like(self) -> bool:
-        """Whether it is worth telling people that the file looks like this."""
+        """Whether an error should say that the file looks like this format."""
         return self.complete or self.matches / len(self.state) >= _LIKE
 
     def read(self) -> "Found":
-        """Arguments and tensors of the network.
+        """Return the network with its arguments and tensors.
 
         Raises:
-            HairclipError: if tensors that tell the sizes are missing, or contradict each other.
+            HairclipError: if tensors that tell the sizes are missing or contradict each other.
         """
         form = self.form
         missing = [key for key in form.sizes if key not in self.state]
@@ -141,7 +162,7 @@ class Candidate:
                 f"it looks most like {form.name}, but lacks {_listed(missing, self.prefix)}: give an unmodified file"
             ) from None
         except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            what = " ".join(str(error).split())
+            what = " ".join(str(error).split())[:_PROBLEMS]
             raise HairclipError(
                 f"it looks most like {form.name}, but its tensors contradict each other ({what}): give an unmodified "
                 "file"
@@ -151,14 +172,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Found:
-    """A foreign network, recognised.
+    """A foreign network that was recognized.
 
     Attributes:
         form: its format.
         config: the arguments of our class.
         state: its tensors under their names.
-        extras: tensors that lay elsewhere, under our names.
-        prefix: what stood before their names in the file.
+        extras: further tensors under our names.
+        prefix: the text that stood before their names in the file.
     """
 
     form: Format
@@ -169,11 +190,11 @@ class Found:
 
     @property
     def class_name(self) -> str:
-        """Our class."""
+        """The name of our class."""
         return self.form.class_name
 
     def fit(self, expected: Mapping[str, Tensor]) -> State:
-        """The tensors under our names and in our shapes, see `fit`."""
+        """Return the tensors under our names and in our shapes, see `fit`."""
         return fit(
             self.state,
             expected,
@@ -186,8 +207,8 @@ class Found:
         )
 
 
-def recognise_among(formats: tuple[Format, ...], content: object, kind: str) -> Found | None:
-    """See `hairclip.pretrained.foreign.recognise`."""
+def recognize_among(formats: tuple[Format, ...], content: object, kind: str) -> Found | None:
+    """Return the network of `kind` in a file's content, see `hairclip.pretrained.foreign.recognize`."""
     candidates = [candidate for form in formats if (candidate := form.locate(content)) is not None]
     own = max((c for c in candidates if c.form.kind == kind), key=lambda c: c.score, default=None)
     if own is None or not own.is_like:
@@ -209,18 +230,24 @@ def fit(
     extras: Mapping[str, Tensor] | None = None,
     prefix: str = "",
 ) -> State:
-    """The tensors of a file as a network expects them, or one sentence on what does not fit.
+    """Return the tensors of a file as a network expects them.
 
     Args:
         state: the file's tensors.
-        expected: our name -> a tensor of the right shape and type (its values are not looked at).
-        label: what the error says first.
-        theirs, adapt, unused, prefix: see `Format`.
+        expected: our name -> a tensor of the right shape and type; its numbers do not matter.
+        label: the beginning of the error.
+        theirs: function from our name to the file's.
+        adapt: see `Format`.
+        unused: see `Format`.
         extras: tensors under our names that are taken as they are.
+        prefix: the text before the names in the file, for the error.
 
     Returns:
         Tensors under our names. Counters of batch-norm steps may be missing: some official files lack them, and they
         change nothing in eval mode.
+
+    Raises:
+        HairclipError: if tensors are missing, unknown, or of another shape or type.
     """
     fitted: State = dict(extras or {})
     used: set[str] = set()
@@ -237,9 +264,9 @@ def fit(
             fitted[ours] = adapt(ours, state[key])
         tensor = fitted[ours]
         if tensor.shape != like.shape:
-            wrong.append(f"{prefix + key!r} is {tuple(tensor.shape)}, expected {tuple(like.shape)}")
+            wrong.append(f"{_shown(prefix + key)} is {tuple(tensor.shape)}, expected {tuple(like.shape)}")
         elif tensor.is_floating_point() != like.is_floating_point() or tensor.is_complex():
-            wrong.append(f"{prefix + key!r} holds {_type(tensor)}, expected {_type(like)}")
+            wrong.append(f"{_shown(prefix + key)} holds {_type(tensor)}, expected {_type(like)}")
     unknown = [key for key in state if key not in used and not re.fullmatch(unused, key)]
     problems = []
     if missing:
@@ -250,12 +277,14 @@ def fit(
         more = f" and {len(wrong) - _SHOWN} more like that" if len(wrong) > _SHOWN else ""
         problems.append(f"{'; '.join(wrong[:_SHOWN])}{more}")
     if problems:
-        raise HairclipError(f"{label}, but {', and '.join(problems)}: give an unmodified file")
+        told = ", and ".join(problems)
+        told = told if len(told) <= _PROBLEMS else f"{told[:_PROBLEMS]}..."
+        raise HairclipError(f"{label}, but {told}: give an unmodified file")
     return fitted
 
 
 def series(state: Mapping[str, Tensor], name: str, first: int = 0) -> list[Tensor]:
-    """The tensors ``name.format(first)``, ``name.format(first + 1)``, ... up to the last there is.
+    """Return the tensors `name.format(first)`, `name.format(first + 1)`, ... up to the last that `state` holds.
 
     Raises:
         KeyError: if one between is missing.
@@ -269,7 +298,11 @@ def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
+def _shown(key: str) -> str:
+    return repr(key if len(key) <= _LETTERS else f"{key[:_LETTERS]}...")
+
+
 def _listed(keys: list[str], prefix: str) -> str:
-    """The first few of many tensors by name, and their number."""
-    shown = ", ".join(repr(prefix + key) for key in keys[:_SHOWN])
+    """Return the first few of many tensors by name, and their number."""
+    shown = ", ".join(_shown(prefix + key) for key in keys[:_SHOWN])
     return f"{len(keys)} tensors ({shown}, ...)" if len(keys) > _SHOWN else shown

@@ -1,9 +1,10 @@
-"""StyleGAN2 generators: rosinality (stylegan2-pytorch; `decoder.` of HairCLIP and e4e) and NVIDIA's PyTorch code."""
+"""Read StyleGAN2 generators of rosinality (stylegan2-pytorch; also in HairCLIP's and e4e's files) and of NVIDIA."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
@@ -17,6 +18,7 @@ _LAYER = {
     "bias": "activate.bias",
 }
 _RGB = {**_LAYER, "bias": "bias"}
+_MOST_OUTPUTS = 10  # of a 2048 px generator
 
 
 def _rosinality_name(ours: str, config: Mapping[str, Any] | None = None) -> str:
@@ -50,13 +52,13 @@ def _nvidia_name(ours: str, config: Mapping[str, Any] | None = None) -> str:
 
 
 def _split(ours: str) -> tuple[str, int, str]:
-    """``layers.3.style.weight`` as ("layers", 3, "style.weight"); the part is empty for any other name."""
+    """Return "layers.3.style.weight" as ("layers", 3, "style.weight"); the first is empty for any other name."""
     match = re.fullmatch(r"(mapping|layers|to_rgb)(?:\.layers)?\.(\d+)\.(.+)", ours)
     return (match[1], int(match[2]), match[3]) if match else ("", 0, ours)
 
 
 def _our_shape(name: str, tensor: Tensor) -> Tensor:
-    """Foreign files keep broadcast dimensions of size one; ours do not. What has another shape stays as it is."""
+    """Return a tensor without the dimensions of size one that foreign files keep; any other shape stays as it is."""
     leading, trailing = 0, 0
     if name == "constant" or re.fullmatch(r"layers\.\d+\.weight", name):
         leading = tensor.ndim - (3 if name == "constant" else 4)
@@ -88,7 +90,7 @@ def _their_shape(name: str, tensor: Tensor) -> Tensor:
 
 
 def generator_to_rosinality(state: Mapping[str, Tensor]) -> State:
-    """Tensors of a `Generator` as rosinality's `g_ema`, in its order, with the blur kernels, without `latent_avg`."""
+    """Return the tensors of a `Generator` as rosinality's `g_ema`: its order, blur kernels added, no `latent_avg`."""
     taps = state["constant"].new_tensor([1.0, 3.0, 3.0, 1.0])
     kernel = taps[:, None] * taps / 16
     theirs: State = {}
@@ -103,7 +105,7 @@ def generator_to_rosinality(state: Mapping[str, Tensor]) -> State:
 
 
 def _rosinality_order(state: Mapping[str, Tensor]) -> list[str]:
-    """Our names in the order of rosinality's files."""
+    """Return our names in the order of rosinality's files."""
     layers, outputs = (len(series(state, name)) for name in ("layers.{}.weight", "to_rgb.{}.weight"))
     order = [f"mapping.layers.{i}.{part}" for i in range(len(state)) for part in ("weight", "bias")]
     order += ["constant", *(f"layers.0.{part}" for part in _LAYER)]
@@ -114,8 +116,8 @@ def _rosinality_order(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _config(outputs: int, mapping: list[Tensor], rgb: list[Tensor], w_dim: int) -> dict[str, Any]:
-    if outputs < 2:
-        raise ValueError(f"{outputs} image output")
+    if not 2 <= outputs <= _MOST_OUTPUTS:
+        raise ValueError(f"{outputs} image outputs")
     return {
         "size": 2 ** (outputs + 1),
         "w_dim": w_dim,
@@ -126,10 +128,28 @@ def _config(outputs: int, mapping: list[Tensor], rgb: list[Tensor], w_dim: int) 
 
 
 def _read_rosinality(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
+    if around.holder is around.content.get("g"):
+        raise HairclipError(
+            "it holds a generator `g` in the middle of training, but not its average `g_ema`, which makes the "
+            "pictures: give a checkpoint with g_ema"
+        )
     mapping = series(state, "style.{}.weight", first=1)
     rgb = [state["to_rgb1.conv.weight"], *series(state, "to_rgbs.{}.conv.weight")]
     config = _config(len(rgb), mapping, rgb, state["to_rgb1.conv.modulation.weight"].shape[1])
-    return config, _latent_avg(around.content.get("latent_avg"), config["w_dim"])
+    extras = _latent_avg(around.content.get("latent_avg"), config["w_dim"])
+    if not any(key.startswith("noises.") for key in state):
+        extras |= _drawn_noise(len(rgb))
+    return config, extras
+
+
+def _drawn_noise(outputs: int) -> State:
+    """Return noise maps for a file without any, such as rosinality's 550000.pt: always the same normal numbers.
+
+    rosinality's code keeps the numbers that it drew when it built the network, which are others in every run.
+    """
+    source = torch.Generator().manual_seed(0)
+    sizes = [2 ** ((layer + 1) // 2 + 2) for layer in range(2 * outputs - 1)]
+    return {f"layers.{layer}.noise": torch.randn(size, size, generator=source) for layer, size in enumerate(sizes)}
 
 
 def _read_nvidia(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
@@ -142,6 +162,9 @@ def _read_nvidia(state: State, around: Surroundings) -> tuple[dict[str, Any], St
     config = _config(
         len(rgb), series(state, "mapping.fc{}.weight"), rgb, state["synthesis.b4.torgb.affine.weight"].shape[1]
     )
+    clamp = around.content.get("conv_clamp")
+    if clamp is not None:
+        config["clamp"] = float(clamp)
     return config, _latent_avg(state.get("mapping.w_avg"), config["w_dim"])
 
 
@@ -150,7 +173,7 @@ def _read_stylegan3(state: State, around: Surroundings) -> tuple[dict[str, Any],
 
 
 def _latent_avg(average: object, w_dim: int) -> State:
-    """The average latent: ``(w_dim,)``, or a row per layer (e4e keeps that; its rows are equal)."""
+    """Return the average latent `(w_dim,)` from that of a file: `(w_dim,)`, or e4e's equal rows `(n_latent, w_dim)`."""
     if not isinstance(average, Tensor):
         return {}
     if average.ndim not in (1, 2) or average.shape[-1] != w_dim or not average.is_floating_point():
@@ -169,7 +192,7 @@ GENERATOR_FORMATS = (
         theirs=_rosinality_name,
         adapt=_our_shape,
         unused=r".+\.(blur|upsample)\.kernel|latent_avg",  # always the same blur; ours is in the code
-        holders=("g_ema", "state_dict", ""),
+        holders=("g_ema", "G_ema", "state_dict", "", "g"),
         prefixes=("", "decoder."),
     ),
     Format(
@@ -182,6 +205,7 @@ GENERATOR_FORMATS = (
         theirs=_nvidia_name,
         adapt=_our_shape,
         unused=r".*resample_filter|mapping\.w_avg",
+        holders=("G_ema", "g_ema", "state_dict", ""),
     ),
     Format(
         name="NVIDIA's StyleGAN3",
@@ -190,5 +214,6 @@ GENERATOR_FORMATS = (
         names=r"mapping\.(fc\d+\..+|w_avg)|synthesis\.(input|L\d+_\d+_\d+)\..+",
         sizes={"synthesis.input.weight": 2},
         read=_read_stylegan3,
+        holders=("G_ema", "g_ema", "state_dict", ""),
     ),
 )

@@ -1,4 +1,4 @@
-"""HairMapper: the ``mapper.`` of hairclip.pt and of what HairCLIP's trainer writes."""
+"""Read hair mappers: the `mapper.` of hairclip.pt and of the checkpoints that HairCLIP's trainer writes."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def _hairclip_name(ours: str, config: Mapping[str, Any] | None = None) -> str:
 
 
 def mapper_to_hairclip(state: Mapping[str, Tensor]) -> State:
-    """Tensors of a `HairMapper` under the official names, without the prefix ``mapper.``."""
+    """Return the tensors of a `HairMapper` under the official names, without the prefix `mapper.`."""
     return {_hairclip_name(key): tensor for key, tensor in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""Face parsers: the U-Net of CelebAMask-HQ, and BiSeNet under two sets of names."""
+"""Read face parsers: the U-Net of CelebAMask-HQ, and BiSeNet under two sets of names."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,9 @@ def _unet_name(ours: str, config: Mapping[str, Any]) -> str:
 
 
 def _read_bisenet(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
-    return {}, {}
+    block = re.compile(r"(?:cp\.resnet|fpn\.backbone)\.layer([1-4])\.\d+\.conv1\.weight")
+    layers = [match[1] for key in state if (match := block.fullmatch(key)) is not None]
+    return {"blocks": [layers.count(layer) for layer in "1234"]}, {}
 
 
 #: Our names, which are those of 79999_iter.pth, to those of yakhyo/face-parsing, one after the other.
@@ -50,7 +52,6 @@ PARSER_FORMATS = (
         sizes={"conv1.conv1.0.weight": 4, "center.conv1.0.weight": 4, "final.weight": 4},
         read=_read_unet,
         theirs=_unet_name,
-        prefixes=("", "module."),
     ),
     Format(
         name="BiSeNet",
@@ -60,7 +61,6 @@ PARSER_FORMATS = (
         sizes={"cp.resnet.conv1.weight": 4},
         read=_read_bisenet,
         unused=r"(conv_out16|conv_out32|cp\.resnet\.fc)\..+",
-        prefixes=("", "module."),
     ),
     Format(
         name="yakhyo's BiSeNet",
@@ -71,6 +71,5 @@ PARSER_FORMATS = (
         read=_read_bisenet,
         theirs=_yakhyo_name,
         unused=r"(conv_out16|conv_out32|fpn\.backbone\.fc)\..+",
-        prefixes=("", "module."),
     ),
 )

@@ -1,8 +1,12 @@
-"""Two torch layouts that ``torch.load`` does not read as wanted, read without executing anything in them.
+"""Read three kinds of torch files that `torch.load(weights_only=True, mmap=True)` refuses or does not memory-map.
 
-TorchScript archives (OpenAI's ``ViT-B-32.pt``) hold code beside the tensors, and torch can only load them by loading
-that code: here their tensors are read alone. Files from before the zip format cannot be memory-mapped by torch: here
-the tensor of a large latent set is.
+- TorchScript archives (OpenAI's `ViT-B-32.pt`) hold code beside the tensors, and torch can only load them by loading
+  that code. Here their tensors are read alone.
+- Archives with plain values of classes that torch does not know, for example rosinality's `argparse.Namespace`, or with
+  NVIDIA's networks, as PTI saves them.
+- Files from before the zip format, which torch cannot memory-map. Here the tensor of a large latent set is.
+
+Nothing in a file is executed.
 """
 
 import io
@@ -10,25 +14,18 @@ import os
 import pickle
 import struct
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hairclip.pretrained.readers.safe_pickle import (
-    Inert,
-    RawStorage,
-    SafeUnpickler,
-    Stateful,
-    rebuild_parameter,
-    rebuild_tensor,
-)
+from hairclip.pretrained.readers.nvidia import PERSISTENT
+from hairclip.pretrained.readers.plain_values import PLAIN, as_plain
+from hairclip.pretrained.readers.safe_pickle import REBUILD, Inert, RawStorage, SafeUnpickler, Stateful
 
-#: How torch files from before the zip format begin: a pickled number.
 TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch files from before the zip format begin: a pickled number."""
 
 _STORAGES: dict[str, torch.dtype] = {
     "torch.DoubleStorage": torch.float64,
@@ -45,6 +42,8 @@ _STORAGES: dict[str, torch.dtype] = {
 
 
 class _StorageType:
+    """Stand-in for one of torch's classes of storages."""
+
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
 
@@ -52,33 +51,39 @@ class _StorageType:
         raise pickle.UnpicklingError("a storage outside the archive")
 
 
-_REBUILD: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_parameter": rebuild_parameter,
-    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
-}
-_TENSORS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": OrderedDict,
-    **_REBUILD,
+_TENSORS: dict[str, Any] = {
+    **PLAIN,
+    **REBUILD,
+    **PERSISTENT,
     **{name: _StorageType(dtype) for name, dtype in _STORAGES.items()},
 }
 
 
 def is_torchscript(archive: zipfile.ZipFile) -> bool:
-    """Whether a torch archive holds code."""
+    """Return whether a torch archive holds code."""
     return any("/code/" in name for name in archive.namelist())
 
 
+def unpacked_size(archive: zipfile.ZipFile) -> int:
+    """Return how many bytes the records unpack to, without code.
+
+    torch stores the records that hold tensors as they are. It compresses the code of TorchScript archives, which is
+    not read.
+    """
+    return sum(entry.file_size for entry in archive.infolist() if "/code/" not in f"/{entry.filename}")
+
+
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive under their dotted names: what its ``state_dict()`` would be.
+    """Return the tensors of a TorchScript archive under their dotted names, as its `state_dict()` would.
 
     Raises:
         HairclipError: if the archive names anything but tensors and its own classes.
         Exception: anything, if it is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1)
-        file = io.BytesIO(archive.read(name))
-        root = _ScriptReader(file, path, archive, name.removesuffix(".pkl")).load()
+    lists = {f"torch.jit._pickle.build_{kind}list": Inert for kind in ("int", "double", "bool", "tensor")}
+    root = _read_records(
+        path, {"torch.jit._pickle.restore_type_tag": lambda value, _: value, **lists, "__torch__.*": Stateful}
+    )
     tensors: dict[str, Tensor] = {}
     waiting = [("", root)]
     seen: set[int] = set()
@@ -86,17 +91,36 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         prefix, node = waiting.pop()
         if isinstance(node, Tensor):
             tensors[prefix] = node
-        elif isinstance(node, Stateful) and id(node) not in seen:
+        elif isinstance(node, Stateful) and isinstance(node.state, dict) and id(node) not in seen:
             seen.add(id(node))
             waiting += [(f"{prefix}.{key}".lstrip("."), value) for key, value in node.state.items()]
     return tensors
 
 
-class _ScriptReader(SafeUnpickler):
-    def __init__(self, file: io.BufferedIOBase, path: Path, archive: zipfile.ZipFile, folder: str) -> None:
-        plain = {"torch.jit._pickle.restore_type_tag": lambda value, _: value}
-        lists = {f"torch.jit._pickle.build_{kind}list": Inert for kind in ("int", "double", "bool", "tensor")}
-        super().__init__(file, path, {**_TENSORS, **plain, **lists, "__torch__.*": Stateful})
+def read_plain_archive(path: Path) -> Any:
+    """Return what a torch archive of tensors, plain values and NVIDIA's networks holds.
+
+    Raises:
+        HairclipError: if the archive names anything else.
+        Exception: anything, if it is damaged.
+    """
+    return as_plain(_read_records(path, {}))
+
+
+def _read_records(path: Path, more: dict[str, Any]) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1)
+        file = io.BytesIO(archive.read(name))
+        return _ArchiveReader(file, path, archive, name.removesuffix(".pkl"), {**_TENSORS, **more}).load()
+
+
+class _ArchiveReader(SafeUnpickler):
+    """Reads the pickle of a torch archive, and each storage that it refers to from the archive's folder `folder`."""
+
+    def __init__(
+        self, file: io.BufferedIOBase, path: Path, archive: zipfile.ZipFile, folder: str, allowed: dict[str, Any]
+    ) -> None:
+        super().__init__(file, path, allowed)
         self.archive, self.folder = archive, folder
         self.storages: dict[str, RawStorage] = {}
 
@@ -114,10 +138,10 @@ class _ScriptReader(SafeUnpickler):
 
 
 def map_legacy(path: Path) -> Any:
-    """What a torch file from before the zip format holds, its tensors memory-mapped (changes stay in memory).
+    """Return what a torch file from before the zip format holds, tensors memory-mapped; changes stay in memory.
 
     Raises:
-        HairclipError: if the file names anything but tensors and plain containers.
+        HairclipError: if the file names anything but tensors, plain values and NVIDIA's networks.
         Exception: anything, if it is damaged.
     """
     with path.open("rb") as file:
@@ -125,7 +149,7 @@ def map_legacy(path: Path) -> Any:
             SafeUnpickler(file, path, {}).load()
         start = file.tell()
         # Where the numbers lie is told behind the tensors that refer to them: read these twice.
-        announced = _LegacyReader(file, path, {**_TENSORS, **dict.fromkeys(_REBUILD, Inert)})
+        announced = _LegacyReader(file, path, {**_TENSORS, **dict.fromkeys(REBUILD, Inert)})
         announced.load()
         mapped = torch.UntypedStorage.from_file(str(path), False, os.fstat(file.fileno()).st_size)
         storages: dict[str, RawStorage] = {}
@@ -139,11 +163,11 @@ def map_legacy(path: Path) -> Any:
         file.seek(start)
         reader = _LegacyReader(file, path, _TENSORS)
         reader.storages = storages
-        return reader.load()
+        return as_plain(reader.load())
 
 
 class _LegacyReader(SafeUnpickler):
-    def __init__(self, file: io.BufferedIOBase, path: Path, allowed: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, file: io.BufferedIOBase, path: Path, allowed: dict[str, Any]) -> None:
         super().__init__(file, path, allowed)
         self.storages: dict[str, RawStorage] = {}
 
