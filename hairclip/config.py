@@ -129,6 +129,9 @@ class LossConfig(Section):
     maintain_color: Weight = 0.02
     background: Weight = 1.0
     latent: Weight = 0.8
+    extra: dict[Word, Weight] = Field(
+        default_factory=dict, description="further terms: name, or module:function of your own, and weight"
+    )
     text_pixels: Literal["official", "normalized"] = "official"
     gamma: Literal["none", "srgb"] = Field(default="none", description="how colours become Lab; HairCLIP: none")
     resolution: Annotated[int, Field(ge=32)] | None = Field(
@@ -137,6 +140,18 @@ class LossConfig(Section):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="autocast of CLIP, parser and identity network while they judge"
     )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of every term by its key, the extra ones included. All numbers with a fraction here are weights."""
+        return {**{key: value for key, value in self if isinstance(value, float)}, **self.extra}
+
+    @model_validator(mode="after")
+    def _once(self) -> LossConfig:
+        for key in self.extra:
+            if key in type(self).model_fields:
+                raise ValueError(f"extra: '{key}' has a key of its own: write losses.{key}")
+        return self
 
 
 class OptimizerConfig(Section):

@@ -1,7 +1,7 @@
 """From a configuration to the parts that a training run is made of: networks, mapper, data, loss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.conditions.prompts import COLORS, HAIRSTYLES, in_vocabulary_order
 from hairclip.config import TRAINED_WITH, Config
-from hairclip.losses.hair_edit import HairEditLoss, LossWeights
+from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.clip import Clip
 from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
@@ -109,13 +109,13 @@ def build_loss(config: Config, networks: Networks | Bundle, latents: LatentSet |
     """
     hairstyles: list[str] = []
     colors: list[str] = []
-    if config.losses.contrast:
+    if latents is not None or config.losses.contrast:
         hairstyles, colors = _words(config, latents or _latents(config, networks.generator)[0])
     return HairEditLoss(
         networks.clip,
         networks.parser,
         networks.identity,
-        LossWeights(**config.losses.model_dump(include={field.name for field in fields(LossWeights)})),
+        config.losses.weights,
         text_pixels=config.losses.text_pixels,
         gamma=config.losses.gamma,
         resolution=config.losses.resolution,

@@ -59,7 +59,7 @@ class Tracker:
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
 
     def figures(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """One line of figures after `step` steps; `kind` is "train" or "validation"."""
+        """One line of figures after `step` steps; `kind` is "weights", "train" or "validation"."""
         if not self.enabled:
             return
         line = {"step": step, "kind": kind, **{key: round(value, 6) for key, value in values.items()}}

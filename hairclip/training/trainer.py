@@ -92,6 +92,7 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
         if world.is_main:  # it may lie in another folder, or be of a step after this checkpoint
             write_best(run, best, config, parts.mapper)
 
+    track.figures(step, "weights", parts.loss.weights)
     synthesis = training_synthesis(parts.networks.generator, settings, micro_batch, autocast, track.say)
 
     def tasks(step: int) -> list[Sequence[Task]]:

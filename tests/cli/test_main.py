@@ -15,7 +15,6 @@ import hairclip
 from hairclip.cli import main as cli
 from hairclip.common.images import save_image
 from hairclip.editing.editor import HairEditor
-from hairclip.losses.hair_edit import LossWeights
 from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import save_latents, save_network
 from tests.helpers import fuzz_loaders
@@ -196,7 +195,8 @@ def evaluated(
 def test_evaluate_measures_what_the_config_trains(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     text = "losses: {text: 4.0, background: 0.5, text_pixels: official, gamma: srgb}\nmapper: {groups: [3, 5]}\n"
     editor, settings = evaluated(bundle, monkeypatch, text, "losses.latent=0.25")
-    assert editor.loss.weights == LossWeights(text=4.0, background=0.5, latent=0.25)
+    weights = editor.loss.weights
+    assert (weights["text_color"], weights["background"], weights["latent"]) == (4.0, 0.5, 0.25)
     assert (editor.loss.gamma, editor.loss.normalize_text_pixels) == ("srgb", False)
     assert editor.conditions().gamma == "srgb"
     assert editor.groups == (3, 5)

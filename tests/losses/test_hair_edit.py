@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from hairclip.common.errors import HairclipError
 from hairclip.conditions.encoder import ConditionEncoder, EditBatch
-from hairclip.losses.attribute_preservation import background_loss
-from hairclip.losses.hair_edit import HairEditLoss, LossOutput, LossWeights, SourceFeatures
-from hairclip.losses.image_manipulation import hair_color_loss
-from hairclip.losses.masked import cosine_distance
-from hairclip.losses.text_manipulation import contrast_loss
+from hairclip.losses.hair_edit import HairEditLoss, LossOutput, SourceFeatures, default_weights
+from hairclip.losses.judge import Judged
+from hairclip.losses.terms import TERMS, background, color_distance, contrast, cosine_distance
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, FaceParser
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
@@ -74,7 +73,7 @@ def test_terms_apply_exactly_where_they_are_asked(case):
     assert asked["image_color"] == [False, False, False, True, False, True, True, False]
     assert asked["maintain_color"] == [True, True, False, False, False, False, False, False]
     assert all(all(asked[name]) for name in ALWAYS)
-    assert set(terms) == set(LossWeights().of_terms())
+    assert set(terms) == {name for name, term in TERMS.items() if term.weight}
 
 
 def test_separated_references_judge_a_hairstyle_whatever_its_color():
@@ -93,14 +92,14 @@ def test_separated_references_judge_a_hairstyle_whatever_its_color():
 
 @pytest.fixture(scope="module")
 def contrasting() -> Case:
-    weights = LossWeights(contrast=0.5)
+    weights = {"contrast": 0.5}
     return Case(weights=weights, references="separated", hairstyles=["afro", "bob cut", "perm"], colors=["red", "blue"])
 
 
 def test_the_contrast_is_a_divergence_of_two_zero_shot_classifications(contrasting):
     clip, condition = contrasting.loss.clip, contrasting.batch.condition
     output = contrasting.run()
-    assert set(output.terms) == set(contrasting.loss.weights.of_terms())
+    assert set(output.terms) == set(contrasting.loss.weights)
     names = {"hairstyle": ["afro hairstyle", "bob cut hairstyle", "perm hairstyle"], "color": ["red hair", "blue hair"]}
     for kind, prompts in names.items():
         with torch.no_grad():
@@ -121,15 +120,15 @@ def test_the_contrast_is_a_divergence_of_two_zero_shot_classifications(contrasti
 def test_what_shows_the_asked_word_has_no_contrast(contrasting):
     words = contrasting.loss.hairstyle_words
     everyone = torch.ones(3, dtype=torch.bool)
-    same = contrast_loss(3 * words, words, words, contrasting.loss.scale, everyone)
+    same = contrast(3 * words, words, words, contrasting.loss.scale, everyone)
     torch.testing.assert_close(same, torch.zeros(3), rtol=0, atol=1e-6)
-    other = contrast_loss(words.roll(1, 0), words, words, contrasting.loss.scale, everyone)
+    other = contrast(words.roll(1, 0), words, words, contrasting.loss.scale, everyone)
     assert (other > 1e-3).all()
 
 
 def test_a_contrast_without_words_is_refused():
     with pytest.raises(ValueError, match="hairstyles and colors"):
-        Case(weights=LossWeights(contrast=0.5))
+        Case(weights={"contrast": 0.5})
 
 
 @pytest.mark.parametrize("name", ["case", "contrasting"])
@@ -163,7 +162,7 @@ def test_the_total_is_the_papers_weighted_sum(case):
     output = case.run()
     expected = sum(official[name] * term for name, term in output.terms.items())
     torch.testing.assert_close(output.total, expected.mean())
-    only_latent = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, latent=1.0)
+    only_latent = {**dict.fromkeys(default_weights(), 0.0), "latent": 1.0}
     torch.testing.assert_close(Case(weights=only_latent).run().total, (case.w_hat - case.w_plus).square().mean())
 
 
@@ -242,11 +241,15 @@ def test_gamma_changes_the_color_terms_alone(case):
 
 
 def test_the_background_excludes_both_masks_and_counts_all_pixels():
-    source, edited = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
-    source_hair, edited_hair = torch.zeros(2, 1, 1, 4, 4, dtype=torch.bool)
-    source_hair[..., 0, :] = True
-    edited_hair[..., :, 0] = True
-    assert background_loss(edited, source, edited_hair, source_hair).tolist() == [9 / 16]
+    networks, parser = tiny_networks(), BrightIsHair(threshold=0.5)
+    judge = HairEditLoss(networks.clip, parser, networks.identity)
+    source, edited = torch.zeros(1, 3, SIZE, SIZE), torch.full((1, 3, SIZE, SIZE), 0.25)
+    source[..., : SIZE // 4, :] = 1  # the top quarter is hair before the edit, the left quarter after it
+    edited[..., : SIZE // 4] = 1
+    w_plus = torch.zeros(1, N_LATENT, W_DIM)
+    batch = ConditionEncoder(networks.clip, parser).encode([None], [None])
+    judged = Judged(judge, judge.source_features(source), edited, w_plus, w_plus, batch)
+    assert background(judged).tolist() == [0.25**2 * 9 / 16]
 
 
 def test_simple_terms_by_hand():
@@ -255,4 +258,42 @@ def test_simple_terms_by_hand():
     assert cosine_distance(a, b, asked).tolist() == [1, 0]
     assert cosine_distance(a, -3 * a, asked).tolist() == [2, 0]
     lab = torch.tensor([[50.0, 0.0, 3.0]]).repeat(2, 1)
-    assert hair_color_loss(lab, torch.tensor([[47.0, 6.0, 3.0]]).repeat(2, 1), asked).tolist() == [3, 0]
+    assert color_distance(lab, torch.tensor([[47.0, 6.0, 3.0]]).repeat(2, 1), asked).tolist() == [3, 0]
+
+
+def brightness(judged: Judged) -> Tensor:
+    """A term of a user's own."""
+    return judged.edited.mean(dim=(1, 2, 3))
+
+
+def scalar(judged: Judged) -> Tensor:
+    """A term that forgets that there are samples."""
+    return judged.edited.mean()
+
+
+def test_a_term_of_ones_own_is_named_by_its_module(case):
+    output = (mine := Case(weights={f"{__name__}:brightness": 3.0})).run()
+    assert mine.loss.weights["brightness"] == 3.0
+    torch.testing.assert_close(output.terms["brightness"], mine.edited.mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(output.per_sample, case.run().per_sample + 3 * output.terms["brightness"])
+
+
+def test_a_term_of_weight_zero_is_not_computed():
+    mine = Case(weights={"identity": 0.0, f"{__name__}:brightness": 0.0})
+    mine.loss.identity = None
+    assert not {"identity", "brightness"} & set(mine.run().terms)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("identiti", "did you mean identity?"),
+        ("no_such_module:energy", "there is no module no_such_module"),
+        (f"{__name__}:darkness", "has no darkness"),
+        ("hairclip.losses.terms:identity", "there is a term called identity already"),
+        (f"{__name__}:scalar", r"shape \(\), but must return one number per sample, a tensor of shape \(8,\)"),
+    ],
+)
+def test_a_wrong_term_is_told_in_one_sentence(key, message):
+    with pytest.raises(HairclipError, match=message):
+        Case(weights={key: 1.0}).run()

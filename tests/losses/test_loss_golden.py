@@ -1,15 +1,13 @@
-"""Each loss against the official one, at 1024 px with the official networks' shapes."""
+"""Each term against the official one, at 1024 px with the official networks' shapes."""
 
 import pytest
 import torch
 
-from hairclip.common.color import mean_lab, rgb_to_lab
-from hairclip.losses.attribute_preservation import background_loss, identity_loss, maintain_color_loss
-from hairclip.losses.image_manipulation import hair_color_loss, hairstyle_loss
-from hairclip.losses.text_manipulation import text_loss
+from hairclip.common.color import rgb_to_lab
+from hairclip.conditions.encoder import ConditionEncoder
+from hairclip.losses import terms
+from hairclip.losses.judge import Judged
 from tests.golden import agrees, tensor
-
-ASKED = torch.tensor([True])
 
 
 @pytest.fixture(autouse=True)
@@ -24,38 +22,40 @@ def pictures(picture):
 
 
 @pytest.fixture(scope="module")
-def masks(pictures, official_loss):
-    return tuple(official_loss.parser.hair_mask(image) for image in pictures)
+def judged(pictures, official_loss):
+    """The edit of the first picture into the second, for any request."""
+    encoder = ConditionEncoder(official_loss.clip, official_loss.parser)
+    w_plus = torch.zeros(1, 18, 512)
+    with torch.no_grad():
+        source = official_loss.source_features(pictures[0])
+
+    def judge(hairstyle=None, color=None) -> Judged:
+        batch = encoder.encode([hairstyle], [color])
+        return Judged(official_loss, source, pictures[1], w_plus, w_plus, batch)
+
+    return judge
 
 
-def test_text(official_loss, pictures):
-    clip = official_loss.clip
-    agrees(clip.raw_pixels(pictures[1])[:, :, ::7, ::7], "loss.clip_text_input_every_7th")
-    edited = clip.encode_image(pictures[1], normalize_pixels=False)
-    agrees(text_loss(edited, clip.encode_text(["afro hairstyle"]), ASKED)[0], "loss.text")
+def test_text(official_loss, pictures, judged):
+    agrees(official_loss.clip.raw_pixels(pictures[1])[:, :, ::7, ::7], "loss.clip_text_input_every_7th")
+    agrees(terms.text_hairstyle(judged("afro"))[0], "loss.text")
 
 
-def test_hairstyle_of_a_reference(official_loss, pictures, masks):
-    reference, edited = (official_loss.clip.encode_image(x * m) for x, m in zip(pictures, masks))
-    agrees(hairstyle_loss(edited, reference, ASKED)[0], "loss.image_hairstyle")
+def test_hairstyle_of_a_reference(pictures, judged):
+    agrees(terms.image_hairstyle(judged(pictures[0]))[0], "loss.image_hairstyle")
 
 
-def test_hair_masks(masks):
-    agrees(torch.cat(masks).float().mean(dim=(1, 2, 3)), "loss.hair_share")
+def test_hair_masks(judged):
+    masks = torch.cat((judged().source.hair_mask, judged().hair_mask))
+    agrees(masks.float().mean(dim=(1, 2, 3)), "loss.hair_share")
 
 
-def test_color(pictures, masks):
-    source, edited = (mean_lab(x, m) for x, m in zip(pictures, masks))
-    agrees(hair_color_loss(edited, source, ASKED)[0], "loss.color")
-    agrees(maintain_color_loss(edited, source, ASKED)[0], "loss.color")
+def test_color(pictures, judged):
+    agrees(terms.image_color(judged(color=pictures[0]))[0], "loss.color")
+    agrees(terms.maintain_color(judged("afro"))[0], "loss.color")
     agrees(rgb_to_lab(tensor("lab:rgb", (1, 3, 4, 4), 0.5, 0.3) * 2 - 1), "loss.lab_pixels")
 
 
-def test_background(pictures, masks):
-    (source, edited), (source_hair, edited_hair) = pictures, masks
-    agrees(background_loss(edited, source, edited_hair, source_hair)[0], "loss.background")
-
-
-def test_identity(official_loss, pictures):
-    source, edited = (official_loss.identity(image) for image in pictures)
-    agrees(identity_loss(edited, source)[0], "loss.identity")
+def test_background_and_identity(judged):
+    agrees(terms.background(judged())[0], "loss.background")
+    agrees(terms.identity(judged())[0], "loss.identity")

@@ -28,6 +28,8 @@ class Agreement:
         gradient: norm of the difference of all gradients of the mapper, over the reference's norm.
         cosine: of the angle between the two gradients.
         terms: each term that applies: mean absolute difference times its weight, as a share of the loss.
+        weights: the weight of each of these terms.
+        values: their means over the tasks in the reference, before the weight.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Agreement:
     gradient: float
     cosine: float
     terms: dict[str, float]
+    weights: dict[str, float]
+    values: dict[str, float]
 
     @property
     def passes(self) -> bool:
@@ -51,10 +55,11 @@ def compare(worlds: Mapping[str, World], tasks: Sequence[Task]) -> list[Agreemen
         tasks: one sample each.
     """
     first = next(iter(worlds.values()))
-    weights = first.parts.loss.weights.of_terms()
+    weights = first.parts.loss.weights
     with exact_float32(first.device):
         loss, terms, gradients = ReferenceTraining(first, tasks).gradients()
         expected = _flat(gradients)
+        values = {term: float(row.mean()) for term, row in terms.items() if row.any()}
         found = []
         for name, world in worlds.items():
             output, ours = LibraryTraining(world, tasks).gradients()
@@ -67,10 +72,11 @@ def compare(worlds: Mapping[str, World], tasks: Sequence[Task]) -> list[Agreemen
                     gradient=_relative(flat, expected),
                     cosine=float(torch.nn.functional.cosine_similarity(flat, expected, dim=0)),
                     terms={
-                        term: float((output.terms[term] - row).abs().mean() * weights[term] / loss)
-                        for term, row in terms.items()
-                        if row.any()
+                        term: float((output.terms[term] - terms[term]).abs().mean() * weights[term] / loss)
+                        for term in values
                     },
+                    weights={term: weights[term] for term in values},
+                    values=values,
                 )
             )
     return found

@@ -5,11 +5,15 @@
 - CLIP encodes the edited picture once for each term that needs it, and a text for the mapper and again for its term;
 - the weights of generator, CLIP and identity network require gradients, as the official code leaves them, so backward
   computes theirs too; here they are dropped afterwards, where the official code goes on adding them up;
-- float32 and one sample, with the optimiser stepping after each.
+- float32 and one sample, with the optimizer stepping after each.
+
+The official code has no terms of a user's own. Here each is called for the one sample, by the same function that
+the library calls for a batch: the two agree if what the function returns for a sample does not depend on the others.
 
 On a GPU the official CLIP is float16; here it is float32.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +25,12 @@ from torch.nn import functional as F
 
 from hairclip.common.color import Gamma, LabColors, flat_hair_color, grey_hair, rgb_to_lab
 from hairclip.common.images import Embeddings, Images, Masks, WPlus
+from hairclip.conditions.encoder import EditBatch
 from hairclip.evaluation.speed.official_networks import generate, hair_mask, mapper_output, text_pixels
 from hairclip.losses.hair_edit import HairEditLoss
-from hairclip.networks.mapper import HairMapper
+from hairclip.losses.judge import Judged
+from hairclip.losses.terms import TERMS
+from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.networks.stylegan2 import Generator
 
 __all__ = ["Asked", "ReferenceStep"]
@@ -68,8 +75,7 @@ class ReferenceStep:
         """
         with _unfrozen(self.generator, self.loss.clip, self.loss.identity, self.loss.parser):
             terms = self._terms(w_plus, hairstyle, color)
-            weights = self.loss.weights.of_terms()
-            total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+            total = torch.stack([self.loss.weights[name] * term for name, term in terms.items()]).sum()
             descend(total)
         return total.detach(), {name: term.detach() for name, term in terms.items()}
 
@@ -83,13 +89,14 @@ class ReferenceStep:
         edited = generate(self.generator, w_hat)
 
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
+        contrasts = "contrast_hairstyle" in loss.weights
         for name, asked, separated in (("hairstyle", hairstyle, grey_hair), ("color", color, flat_hair_color)):
             # The embedding of a hairstyle without colour, or of a colour alone, is taken for a text's.
             if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
                 wanted = self._wanted(asked, separated)
                 seen = self._embedding(edited)
                 terms[f"text_{name}"] = 1 - F.cosine_similarity(seen, wanted).mean()
-                if loss.weights.contrast:
+                if contrasts:
                     words = loss.hairstyle_words if name == "hairstyle" else loss.color_words
                     terms[f"contrast_{name}"] = self._divergence(seen, wanted, words)
         if isinstance(hairstyle, Tensor):
@@ -102,7 +109,40 @@ class ReferenceStep:
         background = ~(hair_mask(loss.parser, source) | hair_mask(loss.parser, edited))
         terms["background"] = F.mse_loss(edited * background, source * background)
         terms["latent"] = F.mse_loss(w_hat, w_plus)
-        return terms
+        own = [name for name in loss.weights if name not in TERMS]
+        if own:
+            judged = self._judged(source, edited, w_plus, w_hat, hairstyle, color, conditions)
+            terms |= {name: loss.term(name, judged).squeeze(0) for name in own}
+        return {name: term for name, term in terms.items() if name in loss.weights}
+
+    def _judged(
+        self,
+        source: Images,
+        edited: Images,
+        w_plus: WPlus,
+        w_hat: WPlus,
+        hairstyle: Asked,
+        color: Asked,
+        conditions: tuple[Embeddings | None, Embeddings | None],
+    ) -> Judged:
+        """Return the sample as a user's own term reads it: whole pictures in float32."""
+        judge = copy.copy(self.loss)
+        judge.resolution, judge.precision = None, torch.float32
+        absent = torch.zeros(1, judge.clip.width, device=w_plus.device)
+        flags = [hairstyle is not None, color is not None, isinstance(hairstyle, str), isinstance(color, str)]
+        has_hairstyle, has_color, hairstyle_is_text, color_is_text = torch.tensor(flags, device=w_plus.device)[:, None]
+        lab = torch.zeros(1, 3, device=w_plus.device)
+        if isinstance(color, Tensor):
+            lab = _mean_lab(color, hair_mask(judge.parser, color), judge.gamma)
+        style, shade = (absent if embedding is None else embedding for embedding in conditions)
+        batch = EditBatch(
+            condition=HairCondition(style, shade, has_hairstyle, has_color),
+            hairstyle_is_text=hairstyle_is_text,
+            color_is_text=color_is_text,
+            reference_lab=lab,
+            on_host=torch.tensor([flags]),
+        )
+        return Judged(judge, judge.source_features(source), edited, w_plus, w_hat, batch)
 
     def _condition(self, asked: Asked, separated: Separated) -> Embeddings | None:
         """What the mapper is told, without a way for gradients back to CLIP."""

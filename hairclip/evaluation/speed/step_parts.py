@@ -6,6 +6,7 @@ from torch import Tensor
 from hairclip.config import Config
 from hairclip.evaluation.speed.clock import Stopwatch, Work
 from hairclip.evaluation.speed.steps import LibraryTraining
+from hairclip.losses.judge import Judged
 
 __all__ = ["REST", "part_precision", "part_works"]
 
@@ -30,7 +31,7 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
     with autocast:
         edited = synthesis(w_hat.requires_grad_()).detach().float().clone()  # CUDA graphs reuse what they return
     reduced = loss.reduced(edited)
-    judging = loss._judging(edited)
+    judging = loss.autocast(edited)
     with judging:
         hair_mask = loss.parser.hair_mask(reduced)
 
@@ -55,7 +56,9 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
 
     def judge_by_clip(watch: Stopwatch) -> None:
         pictures = reduced.clone().requires_grad_()
-        embeddings = torch.cat(loss._embeddings(pictures, hair_mask, sample.batch))
+        judged = Judged(loss, sample.source, pictures, sample.w_plus, w_hat.detach(), sample.batch)
+        judged.__dict__["hair_mask"] = hair_mask  # the parser is measured by itself
+        embeddings = torch.cat(judged.clip_embeddings)
         watch.lap("CLIP forward")
         if embeddings.requires_grad:  # some term asked for one
             _backward(embeddings, pictures)

@@ -175,7 +175,7 @@ class ReferenceTraining:
             total, terms = self.step(question.w_plus, question.hairstyle, question.color)
             totals.append(total)
             rows.append(terms)
-        names = self.step.loss.weights.of_terms()
+        names = self.step.loss.weights
         zero = torch.zeros_like(totals[0])
         terms = {name: torch.stack([row.get(name, zero) for row in rows]) for name in names}
         gradients = [gradient / len(self.questions) for gradient in _gradients(self.mapper)]

@@ -2,7 +2,7 @@ import torch
 
 from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.editing.methods.latent_descent import layer_mask, optimize_codes
-from hairclip.losses.hair_edit import HairEditLoss, LossOutput, LossWeights
+from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 
@@ -17,7 +17,7 @@ def test_a_hairstyle_frees_coarse_and_medium_layers_and_a_colour_the_fine_ones()
 def test_the_loss_falls_and_only_the_free_layers_move():
     nets = tiny_networks()
     # the random parser's masks jump, so the terms that hang on them need not fall
-    weights = LossWeights(background=0.0, maintain_color=0.0)
+    weights = {"background": 0.0, "maintain_color": 0.0}
     loss = HairEditLoss(nets.clip, nets.parser, nets.identity, weights, text_pixels="normalized")
     w_plus = torch.randn(3, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
     batch = ConditionEncoder(nets.clip, nets.parser).encode(["afro", None, "bob cut"], [None, "red", "blue"])

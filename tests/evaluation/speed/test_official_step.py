@@ -8,13 +8,22 @@ from torch.nn import functional
 from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.evaluation.speed.official_networks import generate, text_pixels
 from hairclip.evaluation.speed.official_step import Asked, ReferenceStep
-from hairclip.losses.hair_edit import HairEditLoss, LossWeights
+from hairclip.losses.hair_edit import HairEditLoss
+from hairclip.losses.judge import Judged
+from hairclip.losses.terms import where_asked
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import foreign as checkpoint_keys
 from tests.golden import agrees, golden, official, relative_error, tensor
 from tests.helpers.foreign import build
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, WIDTH, tiny_networks
+
+
+def edge_energy(judged: Judged) -> Tensor:
+    """A term of a user's own: reads the pictures, both masks and the request."""
+    steps = judged.edited.diff(dim=3).square().mean(dim=(1, 2, 3)) + judged.hair_mask.float().mean(dim=(1, 2, 3))
+    return where_asked(judged.batch.color_is_image | judged.hairstyle_as_text, steps + judged.source.images[:, 0, 0, 0])
+
 
 MODES = ["text_none", "img_none", "none_text", "none_img", "text_text", "img_img", "text_img", "none_none"]
 PARSER_PASSES = {"text_none": 4, "img_none": 7, "none_text": 2, "none_img": 5, "text_text": 2, "img_img": 8}
@@ -71,7 +80,7 @@ def test_a_step_equals_the_librarys(mode, absent, end, normalization, references
         networks.clip,
         networks.parser,
         networks.identity,
-        LossWeights(contrast=contrast),
+        {"contrast": contrast, f"{__name__}:edge_energy": 0.1},
         text_pixels=normalization,
         references=references,
         hairstyles=["afro", "bob cut", "perm"],
