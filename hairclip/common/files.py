@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "digest",
     "home_folder",
     "open_atomic",
+    "open_regular",
     "package_folder",
     "write_atomic",
 ]
@@ -60,6 +62,36 @@ def config_folder() -> Path:
 def _shipped(name: str) -> Path:
     installed = package_folder() / f"_{name}"
     return installed if installed.is_dir() else package_folder().parent / name
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def open_regular(path: str | Path, what: str = "file") -> IO[bytes]:
+    """Open a regular file for reading. Folders, pipes and devices are refused: reading them may block or never end.
+
+    Args:
+        path: the file, or a link to one.
+        what: what messages call such a file, such as "image".
+
+    Raises:
+        HairclipError: if there is no such file, or it cannot be read.
+    """
+    name = str(path) if str(path).strip() and str(path).isprintable() else repr(str(path))
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise HairclipError(f"{name} is {kind}: give {_article(what)} {what}.")
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character in the name
+        raise HairclipError(f"there is no {what} at {name}: check the path.") from None
+    except OSError as error:
+        raise HairclipError(f"{name} cannot be read ({error.strerror or error}): check the path.") from None
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 # ------------------------------------------------------------------------------------------ writing

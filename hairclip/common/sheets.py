@@ -1,4 +1,4 @@
-"""Contact sheets with captions: rows of pictures with words over the columns and beside the rows."""
+"""Draw contact sheets: rows of pictures, with words over the columns and beside the rows."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from hairclip.common.images import to_pil
 
 __all__ = ["captioned_sheet", "stacked"]
 
-_LINE = 13
+_LINE = 13  # pixels
 _INK = (40, 40, 40)
 
 
@@ -21,13 +21,13 @@ def captioned_sheet(
     tile: int | None = None,
     gap: int = 4,
 ) -> Image.Image:
-    """Pictures side by side.
+    """Draw pictures side by side on white.
 
     Args:
-        images: rows of (3, H, W) or (1, 3, H, W) images in [-1, 1]; rows may differ in length.
+        images: rows of images (3, H, W) or (1, 3, H, W) in [-1, 1]. Rows may differ in length.
         columns: a caption over each column; a line break starts a new line.
         rows: a caption left of each row.
-        tile: every picture is shown this many pixels wide and high; None keeps the size of the first one.
+        tile: width and height of every picture on the sheet, in pixels; None for the width of the first picture.
         gap: white pixels between pictures.
     """
     pictures = [[to_pil(image) for image in row] for row in images]
@@ -36,21 +36,17 @@ def captioned_sheet(
     above = (max(caption.count("\n") for caption in columns) + 1) * _LINE + gap if columns else 0
     lines = [line for caption in rows for line in caption.split("\n")]
     left = int(max(font.getlength(line) for line in lines)) + 2 * gap if lines else 0
-    wide = max(len(row) for row in pictures)
-    sheet = Image.new("RGB", (left + wide * (tile + gap) - gap, above + len(pictures) * (tile + gap) - gap), "white")
+    longest = max(len(row) for row in pictures)
+    size = (left + longest * (tile + gap) - gap, above + len(pictures) * (tile + gap) - gap)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for c, caption in enumerate(columns):
         draw.text((left + c * (tile + gap) + 2, 1), caption, fill=_INK, font=font, spacing=1)
     for r, row in enumerate(pictures):
         top = above + r * (tile + gap)
         if r < len(rows):
-            draw.text(
-                (gap, top + tile // 2 - _LINE // 2 * (rows[r].count("\n") + 1)),
-                rows[r],
-                fill=_INK,
-                font=font,
-                spacing=1,
-            )
+            middle = top + tile // 2 - _LINE // 2 * (rows[r].count("\n") + 1)
+            draw.text((gap, middle), rows[r], fill=_INK, font=font, spacing=1)
         for c, picture in enumerate(row):
             if picture.size != (tile, tile):
                 picture = picture.resize((tile, tile), Image.Resampling.LANCZOS)
@@ -59,7 +55,7 @@ def captioned_sheet(
 
 
 def stacked(sheets: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Sheets one below the other on white."""
+    """Draw sheets below each other on white. A single sheet is returned as it is."""
     if len(sheets) == 1:
         return sheets[0]
     height = sum(sheet.height + gap for sheet in sheets) - gap

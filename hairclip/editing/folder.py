@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from hairclip.common.errors import HairclipError
+from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.progress import progress_bar
 from hairclip.editing.photo.faces import FaceChoice
 from hairclip.editing.photo_editor import PhotoEditor
@@ -80,9 +79,7 @@ def photos_in(folder: Path) -> list[Path]:
     Raises:
         HairclipError: if it has none.
     """
-    Image.init()
-    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = [path for path in folder.iterdir() if path.suffix.lower() in readable and path.is_file()]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
     files = sorted(path for path in files if not path.name.startswith("."))
     if not files:
         raise HairclipError(f"there is no picture in the folder {folder}: give one of JPEG, PNG or WebP files.")

@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from hairclip.common.images import load_image, mask_to_pil, resize_area, to_pil
+from hairclip.common.images import from_pil, mask_to_pil, resize_area, to_pil
 from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, mark_border, pad_around
 from hairclip.editing.blending.matte import keep_main_hair
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread
@@ -58,7 +58,7 @@ def carry_on(
     place = rectangle(wider, whole, picture.size)
     if place is None:
         return []
-    before, after = (load_image(crop_face(one, wider, whole)).to(device) for one in (photo, picture))
+    before, after = (from_pil(crop_face(one, wider, whole)).to(device) for one in (photo, picture))
     inner = pad_around(torch.ones_like(new, dtype=torch.float32), around) > 0
     old, new = (pad_around(one.float(), around) > 0 for one in (old, new))
     filled, weight = continue_beyond(before, after, inner, old, new)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.framing import Framing
-from hairclip.common.images import ImageSource
+from hairclip.common.images import ImageSource, from_pil
 from hairclip.common.stopwatch import Stopwatch, add_seconds
 from hairclip.editing.editor import HairEditor, Method, changes_color_alone, check_request
 from hairclip.editing.inversion.invert import InversionMethod
@@ -130,7 +130,8 @@ class PhotoEditor:
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
             plain = self.editor.networks.plain_background
-            prepared = self.editor.prepare([crop for cut in cuts for crop in cut.crops], plain=plain, **inverting)
+            crops = [from_pil(crop) for cut in cuts for crop in cut.crops]
+            prepared = self.editor.prepare(crops, plain=plain, **inverting)
         opened, first = [], 0
         for cut in cuts:
             part = prepared[range(first, first + len(cut.crops))]
@@ -179,8 +180,9 @@ class PhotoEditor:
             faces, _ = self.find(photo)
         except HairclipError:
             notes.append(f"no face to cut out was found in the reference {photo.name}: it is taken as a crop of one.")
-            return as_wish(photo.seen)
-        return as_wish(crop_face(photo.seen, faces[0].square(self.framing), self.editor.networks.generator.size))
+            return as_wish(from_pil(photo.seen))
+        crop = crop_face(photo.seen, faces[0].square(self.framing), self.editor.networks.generator.size)
+        return as_wish(from_pil(crop))
 
     def edit_open(
         self, opened: Sequence[OpenPhoto], ask: Ask, *, method: Method = "mapper", **options: Any

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.images import ImageSource, load_image
 
 Wish: TypeAlias = ImageSource | None
@@ -29,7 +30,8 @@ def is_picture(wish: Wish) -> TypeGuard[ImageSource]:
     """Whether a wish is a picture, or the path of one, and not a text or None."""
     if not isinstance(wish, str):
         return wish is not None
-    looks_like_file = os.sep in wish or Path(wish).suffix.lower() in Image.registered_extensions()
+    suffix = Path(wish).suffix.lower()
+    looks_like_file = os.sep in wish or suffix in PICTURE_SUFFIXES or suffix in Image.registered_extensions()
     return looks_like_file or os.path.isfile(wish)  # Path.is_file raises for a text too long for a name
 
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hairclip.common.images import Images, image_grid, load_image, resize_area
+from hairclip.common.images import Images, from_pil, resize_area
+from hairclip.common.sheets import captioned_sheet
 from hairclip.training.references import ReferencePool
 from hairclip.training.tasks import Task, Wanted
 
@@ -31,7 +32,7 @@ def edit_grid(
         [source, _tile(task.hairstyle, hairstyles, size), _tile(task.color, colors, size), edit]
         for task, source, edit in zip(tasks, sources, edits)
     ]
-    return image_grid(rows)
+    return captioned_sheet(rows, gap=2)
 
 
 def _tile(wanted: Wanted, references: ReferencePool, size: int) -> Tensor:
@@ -43,4 +44,4 @@ def _tile(wanted: Wanted, references: ReferencePool, size: int) -> Tensor:
     ImageDraw.Draw(tile).multiline_text(
         (size // 2, size // 2), text, fill="black", font=font, anchor="mm", align="center"
     )
-    return load_image(tile)[0]
+    return from_pil(tile)[0]

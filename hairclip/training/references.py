@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.images import Images, load_image
 from hairclip.conditions.encoder import ConditionEncoder, Reference
 from hairclip.conditions.prompts import color_prompt
@@ -119,9 +119,8 @@ def folder_references(
 
 
 def _pictures(folder: str, *, count: int, seed: int) -> list[Path]:
-    suffixes = set(Image.registered_extensions())
     try:
-        files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
+        files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     except OSError as error:
         raise HairclipError(f"the folder of reference pictures {folder} cannot be read ({error.strerror}).") from None
     if not files:

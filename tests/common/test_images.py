@@ -7,7 +7,6 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.images import (
     check_image_path,
     from_uint8,
-    image_grid,
     load_image,
     resize_area,
     save_image,
@@ -94,15 +93,6 @@ def test_places_that_cannot_be_written_are_told_beforehand(tmp_path, picture, pl
         with pytest.raises(HairclipError, match=place.split("/")[0].replace(".", r"\.")):
             refuse(tmp_path / place)
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_grid_places_images_in_rows():
-    black, white = torch.full((3, 4, 4), -1.0), torch.ones(3, 4, 4)
-    grid = np.asarray(image_grid([[black, white], [white]], gap=2))
-    assert grid.shape == (10, 10, 3)
-    assert grid[0, 0].max() == 0
-    assert grid[0, 6].min() == 255
-    assert grid[9, 9].min() == 255  # an absent cell stays white
 
 
 def test_area_resize_keeps_the_mean():

@@ -46,28 +46,37 @@ def test_every_mode_is_read_as_rgb(tmp_path: Path, picture: Image.Image, mode: s
     assert photo.alpha is None  # nothing of it is transparent
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
 @pytest.mark.parametrize("number", range(1, 9))
-def test_every_orientation_is_turned_upright(tmp_path: Path, picture: Image.Image, number: int):
-    """The file lies as the camera was held; what is read is the picture that was seen, and says so no more."""
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }  # fmt: skip
-    lying = picture.transpose(undo[number]) if number in undo else picture
+def test_metadata_is_kept_and_tells_that_the_pixels_are_upright(
+    tmp_path: Path, picture: Image.Image, suffix: str, number: int
+):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = number, "A camera"
-    exif.get_ifd(0x8769)[0xA002], exif.get_ifd(0x8769)[0xA003] = lying.size
-    lying.save(tmp_path / "a.png", exif=exif)
-    photo = read_photo(tmp_path / "a.png")
-    assert difference(photo.picture, picture) == 0
-    write_photo(photo.picture, tmp_path / "b.png", photo)
-    with Image.open(tmp_path / "b.png") as written:
-        kept = written.getexif()
-        assert 0x0112 not in kept
-        assert kept[0x010F] == "A camera"
-        assert kept.get_ifd(0x8769)[0xA002] == picture.width
-        assert difference(written, picture) == 0
+    details = exif.get_ifd(0x8769)
+    details[0x9003], details[0xA002], details[0xA003] = "2020:01:02 03:04:05", 10, 20
+    turned = number >= 5  # stored as a camera does that was held upright
+    picture.save(tmp_path / f"a.{suffix}", exif=exif.tobytes())
+    photo = read_photo(tmp_path / f"a.{suffix}")
+    assert photo.size == ((48, 64) if turned else (64, 48))
+    for written_suffix in ("png", "jpg", "webp", "tif"):
+        write_photo(photo.picture, tmp_path / f"b.{written_suffix}", photo)
+        with Image.open(tmp_path / f"b.{written_suffix}") as written:
+            assert written.size == photo.size
+            kept = written.getexif()
+            assert kept.get(0x0112, 1) == 1
+            assert kept[0x010F] == "A camera"
+            assert kept.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+            assert (kept.get_ifd(0x8769)[0xA002], kept.get_ifd(0x8769)[0xA003]) == photo.size
+
+
+def test_an_orientation_that_only_xmp_tells_is_applied_once(tmp_path: Path, picture: Image.Image):
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    picture.save(tmp_path / "a.jpg", xmp=packet, quality=100, subsampling=0)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert difference(photo.picture, picture.transpose(Image.Transpose.ROTATE_270)) <= 12
+    write_photo(photo.picture, tmp_path / "b.jpg", photo)
+    assert read_photo(tmp_path / "b.jpg").size == photo.size == (48, 64)
 
 
 def test_damaged_exif_is_left_out(tmp_path: Path, picture: Image.Image):
