@@ -1,7 +1,7 @@
-"""Measure edits of whole photos: people composed into scenes of which the true edit is known.
+"""Measure edits of whole photos: rendered people in scenes whose true edit is known.
 
 python scripts/evaluate_photos.py
-python scripts/evaluate_photos.py --count 48 --invert encoder pivotal --out runs/photos
+python scripts/evaluate_photos.py --count 48 --inversion encoder pivotal --out runs/photos
 """
 
 from hairclip.cli.main import script

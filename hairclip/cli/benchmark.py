@@ -1,153 +1,145 @@
-"""The command ``python -m hairclip benchmark``: its options, and the order in which things are measured."""
+"""The commands `benchmark` and `benchmark-learning`: how fast training and editing are, and what fast steps learn."""
 
 import argparse
-from collections.abc import Callable
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
-    from hairclip.evaluation.speed.clock import Stopwatch
     from hairclip.evaluation.speed.setting import World
 
-_MEASURES = ("step", "parts", "edit", "startup")
-_KINDS = ("text", "reference", "both", "mix")
+MEASURES = ("step", "parts", "edit", "startup")
+KINDS = ("text", "reference", "both", "mix")
 
 
 def add_command(commands: Any) -> None:
-    """Add ``benchmark`` to the subcommands of a parser."""
+    """Add the two commands to the subcommands of a parser."""
+    _add_benchmark(commands)
+    _add_benchmark_learning(commands)
+
+
+def _add_benchmark(commands: Any) -> None:
     benchmark = commands.add_parser(
         "benchmark",
-        help="measure training and editing, against a plain formulation of the official step",
-        description="Measure a training step, its parts, edits and start-up; with --speedup, the step against a plain "
-        "formulation of the official code's. Networks have random weights where the configuration describes their "
-        "architectures.",
+        help="measure the speed of training and editing, also against the official step",
+        description="Measure a training step, its parts, edits and start-up. With --speedup, measure the step against "
+        "a plain formulation of the official code's step. Networks have random weights where the configuration "
+        "describes their architectures.",
     )
-    benchmark.add_argument("--config", required=True, help="a YAML file, such as configs/hairclip.yaml")
+    _add_setting(benchmark)
     benchmark.add_argument("--resolution", type=int, help="pixels, a power of two (default: the configuration's)")
     benchmark.add_argument("--batch", type=int, help="samples in a step (default: the configuration's)")
-    benchmark.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the configuration's)")
-    benchmark.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     benchmark.add_argument("--repeats", type=int, help="rounds that count (default: 5, on a GPU 20)")
     benchmark.add_argument("--warmup", type=int, help="rounds before them (default: 1, on a GPU 3)")
     benchmark.add_argument(
-        "--measure", default=",".join(_MEASURES), help=f"which of {','.join(_MEASURES)}, comma between them"
+        "--measure", default=",".join(MEASURES), help=f"some of {','.join(MEASURES)}, separated by commas (default all)"
     )
     benchmark.add_argument(
         "--speedup",
         action="store_true",
-        help="instead of these: reference, float32 and a half precision, in turns, in one table",
+        help="instead of these: the official step, float32 and a half precision, in turns, in one table",
     )
     benchmark.add_argument(
         "--variant",
         action="append",
         default=[],
         metavar="'key=value ...'",
-        help="of --speedup: also a half-precision step with these settings, such as training.compile=true; repeatable",
+        help="with --speedup: also a half-precision step with these settings, such as training.compile=true; "
+        "may be repeated",
     )
     benchmark.add_argument(
         "--tasks",
         default="text,reference,both",
-        help="of --speedup and --check: text (a hairstyle in words), reference (by a picture), both (a hairstyle in "
-        "words and a colour by a picture), mix (as training draws them), comma between them",
+        help="with --speedup and --check: text (a hairstyle by text), reference (a hairstyle by picture), both "
+        "(a hairstyle by text and a color by picture), mix (as training draws them), separated by commas",
     )
     benchmark.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="compare loss and gradients with the reference first; exit code 1 where float32 is off by more than 1e-3",
+        help="compare loss and gradients with the official step first; exit code 1 if float32 is off by more than 1e-3",
     )
-    benchmark.add_argument(
+    benchmark.add_argument("--edit-batch", type=int, default=32, help="pictures of the batched edit, 0 for none")
+    benchmark.set_defaults(run=_benchmark)
+
+
+def _add_benchmark_learning(commands: Any) -> None:
+    learning = commands.add_parser(
+        "benchmark-learning",
+        help="train with this library's step and with the official step, and compare what each learned",
+        description="For each seed, train one mapper with this library's step and one with the official step, on the "
+        "same tasks in turns. Measure both on held-out people. training.steps=100 keeps it short.",
+    )
+    _add_setting(learning)
+    learning.add_argument("--seeds", type=int, default=1, help="number of seeds (default 1)")
+    learning.add_argument(
+        "--against",
+        choices=("official", "float32"),
+        default="official",
+        help="official: the official step (default); float32: this library's step in float32, which computes the same "
+        "and is several times faster",
+    )
+    learning.add_argument("--edits", type=int, default=200, help="edits that each mapper is measured on (default 200)")
+    learning.add_argument("--out", type=Path, default=Path("runs/learning"), help="folder of mappers and reports")
+    learning.set_defaults(run=_benchmark_learning)
+
+
+def _add_setting(command: argparse.ArgumentParser) -> None:
+    """Add the options that both commands have."""
+    command.add_argument("--config", required=True, help="a YAML file, such as configs/portraits.yaml")
+    command.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the configuration's)")
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    command.add_argument(
         "--cpu-time",
         action="store_true",
         help="take processor time instead of wall time, with one thread: steadier where other programs run",
     )
-    benchmark.add_argument("--edit-batch", type=int, default=32, help="pictures of the batched edit, 0 for none")
-    benchmark.add_argument(
-        "--quality",
-        type=int,
-        metavar="SEEDS",
-        help="instead: train with this step and with the reference, in turns, for each of so many seeds, and measure "
-        "what each learnt (training.steps=100 keeps it short)",
-    )
-    benchmark.add_argument(
-        "--quality-against",
-        choices=("reference", "float32"),
-        default="reference",
-        help="what it is compared with: the reference, or this step in float32, which equals it and is several times "
-        "faster",
-    )
-    benchmark.add_argument("--quality-edits", type=int, default=200, help="edits that each mapper is measured on")
-    benchmark.add_argument("--quality-out", default="runs/quality", help="folder of these mappers and their reports")
-    benchmark.add_argument("--json", metavar="PATH", help="write the figures there, too")
-    benchmark.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.cache_sources=true")
-    benchmark.set_defaults(run=_benchmark)
+    command.add_argument("--json", type=Path, metavar="PATH", help="also write the figures to this file")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.cache_sources=true")
 
 
 def _benchmark(options: argparse.Namespace) -> int:
+    measures, kinds = _split("--measure", options.measure, MEASURES), _split("--tasks", options.tasks, KINDS)
+    for option, least in (("resolution", 8), ("batch", 1), ("repeats", 1), ("warmup", 0), ("edit_batch", 0)):
+        value = getattr(options, option)
+        if value is not None:
+            check_range(f"--{option.replace('_', '-')}", value, least)
     import torch
 
-    measures, kinds = _listed("--measure", options.measure, _MEASURES), _listed("--tasks", options.tasks, _KINDS)
-    for option, value, least in (
-        ("--batch", options.batch, 1),
-        ("--repeats", options.repeats, 1),
-        ("--warmup", options.warmup, 0),
-        ("--edit-batch", options.edit_batch, 0),
-        ("--quality", options.quality, 1),
-        ("--quality-edits", options.quality_edits, 1),
-    ):
-        if value is not None:
-            check_range(option, value, least)
-    if options.cpu_time:
-        torch.set_num_threads(1)
     try:
-        return _run(options, measures, kinds)
+        return _measure_speed(options, measures, kinds)
     except torch.OutOfMemoryError:
         raise HairclipError("the device ran out of memory: give a smaller --batch or --edit-batch.") from None
 
 
-def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> int:
+def _measure_speed(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> int:
     from hairclip.evaluation.speed import run
-    from hairclip.evaluation.speed.clock import Stopwatch
     from hairclip.evaluation.speed.report import machine
-    from hairclip.evaluation.speed.setting import World, build_world
     from hairclip.evaluation.speed.steps import LibraryTraining
 
-    def build(*overrides: str, dtype: str | None = options.dtype) -> World:
-        return build_world(
-            options.config,
-            [*options.overrides, *overrides],
-            resolution=options.resolution,
-            batch=options.batch,
-            dtype=dtype,
-            device=options.device,
-        )
-
-    world = build()
-    if options.cpu_time and world.device.type != "cpu":
-        raise HairclipError(f"--cpu-time is for a CPU, and the device is {world.device}: leave it out.")
-    watch = Stopwatch(world.device, cpu_time=options.cpu_time)
+    sized = {"resolution": options.resolution, "batch": options.batch}
+    world = _build(options, **sized)
+    watch = _clock(options, world)
     on_gpu = world.device.type == "cuda"
-    repeats = options.repeats or (20 if on_gpu else 5)
-    warmup = (3 if on_gpu else 1) if options.warmup is None else options.warmup
-    report: dict[str, Any] = {"machine": machine(world.device), "setting": _setting(world, options)}
+    rounds = {
+        "repeats": options.repeats or (20 if on_gpu else 5),
+        "warmup": (3 if on_gpu else 1) if options.warmup is None else options.warmup,
+    }
+    report: dict[str, Any] = {"machine": machine(world.device), "setting": _describe(world, options)}
     print(_title(world, report["machine"]), end="\n\n")
-
-    if options.quality:
-        report["quality"] = _quality(options, watch, build)
-        _write(report, options.json)
-        return 0
     precision = world.config.training.precision
     half = precision if precision != "float32" or not options.speedup else "bfloat16"
     worlds: dict[str, World] = {name: world.with_precision(name) for name in dict.fromkeys(["float32", half])}
     for variant in options.variant:
-        is_set = "training.precision=" in variant
-        worlds[variant if is_set else f"{half}, {variant}"] = build(*variant.split(), dtype=None if is_set else half)
+        names_precision = "training.precision=" in variant
+        name, dtype = (variant, None) if names_precision else (f"{half}, {variant}", half)
+        worlds[name] = _build(options, *variant.split(), dtype=dtype, **sized)
     agreed = True
     if options.check:
         found, report["agreement"] = run.check(worlds, kinds)
         agreed = all(one.passes for one in found)
-    rounds = {"repeats": repeats, "warmup": warmup}
     peaks = run.Peaks(watch)
     if options.speedup:
         report["speedup"] = run.measure_speedup(worlds, watch, kinds, **rounds)
@@ -161,59 +153,85 @@ def _run(options: argparse.Namespace, measures: list[str], kinds: list[Any]) -> 
     if "edit" in measures:
         report["edit"] = run.measure_edit(world, watch, options.edit_batch, **rounds)
     if "startup" in measures:
-        report["startup"] = run.measure_startup(repeats=repeats, cpu_time=options.cpu_time)
+        report["startup"] = run.measure_startup(repeats=rounds["repeats"], cpu_time=options.cpu_time)
     report["peak_flops"] = peaks.known
     _write(report, options.json)
     if not agreed:
-        print("the float32 step and the reference do not agree within the tolerance")
+        print("the float32 step and the official step do not agree within the tolerance")
     return 0 if agreed else 1
 
 
-def _quality(options: argparse.Namespace, watch: "Stopwatch", build: Callable[..., "World"]) -> list[Any]:
-    """Train both ways for every seed, one after another, and measure."""
-    import os
-    from pathlib import Path
-
+def _benchmark_learning(options: argparse.Namespace) -> None:
+    check_range("--seeds", options.seeds, 1)
+    check_range("--edits", options.edits, 1)
     from hairclip.evaluation.speed.learning import compare_figures, evaluate_mapper, train_both
+    from hairclip.evaluation.speed.report import machine
     from hairclip.evaluation.subject import measuring_networks
 
     found = []
-    for seed in range(options.quality):
-        world, exact = build(f"seed={seed}"), None
+    report: dict[str, Any] = {}
+    for seed in range(options.seeds):
+        world, exact = _build(options, f"seed={seed}"), None
         if world.is_random:
-            raise HairclipError("--quality needs networks that can measure: use configs/portraits.yaml.")
-        if options.quality_against == "float32":
-            exact = build(f"seed={seed}", "training.precision=float32", "losses.precision=float32", dtype=None)
+            raise HairclipError(f"{options.config}: random networks measure nothing: use configs/portraits.yaml.")
+        watch = _clock(options, world)
+        if options.against == "float32":
+            exact = _build(
+                options, f"seed={seed}", "training.precision=float32", "losses.precision=float32", dtype=None
+            )
+        if not found:
+            report |= {"machine": machine(world.device), "setting": _describe(world, options)}
+            print(_title(world, report["machine"]), end="\n\n")
         networks, figures = measuring_networks(world.config, world.device, named=options.config), {}
         for side, trained in train_both(world, watch, exact=exact).items():
-            folder = Path(options.quality_out) / f"{side}-{world.config.seed}"
-            counted = {"count": options.quality_edits, "workers": os.cpu_count() or 1}
+            folder = options.out / f"{side}-{world.config.seed}"
+            counted = {"count": options.edits, "workers": os.cpu_count() or 1}
             measured = evaluate_mapper(world.config, networks, trained.mapper, folder, **counted)
             figures[side] = {"seconds": trained.seconds, "validation": trained.validation, **measured}
         found.append(figures)
         print(compare_figures(found), end="\n\n")
-    return found
+    _write({**report, "learning": found}, options.json)
 
 
-def _write(report: dict[str, Any], path: str | None) -> None:
-    from pathlib import Path
+def _build(options: argparse.Namespace, *overrides: str, **changes: Any) -> "World":
+    """Return the setting of the command line, with further overrides and changes."""
+    from hairclip.evaluation.speed.setting import build_world
 
+    changes = {"dtype": options.dtype, **changes}
+    return build_world(options.config, [*options.overrides, *overrides], device=options.device, **changes)
+
+
+def _clock(options: argparse.Namespace, world: "World") -> Any:
+    """Return the timer of the command line's setting."""
+    import torch
+
+    from hairclip.evaluation.speed.clock import Stopwatch
+
+    if options.cpu_time and world.device.type != "cpu":
+        raise HairclipError(f"--cpu-time is for a CPU, and the device is {world.device}: leave it out.")
+    if options.cpu_time:
+        torch.set_num_threads(1)
+    return Stopwatch(world.device, cpu_time=options.cpu_time)
+
+
+def _write(report: dict[str, Any], path: Path | None) -> None:
     from hairclip.evaluation.tables import write_json
 
     if path:
-        write_json(report, Path(path))
+        write_json(report, path)
         print(f"wrote {path}")
 
 
-def _listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
+def _split(option: str, words: str, known: tuple[str, ...]) -> list[str]:
+    """Return the words of a list separated by commas, each once."""
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     for word in chosen or [words]:
         if word not in known:
-            raise HairclipError(f"{option} {words!r}: choose of {', '.join(known)}, comma between them.")
+            raise HairclipError(f"{option} {words!r}: choose some of {', '.join(known)}, separated by commas.")
     return list(dict.fromkeys(chosen))
 
 
-def _setting(world: "World", options: argparse.Namespace) -> dict[str, Any]:
+def _describe(world: "World", options: argparse.Namespace) -> dict[str, Any]:
     return {
         "config": options.config,
         "overrides": options.overrides,

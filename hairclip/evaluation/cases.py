@@ -1,45 +1,44 @@
-"""The benchmark: edits of people no network has seen, with the true answer rendered.
+"""Requests with their true answers: edits of people that no network has seen.
 
-Each case is a held-out person with some hair and an edit of it. The source and the truth show the same person in the
-same scene; only hair or colour differ. References show other held-out people. Everything follows from one seed;
-renders are cached.
+Each case is a held-out person with some hair, and an edit of it. The source and the truth show the same person in the
+same scene and differ only in hair or color. References show other held-out people. Everything follows from one seed.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from hairclip.common.color import NamedColors, mean_lab
-from hairclip.common.files import home_folder
-from hairclip.common.images import from_uint8
-from hairclip.common.progress import progress_bar
+from hairclip.common.color import NamedColors, load_named_colors, mean_lab, save_named_colors
+from hairclip.common.files import data_folder
+from hairclip.evaluation.renders import cache_folder, render_all
 from hairclip.portraits import spec as portrait_spec
+from hairclip.portraits.captions import BALD
 from hairclip.portraits.spec import HairColor, HairSpec, PortraitSpec
 
-__all__ = ["EditCase", "Rendered", "Task", "calibrate_colors", "held_out_people", "make_cases", "render_all"]
+__all__ = ["CaseKind", "EditCase", "calibrate_colors", "held_out_people", "make_cases", "portrait_colors"]
 
-Task: TypeAlias = Literal["style", "color", "both"]
-HAIR_LABEL = 13
-# Without hair there is no hair colour to judge or keep, and no hair mask to overlap with.
-STYLES = tuple(name for name in portrait_spec.STYLE_NAMES if name != "bald")
+CaseKind: TypeAlias = Literal["style", "color", "both"]
+STYLES = tuple(name for name in portrait_spec.STYLE_NAMES if name != BALD)
+"""Hairstyles of the cases. Without hair there is no color to judge or to keep, and no hair mask to overlap with."""
 
 
 @dataclass(frozen=True)
 class EditCase:
-    """One edit to make and its true answer. A name without a reference is asked by text."""
+    """A request with its true answer. A hairstyle or color without a reference is requested by text.
 
-    task: Task
+    Attributes:
+        kind: what changes: the hairstyle, the color, or both.
+        source: the person before the edit.
+        truth: the same person after it.
+        hairstyle: name of the requested hairstyle; None to keep the old one.
+        color: name of the requested color; None to keep the old one.
+        hairstyle_reference: another person with that hairstyle; None where the request is a text.
+        color_reference: another person with that color; None where the request is a text.
+    """
+
+    kind: CaseKind
     source: PortraitSpec
     truth: PortraitSpec
     hairstyle: str | None
@@ -48,26 +47,14 @@ class EditCase:
     color_reference: PortraitSpec | None
 
     def label(self) -> str:
-        """What is asked, in a line for captions."""
+        """Return the request as a caption."""
         style = self.hairstyle and self.hairstyle + (" (picture)" if self.hairstyle_reference else "")
         color = self.color and self.color + (" (picture)" if self.color_reference else "")
         return " + ".join(part for part in (style, color) if part)
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """Rendered portraits: images (N, 3, size, size) in [-1, 1], hair (N, 1, size, size) bool."""
-
-    images: Tensor
-    hair: Tensor
-    specs: tuple[PortraitSpec, ...]
-
-    def __len__(self) -> int:
-        return len(self.specs)
-
-
 def held_out_people(seed: int, split: portrait_spec.Split = "test") -> Iterator[PortraitSpec]:
-    """An endless stream of different random portraits of one split's people."""
+    """Yield random portraits of different people of one split, without end."""
     counter = 0
     while True:
         person = portrait_spec.stable_seed("evaluation", split, seed, counter)
@@ -79,35 +66,36 @@ def held_out_people(seed: int, split: portrait_spec.Split = "test") -> Iterator[
 
 
 def make_cases(count: int, seed: int = 0) -> list[EditCase]:
-    """Cases in the order style, colour, both, style, ...; every second one of a kind asks by reference picture."""
+    """Return cases in the order style, color, both, style, ...; half of each kind request by reference picture."""
     random = np.random.default_rng([seed, 2026])
     people = held_out_people(seed)
     cases = []
     for index in range(count):
-        task: Task = ("style", "color", "both")[index % 3]
+        kind: CaseKind = ("style", "color", "both")[index % 3]
         turn = index // 3
-        source = _wearing(next(people), random, style=None, color=None)
-        by_picture = (turn % 2 == 1, turn % 2 == 1 if task != "both" else turn % 4 >= 2)
+        source = _dress(next(people), random, style=None, color=None)
+        style_by_picture = turn % 2 == 1
+        color_by_picture = turn % 2 == 1 if kind != "both" else turn % 4 >= 2
         hair, shade, style_reference, color_reference = source.hair, source.color, None, None
-        if task in ("style", "both"):
-            style = _another(STYLES, source.hair.style, random)
+        if kind in ("style", "both"):
+            style = _choose_other(STYLES, source.hair.style, random)
             hair = HairSpec(style=style)
-            if by_picture[0]:
-                style_reference = _wearing(next(people), random, style=style, color=None)
+            if style_by_picture:
+                style_reference = _dress(next(people), random, style=style, color=None)
                 hair = style_reference.hair
-        if task in ("color", "both"):
-            color = _another(portrait_spec.COLOR_NAMES, source.color.name, random)
+        if kind in ("color", "both"):
+            color = _choose_other(portrait_spec.COLOR_NAMES, source.color.name, random)
             shade = HairColor(name=color, rgb=portrait_spec.COLORS[color][0])
-            if by_picture[1]:
-                color_reference = _wearing(next(people), random, style=None, color=color)
+            if color_by_picture:
+                color_reference = _dress(next(people), random, style=None, color=color)
                 shade = color_reference.color
         cases.append(
             EditCase(
-                task=task,
+                kind=kind,
                 source=source,
                 truth=replace(source, hair=hair, color=shade),
-                hairstyle=hair.style if task in ("style", "both") else None,
-                color=shade.name if task in ("color", "both") else None,
+                hairstyle=hair.style if kind in ("style", "both") else None,
+                color=shade.name if kind in ("color", "both") else None,
                 hairstyle_reference=style_reference,
                 color_reference=color_reference,
             )
@@ -115,91 +103,55 @@ def make_cases(count: int, seed: int = 0) -> list[EditCase]:
     return cases
 
 
-def _another(names: Sequence[str], current: str, random: np.random.Generator) -> str:
+def _choose_other(names: Sequence[str], current: str, random: np.random.Generator) -> str:
+    """Return a random name other than the current one."""
     others = [name for name in names if name != current]
     return others[int(random.integers(len(others)))]
 
 
-def _wearing(
-    person: PortraitSpec, random: np.random.Generator, *, style: str | None, color: str | None
-) -> PortraitSpec:
-    """The person with hair of a given or a random style (never bald) and colour."""
+def _dress(person: PortraitSpec, random: np.random.Generator, *, style: str | None, color: str | None) -> PortraitSpec:
+    """Return the person with hair of a given or a random style (never bald) and color."""
     style = style or STYLES[int(random.integers(len(STYLES)))]
     color = color or portrait_spec.COLOR_NAMES[int(random.integers(len(portrait_spec.COLOR_NAMES)))]
     hair = portrait_spec.sample_hair(style, int(random.integers(2**31)))
     return replace(person, hair=hair, color=portrait_spec.sample_color(color, int(random.integers(2**31))))
 
 
-# ------------------------------------------------------------------ rendering, cached
+def portrait_colors(*, size: int = 128, workers: int = 0, progress: bool = False) -> NamedColors:
+    """Return the named colors as they look on rendered hair.
 
-
-def cache_folder() -> Path:
-    """Where renders are kept: one folder per state of the renderer."""
-    return home_folder() / "renders" / _renderer_fingerprint()
-
-
-@lru_cache(maxsize=1)
-def _renderer_fingerprint() -> str:
-    """A hash of the renderer's own source: any change to it renders anew."""
-    folder = Path(portrait_spec.__file__).parent
-    digest = hashlib.sha256()
-    for source in sorted(folder.rglob("*.py")):
-        digest.update(source.name.encode() + source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _render_cached(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image (size, size, 3) uint8 and hair mask (size, size) bool of one portrait."""
-    key = hashlib.sha256(json.dumps([spec.to_dict(), size], sort_keys=True).encode()).hexdigest()[:32]
-    path = cache_folder() / key[:2] / f"{key}.npz"
-    try:
-        with np.load(path) as stored:
-            return stored["image"], stored["hair"]
-    except (OSError, ValueError, KeyError, EOFError):
-        pass
-    from hairclip.portraits.render import render_portrait
-
-    portrait = render_portrait(spec, size)
-    image, hair = portrait.image, portrait.labels == HAIR_LABEL
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{key}.{os.getpid()}.npz")
-    np.savez_compressed(partial_path, image=image, hair=hair)
-    partial_path.replace(path)
-    return image, hair
-
-
-def render_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, progress: bool = False) -> Rendered:
-    """Render portraits, each once on this machine.
-
-    Args:
-        specs: what to render.
-        size: pixels.
-        workers: processes; 0 renders here.
-        progress: show a progress bar.
+    They are read from the shipped table. Where there is none, they are measured once and kept in the cache.
     """
-    work: Callable[[PortraitSpec], tuple[np.ndarray, np.ndarray]] = partial(_render_cached, size=size)
-    show = partial(progress_bar, total=len(specs), label="rendering", show=progress, leave=False)
-    if workers > 1 and len(specs) > 8:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            pictures = list(show(pool.map(work, specs, chunksize=4)))
-    else:
-        pictures = [work(spec) for spec in show(specs)]
-    images = from_uint8(np.stack([image for image, _ in pictures]))
-    hair = torch.from_numpy(np.stack([mask for _, mask in pictures]))[:, None]
-    return Rendered(images, hair, tuple(specs))
+    shipped = data_folder() / "portraits" / "colors.json"
+    if shipped.is_file():
+        return load_named_colors(shipped)
+    kept = cache_folder() / "colors.json"
+    if not kept.is_file():
+        save_named_colors(calibrate_colors(size=size, workers=workers, progress=progress), kept)
+    return load_named_colors(kept)
 
 
 def calibrate_colors(
     per_color: int = 24, *, seed: int = 0, size: int = 128, workers: int = 0, progress: bool = False
 ) -> NamedColors:
-    """Mean hair Lab of every named colour on rendered people of the training split, in all lights and styles.
+    """Measure the mean hair Lab of every named color on rendered people of the training split.
 
-    Portraits on which under 2 % is hair do not count: what little shows is mostly shadow and edge.
+    Portraits with hair on less than 2 % of their pixels do not count: they show mostly shadow and edge.
+
+    Args:
+        per_color: people of each color, in all lights and styles.
+        seed: seed of the people.
+        size: height and width of the portraits in pixels.
+        workers: processes that render; 0 renders in this process.
+        progress: show a progress bar.
+
+    Returns:
+        Name of the color -> (L, a, b).
     """
     random = np.random.default_rng([seed, 12])
     people = held_out_people(seed, "train")
     specs = [
-        _wearing(next(people), random, style=None, color=color)
+        _dress(next(people), random, style=None, color=color)
         for color in portrait_spec.COLOR_NAMES
         for _ in range(per_color)
     ]

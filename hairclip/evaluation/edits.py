@@ -1,4 +1,4 @@
-"""Make the edits of the benchmark and measure them, one record per case."""
+"""Edit the cases and measure the edits, one record per case."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,96 +9,119 @@ from torch import Tensor
 
 from hairclip.common.color import NamedColors
 from hairclip.common.errors import HairclipError
-from hairclip.common.images import Images, Masks
+from hairclip.common.images import Images, Masks, Scores
 from hairclip.common.metrics import psnr
 from hairclip.editing.editor import EditResult, HairEditor, Method
 from hairclip.editing.inversion.invert import InversionMethod
 from hairclip.editing.inversion.perceptual import PerceptualDistance
-from hairclip.evaluation.cases import EditCase, Rendered, render_all
+from hairclip.evaluation.cases import EditCase
 from hairclip.evaluation.metrics import (
     cosine,
+    lpips,
     mask_iou,
     masked_psnr,
     ms_ssim,
     named_hair_color,
 )
+from hairclip.evaluation.renders import Rendered, render_all
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.portraits.spec import PortraitSpec
 
-__all__ = ["Benchmark", "Record", "Referee", "build_benchmark", "make_edits"]
+__all__ = ["Record", "Referee", "RenderedCases", "make_edits", "render_cases", "stack_field"]
 
 Record: TypeAlias = dict[str, Any]
-"""Figures of one case by name; a figure that does not apply to the case is left out."""
+"""Figures of one case by name. A figure that does not apply to the case is missing."""
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """Cases with their renders, all of one size; a case without a reference has None in its place."""
+class RenderedCases:
+    """Cases with their pictures, all of one size.
+
+    Attributes:
+        cases: N cases.
+        source: the people before the edit, N portraits.
+        truth: the same people after it, N portraits.
+        hairstyle_references: one picture (1, 3, size, size) per case; None where there is no such reference.
+        color_references: one picture (1, 3, size, size) per case; None where there is no such reference.
+    """
 
     cases: tuple[EditCase, ...]
     source: Rendered
     truth: Rendered
-    hairstyle_references: tuple[Tensor | None, ...]
-    color_references: tuple[Tensor | None, ...]
+    hairstyle_references: tuple[Images | None, ...]
+    color_references: tuple[Images | None, ...]
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def wishes(self) -> list[tuple[str | Tensor | None, str | Tensor | None]]:
-        """What is asked of the editor, per case: hairstyle and colour, each a text, a picture or None."""
-        styles = [c.hairstyle if r is None else r for c, r in zip(self.cases, self.hairstyle_references, strict=True)]
-        colors = [c.color if r is None else r for c, r in zip(self.cases, self.color_references, strict=True)]
-        return list(zip(styles, colors, strict=True))
+    def hairstyles(self) -> list[str | Tensor | None]:
+        """Return the requested hairstyle of each case: a text, a picture or None."""
+        pairs = zip(self.cases, self.hairstyle_references, strict=True)
+        return [case.hairstyle if reference is None else reference for case, reference in pairs]
 
-    def subset(self, indices: Sequence[int]) -> "Benchmark":
-        """Some of the cases."""
-        return Benchmark(
+    def colors(self) -> list[str | Tensor | None]:
+        """Return the requested color of each case: a text, a picture or None."""
+        pairs = zip(self.cases, self.color_references, strict=True)
+        return [case.color if reference is None else reference for case, reference in pairs]
+
+    def pick(self, indices: Sequence[int]) -> "RenderedCases":
+        """Return the cases at these positions."""
+        return RenderedCases(
             cases=tuple(self.cases[i] for i in indices),
-            source=_pick(self.source, indices),
-            truth=_pick(self.truth, indices),
+            source=self.source.pick(indices),
+            truth=self.truth.pick(indices),
             hairstyle_references=tuple(self.hairstyle_references[i] for i in indices),
             color_references=tuple(self.color_references[i] for i in indices),
         )
 
 
-def _pick(rendered: Rendered, indices: Sequence[int]) -> Rendered:
-    chosen = torch.as_tensor(list(indices))
-    return Rendered(rendered.images[chosen], rendered.hair[chosen], tuple(rendered.specs[i] for i in indices))
+def render_cases(cases: Sequence[EditCase], size: int, *, workers: int = 0, progress: bool = False) -> RenderedCases:
+    """Return the cases with everything that they need rendered.
 
-
-def build_benchmark(cases: Sequence[EditCase], size: int, *, workers: int = 0, progress: bool = False) -> Benchmark:
-    """Render everything the cases need."""
-    with_style = [i for i, case in enumerate(cases) if case.hairstyle_reference is not None]
-    with_color = [i for i, case in enumerate(cases) if case.color_reference is not None]
-    specs = [case.source for case in cases] + [case.truth for case in cases]
-    specs += [case.hairstyle_reference for case in cases if case.hairstyle_reference is not None]
-    specs += [case.color_reference for case in cases if case.color_reference is not None]
-    everything = render_all(specs, size, workers=workers, progress=progress)
+    Args:
+        cases: N cases.
+        size: height and width of the pictures in pixels.
+        workers: processes that render; 0 renders in this process.
+        progress: show a progress bar.
+    """
     count = len(cases)
-    styles: list[Tensor | None] = [None] * count
-    colors: list[Tensor | None] = [None] * count
-    for offset, i in enumerate(with_style):
-        styles[i] = everything.images[2 * count + offset][None]
-    for offset, i in enumerate(with_color):
-        colors[i] = everything.images[2 * count + len(with_style) + offset][None]
-    source, truth = _pick(everything, range(count)), _pick(everything, range(count, 2 * count))
-    return Benchmark(tuple(cases), source, truth, tuple(styles), tuple(colors))
+    styles = [case.hairstyle_reference for case in cases]
+    colors = [case.color_reference for case in cases]
+    references = [spec for spec in (*styles, *colors) if spec is not None]
+    people = [case.source for case in cases] + [case.truth for case in cases]
+    everything = render_all([*people, *references], size, workers=workers, progress=progress)
+    pictures = iter(everything.images[2 * count :].split(1))
+
+    def take(specs: Sequence[PortraitSpec | None]) -> tuple[Images | None, ...]:
+        return tuple(None if spec is None else next(pictures) for spec in specs)
+
+    source, truth = everything.pick(range(count)), everything.pick(range(count, 2 * count))
+    return RenderedCases(tuple(cases), source, truth, take(styles), take(colors))
 
 
 def make_edits(
     editor: HairEditor,
-    benchmark: Benchmark,
+    rendered: RenderedCases,
     *,
     method: Method = "mapper",
     inversion: InversionMethod = "encoder",
     progress: bool = False,
     **options: Any,
 ) -> list[EditResult]:
-    """Edit every case with one method."""
-    wishes = benchmark.wishes()
+    """Return the edit of every case.
+
+    Args:
+        editor: the editor.
+        rendered: the cases.
+        method: how the edits are made.
+        inversion: how the sources are inverted.
+        progress: show progress bars.
+        options: further options of the edit.
+    """
     return editor.edit_batch(
-        list(benchmark.source.images),
-        [style for style, _ in wishes],
-        [color for _, color in wishes],
+        list(rendered.source.images),
+        rendered.hairstyles(),
+        rendered.colors(),
         method=method,
         inversion=inversion,
         progress=progress,
@@ -107,12 +130,12 @@ def make_edits(
 
 
 class Referee:
-    """Measures answers to a benchmark with networks that no edit was optimised against where that can be had.
+    """Measures edited pictures of cases. No loss uses the hairstyle judge, so no edit can be fitted to it.
 
     Args:
-        editor: its parser and identity network are used; the hairstyle judge is apart.
-        judge: hairstyle classifier, never part of a loss.
-        named: reference colours as they look on rendered hair.
+        editor: the editor whose parser and identity network measure.
+        judge: hairstyle classifier.
+        named: named colors as they look on rendered hair.
     """
 
     def __init__(self, editor: HairEditor, judge: HairstyleClassifier, named: NamedColors) -> None:
@@ -124,44 +147,46 @@ class Referee:
 
     @torch.no_grad()
     def measure(
-        self, benchmark: Benchmark, answers: Images, inversions: Images, *, batch_size: int = 32
+        self, rendered: RenderedCases, answers: Images, inversions: Images, *, batch_size: int = 32
     ) -> list[Record]:
-        """One record per case.
+        """Return one record per case.
 
         Args:
-            benchmark: what was asked.
-            answers: edited pictures (N, 3, size, size).
-            inversions: what the generator made of the unedited codes.
+            rendered: N cases.
+            answers: their edited pictures, (N, 3, size, size).
+            inversions: what the generator makes of the unedited codes, (N, 3, size, size).
+            batch_size: pictures that go through the networks together.
         """
         records: list[Record] = []
-        for first in range(0, len(benchmark), batch_size):
-            indices = range(first, min(first + batch_size, len(benchmark)))
-            part = benchmark.subset(indices)
+        for first in range(0, len(rendered), batch_size):
+            indices = range(first, min(first + batch_size, len(rendered)))
+            part = rendered.pick(indices)
             records += self._measure(
                 part, answers[first : indices.stop].to(self.device), inversions[first : indices.stop].to(self.device)
             )
         return records
 
-    def _measure(self, benchmark: Benchmark, answers: Images, inversions: Images) -> list[Record]:
-        truth, source = benchmark.truth.images.to(self.device), benchmark.source.images.to(self.device)
-        true_hair = benchmark.truth.hair.to(self.device)
+    def _measure(self, rendered: RenderedCases, answers: Images, inversions: Images) -> list[Record]:
+        truth, source = rendered.truth.images.to(self.device), rendered.source.images.to(self.device)
+        true_hair = rendered.truth.hair.to(self.device)
         hair: Masks = self.parser.hair_mask(answers)
         inverted_hair: Masks = self.parser.hair_mask(inversions)
         styles = self.judge.names(answers)
         colors = named_hair_color(answers, hair, self.named)
         kept = mask_iou(hair, inverted_hair).tolist()
-        everywhere = {
+        everywhere: dict[str, Scores | None] = {
             "mask_iou": mask_iou(hair, true_hair),
             "outside_psnr": masked_psnr(answers, inversions, ~(hair | inverted_hair)),
             "identity": cosine(self.identity(answers), self.identity(source)),
             "perceptual": self.perceptual(answers, truth),
             "ms_ssim": ms_ssim(answers, truth),
+            "lpips": lpips(answers, truth),
             "psnr": psnr(answers, truth),
         }
-        columns = {name: values.tolist() for name, values in everywhere.items()}
+        columns = {name: values.tolist() for name, values in everywhere.items() if values is not None}
         records = []
-        for i, case in enumerate(benchmark.cases):
-            record: Record = {"task": case.task, "asked": case.label(), "judged": styles[i], "color": colors[i]}
+        for i, case in enumerate(rendered.cases):
+            record: Record = {"kind": case.kind, "asked": case.label(), "judged": styles[i], "color": colors[i]}
             record |= {name: values[i] for name, values in columns.items()}
             if case.hairstyle is not None:
                 record["hairstyle_right"] = float(styles[i] == case.hairstyle)
@@ -177,10 +202,11 @@ class Referee:
         return records
 
 
-def _kind(reference: Any) -> str:
+def _kind(reference: PortraitSpec | None) -> str:
+    """Return how something was requested."""
     return "text" if reference is None else "picture"
 
 
-def results_to_images(results: Sequence[EditResult], field: str) -> Images:
-    """One field of many results as a batch on the CPU."""
+def stack_field(results: Sequence[EditResult], field: str) -> Images:
+    """Return one field of many results as a batch on the CPU."""
     return torch.cat([getattr(result, field) for result in results]).cpu()

@@ -19,10 +19,10 @@ from hairclip.editing.inversion.invert import INVERSION_METHODS, InversionMethod
 from hairclip.editing.inversion.loss import fine_detail
 from hairclip.editing.inversion.perceptual import PerceptualDistance
 from hairclip.editing.result import Prepared
-from hairclip.evaluation.cases import EditCase, make_cases, render_all
-from hairclip.evaluation.edit_report import portrait_colors
+from hairclip.evaluation.cases import EditCase, make_cases, portrait_colors
 from hairclip.evaluation.metrics import mask_iou, ms_ssim, named_hair_color
-from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
+from hairclip.evaluation.renders import render_all
+from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 from hairclip.networks.classifier import HairstyleClassifier
 
 __all__ = ["INVERSION_FIGURES", "evaluate_inversions", "hair_sharpness"]
@@ -119,7 +119,7 @@ def evaluate_inversions(
     write_json(report, out / "inversions.json")
     shown = [list(row) for row in zip(*pictures, strict=True)][:12]
     save_image(captioned_sheet(shown, columns=["portrait", *methods], tile=224), out / "inversions.png")
-    say(format_table(INVERSION_FIGURES, figures))
+    say(format_figures(INVERSION_FIGURES, figures))
     for name, values in low.items():
         say(f"{name}: 5 % are below {' and '.join(f'{value:.2f} ({figure})' for figure, value in values.items())}")
     say(f"{count} held-out portraits, {steps} steps; figures and pictures in {out}")

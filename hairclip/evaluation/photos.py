@@ -22,7 +22,7 @@ from hairclip.editing.photo.align import FaceSquare, crop_face
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.evaluation.metrics import cosine, masked_psnr, ms_ssim
 from hairclip.evaluation.scenes import Scene, make_scenes
-from hairclip.evaluation.tables import Figure, format_table, make_folder, mean_of, write_json
+from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 
 __all__ = ["FIGURES", "Way", "evaluate_photos", "measure", "seam_visibility"]
 
@@ -71,7 +71,7 @@ def evaluate_photos(
     count: int = 24,
     seed: int = 0,
     inversions: Sequence[InversionMethod] = ("encoder",),
-    invert_steps: int = 100,
+    inversion_steps: int = 100,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the benchmark, print its table and write `report.json` and contact sheets to the folder `out`.
@@ -82,7 +82,7 @@ def evaluate_photos(
         count: number of scenes.
         seed: of the scenes.
         inversions: how faces are inverted.
-        invert_steps: steps of inversions that descend.
+        inversion_steps: steps of the inversions optimize and pivotal.
         say: where the table goes.
 
     Returns:
@@ -95,8 +95,8 @@ def evaluate_photos(
     shown: list[tuple[Scene, Image.Image, dict[str, Any]]] = []
     for number, scene in enumerate(make_scenes(count, seed)):
         for inversion in inversions:
-            mine = [way for way in ways if way.inversion == inversion]
-            for way, picture, record in edit_scene(editor, scene, mine, invert_steps):
+            its_ways = [way for way in ways if way.inversion == inversion]
+            for way, picture, record in edit_scene(editor, scene, its_ways, inversion_steps):
                 records[way.name].append({"scene": number, "asked": scene.case.label(), **record})
                 if way == ways[0]:
                     shown.append((scene, picture, records[way.name][-1]))
@@ -110,18 +110,18 @@ def evaluate_photos(
     if found:
         save_image(show_scenes(worst), out / "worst.png")
         save_image(show_scenes(found[:12]), out / "scenes.png")
-    say(format_table(FIGURES, columns))
+    say(format_figures(FIGURES, columns))
     say(f"{count} scenes; report and pictures in {out}")
     return report
 
 
 def edit_scene(
-    editor: PhotoEditor, scene: Scene, ways: Sequence[Way], invert_steps: int
+    editor: PhotoEditor, scene: Scene, ways: Sequence[Way], inversion_steps: int
 ) -> list[tuple[Way, Image.Image, dict[str, Any]]]:
     """Edit one scene in several ways that share an inversion: the way, the picture and its figures."""
     case = scene.case
     try:
-        opened = editor.open(scene.photo, inversion=ways[0].inversion, invert_steps=invert_steps)
+        opened = editor.open(scene.photo, inversion=ways[0].inversion, invert_steps=inversion_steps)
     except HairclipError as error:
         return [(way, scene.photo, {"found": 0.0, "error": str(error)}) for way in ways]
     ask = editor.ask(case.hairstyle, case.color)

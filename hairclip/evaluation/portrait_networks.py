@@ -17,10 +17,10 @@ from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.editing.inversion.invert import invert
 from hairclip.editing.inversion.loss import ReconstructionLoss
 from hairclip.editing.inversion.perceptual import PerceptualDistance
-from hairclip.evaluation.cases import Rendered, held_out_people, render_all
-from hairclip.evaluation.edit_report import portrait_colors
+from hairclip.evaluation.cases import held_out_people, portrait_colors
 from hairclip.evaluation.metrics import auc, mask_iou, ms_ssim, named_hair_color
-from hairclip.evaluation.tables import Figure, format_table, make_folder, write_json
+from hairclip.evaluation.renders import Rendered, render_all
+from hairclip.evaluation.tables import Figure, format_figures, make_folder, write_json
 from hairclip.portraits import spec as portrait_spec
 
 __all__ = ["NETWORK_FIGURES", "evaluate_networks"]
@@ -157,7 +157,7 @@ def evaluate_networks(
         "passed": {figure.name: figure.passes(figures.get(figure.name)) for figure in NETWORK_FIGURES},
     }
     write_json(report, out / "networks.json")
-    say(format_table(NETWORK_FIGURES, {"held-out people": figures}))
+    say(format_figures(NETWORK_FIGURES, {"held-out people": figures}))
     say(f"{count} people, three portraits each; figures and pictures in {out}")
     return report
 

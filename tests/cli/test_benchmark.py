@@ -110,6 +110,7 @@ def test_disagreement_is_exit_code_1(config: str, monkeypatch: pytest.MonkeyPatc
     [
         (["--resolution", "100"], "--resolution 100"),
         (["--resolution", "128"], "lacks the resolutions"),
+        (["--resolution", "4"], "--resolution 4"),
         (["--batch", "0"], "--batch 0"),
         (["--repeats", "0"], "--repeats 0"),
         (["--dtype", "float8"], "--dtype float8"),

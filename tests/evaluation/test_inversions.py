@@ -11,23 +11,25 @@ from PIL import Image
 from hairclip.common.color import NAMED_COLORS
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.inversion.cache import InversionCache
-from hairclip.evaluation import cases as testset
+from hairclip.evaluation import renders
 from hairclip.evaluation.inversions import INVERSION_FIGURES, evaluate_inversions, hair_sharpness
+from hairclip.evaluation.renders import Drawing
+from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.spec import PortraitSpec
 from tests.helpers.tiny_networks import tiny_networks
 
 
-def paint(spec: PortraitSpec, size: int) -> tuple[np.ndarray, np.ndarray]:
+def paint(spec: PortraitSpec, size: int) -> Drawing:
     image = np.random.default_rng(spec.identity.seed).integers(0, 256, (size, size, 3)).astype(np.uint8)
-    hair = np.zeros((size, size), bool)
-    hair[2:12, 4:-4] = True
-    return image, hair
+    labels = np.zeros((size, size), np.uint8)
+    labels[2:12, 4:-4] = HAIR
+    return Drawing(image, labels, (labels == HAIR).astype(np.float32), np.zeros((5, 2), np.float32))
 
 
 def test_the_report_has_every_method_figure_and_portrait(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(testset, "_render_cached", paint)
+    monkeypatch.setattr(renders, "draw", paint)
     nets = tiny_networks()
     editor = HairEditor(nets, cache=InversionCache(tmp_path / "cache"))
     report = evaluate_inversions(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -5,6 +7,7 @@ from torch.nn import functional as F
 from hairclip.evaluation.metrics import (
     auc,
     cosine,
+    lpips,
     mask_iou,
     masked_psnr,
     ms_ssim,
@@ -52,6 +55,28 @@ def test_similarity_is_one_for_equal_pictures_and_falls_with_noise():
     assert (much < little).all()
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(96, (0.945761, 0.931732)), (128, (0.941497, 0.930533)), (256, (0.941308, 0.93429))],
+)
+def test_similarity_keeps_the_figures_of_the_formula_written_out(size: int, expected: tuple[float, float]):
+    """`expected` is the valid part of every scale alone. torchmetrics counts the mirrored border of the last one, too."""
+    images, others = pictures(0, size=size), pictures(1, size=size)
+    found = ms_ssim(images, (0.8 * images + 0.2 * others).clamp(-1, 1))
+    torch.testing.assert_close(found, torch.tensor(expected), atol=6e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [11, 12, 31, 44, 90, 176])
+def test_similarity_takes_pictures_of_any_size_from_its_window_on(size: int):
+    images = pictures(0, size=size)
+    torch.testing.assert_close(ms_ssim(images, images), torch.ones(2))
+
+
+def test_lpips_is_absent_without_its_backbone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert lpips(pictures(0), pictures(1)) is None
+
+
 def test_single_scale_similarity_agrees_with_the_formula_on_flat_pictures():
     """Flat pictures leave only the luminance term: 2ab / (a^2 + b^2), with a and b in [0, 1]."""
     first, second = torch.full((1, 3, 16, 16), -0.5), torch.full((1, 3, 16, 16), 0.5)
@@ -60,7 +85,7 @@ def test_single_scale_similarity_agrees_with_the_formula_on_flat_pictures():
     torch.testing.assert_close(ms_ssim(first, second), torch.tensor([expected]), atol=1e-3, rtol=0)
 
 
-def test_hair_colours_are_named_where_there_is_hair():
+def test_hair_colors_are_named_where_there_is_hair():
     images = torch.tensor([[0.7, -0.8, -0.8], [-0.9, -0.9, -0.9]])[:, :, None, None].expand(2, 3, 16, 16).contiguous()
     masks = torch.ones(2, 1, 16, 16, dtype=torch.bool)
     assert named_hair_color(images, masks) == ["red", "black"]

@@ -12,8 +12,9 @@ from hairclip.editing.editor import HairEditor
 from hairclip.editing.photo.align import crop_face
 from hairclip.editing.photo.faces import Face, FaceFinder
 from hairclip.editing.photo_editor import PhotoEditor
-from hairclip.evaluation import scenes
+from hairclip.evaluation import renders
 from hairclip.evaluation.photos import evaluate_photos, measure, seam_visibility
+from hairclip.evaluation.renders import Drawing
 from hairclip.evaluation.scenes import Scene, make_scenes
 from hairclip.portraits.spec import STYLE_NAMES, PortraitSpec
 from tests.helpers.tiny_networks import tiny_networks
@@ -22,7 +23,7 @@ SIZE = 96
 MARKS = np.array([[38, 44], [58, 44], [48, 54], [40, 62], [56, 62]], np.float32)
 
 
-def paint(spec: PortraitSpec, size: int) -> tuple[np.ndarray, ...]:
+def paint(spec: PortraitSpec, size: int) -> Drawing:
     """A shaded face, clothes below it, and hair above in its colour, the deeper the later its style is in the list."""
     image, labels = np.full((size, size, 3), 30, np.uint8), np.zeros((size, size), np.uint8)
     y, x = np.mgrid[0:size, 0:size] / size * 96
@@ -35,12 +36,12 @@ def paint(spec: PortraitSpec, size: int) -> tuple[np.ndarray, ...]:
         image[where] = (np.array(color) * shade[..., None]).clip(0, 255)[where].astype(np.uint8)
         labels[where] = label
     image[labels == 13, 1] = spec.color.name.encode()[0]
-    return image, labels, (labels == 13).astype(np.float32), MARKS * size / 96
+    return Drawing(image, labels, (labels == 13).astype(np.float32), MARKS * size / 96)
 
 
 @pytest.fixture
 def _painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "_rendered", paint)
+    monkeypatch.setattr(renders, "draw", paint)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -52,7 +53,8 @@ def test_the_portrait_lies_where_the_scene_says():
     """Cut out along the known square, it is the portrait again, before and after the edit."""
     for scene in make_scenes(3, seed=1, size=SIZE):
         for picture, spec, limit in ((scene.truth, scene.case.truth, 30), (scene.photo, scene.case.source, 26)):
-            image, labels, *_ = paint(spec, SIZE)
+            drawn = paint(spec, SIZE)
+            image, labels = drawn.image, drawn.labels
             found = np.asarray(crop_face(picture, scene.square, SIZE))
             inside = labels > 0  # clear of outlines
             for axis in (0, 1):
@@ -130,7 +132,7 @@ class Knowing(FaceFinder):
 
 
 @pytest.mark.usefixtures("_painted")
-def test_the_benchmark_edits_measures_and_reports(tmp_path: Path):
+def test_the_evaluation_edits_measures_and_reports(tmp_path: Path):
     finder, lines = Knowing(), []
     finder.scenes = list(make_scenes(2, seed=2))
     editor = PhotoEditor(HairEditor(tiny_networks(), groups=(3, 5)), finder=finder)

@@ -55,8 +55,8 @@ def test_the_step_in_float32_stands_in_for_the_reference(config: str, world: Wor
 def test_networks_that_measure_nothing_are_refused_before_training(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    options = ["--device", "cpu", "--quality", "1", "--quality-out", str(tmp_path / "out")]
-    assert cli.main(["benchmark", "--config", config, *options]) == 2
+    options = ["--device", "cpu", "--out", str(tmp_path / "out")]
+    assert cli.main(["benchmark-learning", "--config", config, *options]) == 2
     assert "configs/portraits.yaml" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
