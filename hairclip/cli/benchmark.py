@@ -168,7 +168,7 @@ def _benchmark_learning(options: argparse.Namespace) -> None:
     from hairclip.evaluation.speed.report import machine
     from hairclip.evaluation.subject import measuring_networks
 
-    found = []
+    found: list[dict[str, dict[str, float]]] = []
     report: dict[str, Any] = {}
     for seed in range(options.seeds):
         world, exact = _build(options, f"seed={seed}"), None
