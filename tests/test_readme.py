@@ -63,11 +63,10 @@ def shortened(command: str, out: Path) -> list[str]:
         words = replaced(replaced(words, "--repeats", "1"), "--warmup", "0")
         if "configs/hairclip.yaml" in words:
             words = replaced(words, "--resolution", "64")
-        if "--quality" in words:
-            words = replaced(replaced(words, "--quality", "1"), "--quality-edits", "3")
-            words = [*replaced(words, "--quality-out", str(out / "quality")), "training.steps=1"]
         return [*replaced(replaced(words, "--measure", "step"), "--json", str(out / "out.json")), "--no-check"]
     words = replaced(words, "--out", str(out / "out"))
+    if name == "benchmark_learning":
+        return [*replaced(replaced(words, "--seeds", "1"), "--edits", "3"), "training.steps=1"]
     if name == "train":
         few = ["training.steps=1", "training.batch_size=2", "validation.count=2", "data.reference_pool=4"]
         return [*words, *few, "data.cache_sources=false", "logging.tensorboard=false"]

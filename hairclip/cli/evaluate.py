@@ -139,7 +139,7 @@ def _evaluate_inversion(options: argparse.Namespace) -> None:
     from hairclip.common.device import pick_device
     from hairclip.editing.editor import HairEditor
     from hairclip.evaluation.inversions import evaluate_inversions
-    from hairclip.pretrained.loaders import load_bundle
+    from hairclip.pretrained.bundle import load_bundle
 
     check_range("--count", options.count, 1)
     check_range("--steps", options.steps, 1)

@@ -11,7 +11,7 @@ from hairclip.common.images import load_image
 from hairclip.editing.blending.regions import dilate
 from hairclip.evaluation.cases import portrait_colors
 from hairclip.evaluation.metrics import named_hair_color
-from hairclip.pretrained.loaders import load_bundle
+from hairclip.pretrained.bundle import load_bundle
 
 PEOPLE = ("anna", "ben", "clara", "dora", "emil")
 REQUESTS = (("bob cut", "red"), ("afro", "blond"))
