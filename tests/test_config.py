@@ -1,5 +1,9 @@
 """The YAML: numbers as written, no duplicate keys, and errors that say what, where and what instead."""
 
+import inspect
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,7 @@ import torch
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.yaml import read_yaml
-from hairclip.config import Config, dump_config, load_config
+from hairclip.config import Config, LossConfig, MapperConfig, TasksConfig, describe_keys, dump_config, load_config
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 
@@ -30,6 +34,64 @@ def test_paper_setting_is_the_papers():
     assert config.losses == Config().losses
     assert config.tasks == Config().tasks
     assert config.mapper.absent == "passthrough"
+
+
+def test_the_large_gpu_setting_is_the_papers_but_for_speed():
+    paper, large = (load_config(CONFIGS[0].parent / f"{name}.yaml") for name in ("hairclip", "hairclip_large_gpu"))
+    assert large.training.steps * large.training.batch_size == 500_000
+    assert large.losses.weights == paper.losses.weights
+    assert (large.networks, large.mapper, large.tasks, large.optimizer) == (
+        paper.networks,
+        paper.mapper,
+        paper.tasks,
+        paper.optimizer,
+    )
+
+
+def test_the_reference_of_keys_is_generated():
+    text = (CONFIGS[0].parent / "README.md").read_text(encoding="utf-8")
+    printed = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "hairclip", "train", "--help-config"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert text.partition("<!-- keys -->\n\n")[2] == printed.stdout == describe_keys()
+    assert not re.search(r"\| torch\b", printed.stderr)
+    assert "| None |" not in printed.stdout  # every key has a description
+
+
+def test_a_base_is_changed_key_by_key(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text("optimizer: {lr: 1e-4, ema: 0.9}\nseed: 3\n")
+    config = load_config(write(tmp_path, "base: base.yaml\noptimizer: {lr: 1e-3}\n"))
+    assert (config.optimizer.lr, config.optimizer.ema, config.seed) == (1e-3, 0.9, 3)
+    (tmp_path / "base.yaml").write_text("base: run.yaml\n")
+    with pytest.raises(HairclipError, match="a base of itself"):
+        load_config(tmp_path / "run.yaml")
+    with pytest.raises(HairclipError, match="expected the name of a YAML file"):
+        load_config(write(tmp_path, "base: [a]\n"))
+
+
+def test_defaults_and_choices_are_those_of_the_constructors():
+    """Wherever a constructor has an argument of the same name as a key, both must allow and assume the same."""
+    from typing import get_args
+
+    from hairclip.losses.judge import Judge
+    from hairclip.networks.mapper import HairMapper
+    from hairclip.training.tasks import TaskSampler
+
+    compared = 0
+    for section, built in ((TasksConfig, TaskSampler), (MapperConfig, HairMapper), (LossConfig, Judge)):
+        arguments = inspect.signature(built).parameters
+        for key, field in section.model_fields.items():
+            if key not in arguments or key in ("identity", "precision"):  # a network, a dtype
+                continue
+            default = field.get_default(call_default_factory=True)
+            assert arguments[key].default == (tuple(default) if isinstance(default, list) else default), key
+            if isinstance(default, str):
+                assert get_args(arguments[key].annotation) == get_args(field.annotation), key
+            compared += 1
+    assert compared == 7 + 9 + 3  # all of tasks and mapper; text_pixels, gamma and resolution
 
 
 def test_paper_networks_build_from_their_architectures():

@@ -10,6 +10,7 @@ def add_command(commands: Any) -> None:
     """Add `train` to the subcommands of a parser."""
     train = commands.add_parser("train", help="train a mapper")
     train.add_argument("--config", required=True, help="a YAML file, such as configs/portraits.yaml")
+    train.add_argument("--help-config", action=_HelpConfig, help="list every key of the YAML and exit")
     train.add_argument("--out", help="folder of the run (default: runs/NAME, NAME being the config's)")
     train.add_argument(
         "--resume",
@@ -19,6 +20,19 @@ def add_command(commands: Any) -> None:
     )
     train.add_argument("overrides", nargs="*", metavar="key=value", help="for example training.steps=100")
     train.set_defaults(run=_train)
+
+
+class _HelpConfig(argparse.Action):
+    """Prints every key of the YAML and exits, like ``--help``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(nargs=0, **settings)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
+        from hairclip.config import describe_keys
+
+        print(describe_keys(), end="")
+        parser.exit()
 
 
 def _train(options: argparse.Namespace) -> None:
