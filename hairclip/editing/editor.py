@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hairclip.common.errors import HairclipError, check_range
+from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
 from hairclip.common.sheets import captioned_sheet
 from hairclip.common.stopwatch import Stopwatch
@@ -33,7 +34,6 @@ from hairclip.editing.inversion.perceptual import parser_distance
 from hairclip.editing.methods.latent_descent import optimize_codes
 from hairclip.editing.request import Wish, as_wish, load_picture, told
 from hairclip.editing.result import Captions, EditResult, Prepared, compare, edit_results
-from hairclip.networks.face_parser import BACKGROUND, HAIR
 from hairclip.pretrained.bundle import load_bundle
 from hairclip.pretrained.loaders import load_mapper
 

@@ -22,6 +22,7 @@ from hairclip.evaluation.metrics import auc, mask_iou, ms_ssim, named_hair_color
 from hairclip.evaluation.renders import Rendered, render_all
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, write_json
 from hairclip.portraits import spec as portrait_spec
+from hairclip.portraits.vocabulary import BALD
 
 __all__ = ["NETWORK_FIGURES", "evaluate_networks"]
 
@@ -221,7 +222,7 @@ def swap_figures(
 ) -> dict[str, float]:
     """Coarse and medium codes of one person with the fine codes of another, as the groups of the mapper are."""
     generator, device = networks.generator, next(networks.generator.parameters()).device
-    shown = [i for i, spec in enumerate(people.specs) if spec.hair.style != "bald"]
+    shown = [i for i, spec in enumerate(people.specs) if spec.hair.style != BALD]
     partner = shown[1:] + shown[:1]
     images = people.images[shown].to(device)
     codes = torch.cat([networks.encoder(part) for part in images.split(32)])
@@ -247,7 +248,7 @@ def clip_figures(networks: PortraitNetworks, people: Rendered, device: torch.dev
     color_texts = F.normalize(clip.encode_text([color_prompt(name) for name in colors]), dim=-1)
     whole = torch.cat([clip.encode_image(part) for part in images.split(64)])
     masked = torch.cat([clip.encode_image(part * networks.parser.hair_mask(part)) for part in images.split(64)])
-    hairy = torch.tensor([spec.hair.style != "bald" for spec in specs])
+    hairy = torch.tensor([spec.hair.style != BALD for spec in specs])
     true_style = torch.tensor([styles.index(spec.hair.style) for spec in specs])
     true_color = torch.tensor([colors.index(spec.color.name) for spec in specs])
 
@@ -265,7 +266,7 @@ def recognition_figures(networks: PortraitNetworks, people: Rendered, device: to
     """Parser, identity network and judge, on all three portraits of everyone."""
     parts = people.images.to(device).split(32)
     found = torch.cat([networks.parser.hair_mask(part) for part in parts]).cpu()
-    hairy = torch.tensor([spec.hair.style != "bald" for spec in people.specs])
+    hairy = torch.tensor([spec.hair.style != BALD for spec in people.specs])
     judged = [name for part in parts for name in networks.judge.names(part)]
     faces = torch.cat([networks.identity(part) for part in parts]).cpu()
     first, relit, elsewhere = faces.split(len(faces) // 3)

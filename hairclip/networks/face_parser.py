@@ -13,14 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hairclip.common.face_labels import CELEBAMASK_CLASSES, HAIR
 from hairclip.common.images import Images, Labels, Masks, resize_area
-
-CELEBAMASK_CLASSES = (
-    "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
-    "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
-)  # fmt: skip
-BACKGROUND = CELEBAMASK_CLASSES.index("background")
-HAIR = CELEBAMASK_CLASSES.index("hair")
 
 #: The order in which BiSeNet files were trained.
 _BISENET_CLASSES = (

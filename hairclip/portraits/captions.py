@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from hairclip.portraits.spec import PortraitSpec, stable_seed
+from hairclip.portraits.vocabulary import BALD
 
-BALD = "bald"
 Topic = Literal["both", "style", "color"]
 
 # What may stand for a style in a sentence: with a colour before it, and with its article.
@@ -42,7 +42,7 @@ _BALD_TEMPLATES = (
     "a portrait of a {person} without hair",
     "a photo of a {person} with a bald head",
     "bald hairstyle",
-    "bald",
+    BALD,
 )
 _BOTH_TEMPLATES = (
     "a photo of a {person} with {colored}",

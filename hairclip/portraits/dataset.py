@@ -1,17 +1,19 @@
-"""Data sets of rendered portraits: resumable shards, the same for the same seed however many workers render them.
+"""Render data sets of portraits into files.
 
-A *portrait* data set has single portraits. A *quad* data set, made for training networks, has items of two
-geometries (person, scene and hairstyle) a, b times two hair colours 1, 2; in every other quad a and b are the same
+A data set of *portraits* holds single portraits. A data set of *quads*, made for training networks, holds items of two
+geometries (person, scene and hairstyle) times two hair colors. In every second quad both geometries show the same
 person with another hairstyle, light and background. People belong to one split only (`spec.split_of`).
+
+A data set is written in shards of `PER_SHARD` items. A run that was stopped continues with the shards that are missing.
+The same seed gives the same files, however many processes render them.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 import os
-import tempfile
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.files import open_atomic, write_atomic
 from hairclip.portraits.captions import full_caption
 from hairclip.portraits.spec import (
     COLOR_NAMES,
@@ -40,13 +43,19 @@ from hairclip.portraits.spec import (
 
 Mode = Literal["portraits", "quads"]
 PER_SHARD = 50
+"""Items of a shard."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What to render: `count` items (portraits or quads), `size` x `size` pixels, from `seed`.
+    """What to render.
 
-    `split` takes only people of one split; "all" takes everyone (the metadata says whose split each one is).
+    Attributes:
+        count: number of items, portraits or quads.
+        seed: seed of everything random.
+        size: height and width in pixels.
+        split: whose people to show; "all" shows everyone, and the metadata says whose split each one belongs to.
+        mode: "portraits" or "quads".
     """
 
     count: int
@@ -57,20 +66,20 @@ class DatasetSpec:
 
     @property
     def shards(self) -> int:
-        """Number of shard files, PER_SHARD items each (the last one may be shorter)."""
+        """Number of shards; the last one may hold fewer than `PER_SHARD` items."""
         return -(-self.count // PER_SHARD)
 
     def items(self, shard: int) -> range:
-        """Item indices of a shard."""
+        """Return the indices of a shard's items."""
         return range(shard * PER_SHARD, min((shard + 1) * PER_SHARD, self.count))
 
     def shard_name(self, shard: int) -> str:
-        """File name of a shard (quads) or of its metadata (portraits)."""
+        """Return the name of a shard's file: its quads, or the metadata of its portraits."""
         return f"{self.split}-{shard:05d}.npz" if self.mode == "quads" else f"{self.split}-{shard:05d}.jsonl"
 
 
 def _identity_seed(split: str, *parts: int | str) -> int:
-    """The first seed of a stable sequence whose person belongs to `split` ("all": just the first)."""
+    """Return the first seed of a fixed sequence whose person belongs to `split`; for "all" the first of all."""
     for attempt in range(10_000):
         seed = stable_seed("identity", *parts, attempt)
         if split in ("all", split_of(seed)):
@@ -79,14 +88,14 @@ def _identity_seed(split: str, *parts: int | str) -> int:
 
 
 def _cycle(names: tuple[str, ...], seed: int, position: int) -> str:
-    """Uniform over `names`: each stretch of len(names) positions holds each name once, in random order."""
+    """Return the name at a position; each stretch of `len(names)` positions holds every name once, in random order."""
     turn, place = divmod(position, len(names))
     order = np.random.default_rng(stable_seed("cycle", *names, seed, turn)).permutation(len(names))
     return names[int(order[place])]
 
 
 def portrait_spec(dataset: DatasetSpec, index: int) -> PortraitSpec:
-    """The spec of one item of a portrait data set."""
+    """Return the spec of one item of a data set of portraits."""
     seed = stable_seed("portrait item", dataset.seed, dataset.split, index)
     style = _cycle(STYLE_NAMES, dataset.seed, index)
     color = _cycle(COLOR_NAMES, dataset.seed + 1, index)
@@ -100,26 +109,16 @@ def portrait_spec(dataset: DatasetSpec, index: int) -> PortraitSpec:
 
 
 def _other_light(scene: SceneSpec, other: SceneSpec) -> SceneSpec:
-    """The pose, expression and clothes of `scene` in the light and before the background of `other`."""
-    kept = (
-        "yaw",
-        "pitch",
-        "roll",
-        "smile",
-        "mouth_open",
-        "brows_up",
-        "eyes_closed",
-        "clothes",
-        "clothes_color",
-        "neckline",
-    )
-    return replace(other, **{name: getattr(scene, name) for name in kept})
+    """Return the pose, expression and clothes of `scene` in the light and before the background of `other`."""
+    pose = ("yaw", "pitch", "roll", "smile", "mouth_open", "brows_up", "eyes_closed")
+    clothes = ("clothes", "clothes_color", "neckline")
+    return replace(other, **{name: getattr(scene, name) for name in (*pose, *clothes)})
 
 
 def quad_specs(
     dataset: DatasetSpec, index: int
 ) -> tuple[tuple[PortraitSpec, PortraitSpec], tuple[HairColor, HairColor]]:
-    """Two geometries and two hair colours of one quad; odd quads show the same person twice."""
+    """Return two geometries and two hair colors of one quad; quads of odd index show one person twice."""
     seed = stable_seed("quad", dataset.seed, dataset.split, index)
     same = index % 2 == 1
     styles = [_cycle(STYLE_NAMES, dataset.seed + k, index) for k in (0, 1)]
@@ -130,7 +129,7 @@ def quad_specs(
         names[1] = COLOR_NAMES[(COLOR_NAMES.index(names[0]) + 1 + seed % (len(COLOR_NAMES) - 1)) % len(COLOR_NAMES)]
     colors = tuple(sample_color(name, stable_seed("color", k, seed)) for k, name in enumerate(names))
     scenes = [sample_scene(stable_seed("scene", k, seed)) for k in (0, 1)]
-    if same and index % 4 == 1:  # the other half of them is turned and smiles otherwise too
+    if same and index % 4 == 1:  # in the other half pose and expression differ too
         scenes[1] = _other_light(scenes[0], scenes[1])
     people = [sample_identity(_identity_seed(dataset.split, 0 if same else k, seed)) for k in (0, 1)]
     geometries = tuple(
@@ -147,41 +146,16 @@ def quad_specs(
 
 
 def metadata_line(spec: PortraitSpec, **extra: Any) -> str:
-    """One line of JSON: the spec, the caption and the split."""
+    """Return one line of JSON with the spec, its caption, its split, and `extra`."""
     fields = {**extra, "caption": full_caption(spec), "split": split_of(spec.identity.seed), **spec.to_dict()}
     return json.dumps(fields, sort_keys=True)
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    """A reader, or a run that is continued, never sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
-    """Write one shard of quads; returns how many images it holds.
+    """Write one shard of Q quads as an npz file, and return how many images it holds.
 
-    The file holds images (Q, 2, 2, S, S, 3) uint8 and labels (Q, 2, 2, S, S) uint8, indexed [quad, geometry, color],
-    landmarks (Q, 2, 5, 2) float32 in pixels, and metadata (Q, 2, 2), JSON strings.
+    The file holds `images` (Q, 2, 2, S, S, 3) uint8 and `labels` (Q, 2, 2, S, S) uint8, by quad, geometry and color;
+    `landmarks` (Q, 2, 5, 2) float32 in pixels; and `metadata` (Q, 2, 2), lines of JSON.
     """
     from hairclip.portraits.render import render_variants
 
@@ -197,18 +171,13 @@ def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
                 images[row, g, c], labels[row, g, c] = portrait.image, portrait.labels
                 landmarks[row, g] = portrait.landmarks
                 metadata[row, g, c] = metadata_line(portrait.spec, quad=index)
-    arrays: dict[str, np.ndarray] = {
-        "images": images,
-        "labels": labels,
-        "landmarks": landmarks,
-        "metadata": np.array(metadata.tolist()),
-    }
-    _write_atomically(folder / dataset.shard_name(shard), _npz(arrays))
+    with open_atomic(folder / dataset.shard_name(shard)) as file:
+        np.savez(file, images=images, labels=labels, landmarks=landmarks, metadata=np.array(metadata.tolist()))
     return len(items) * 4
 
 
 def render_portrait_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
-    """Write the portraits of one shard as PNG files (image and labels), then its lines of metadata."""
+    """Write images and labels of one shard as PNG files, then its metadata; return how many portraits it holds."""
     from hairclip.portraits.render import render_portrait
 
     lines = []
@@ -216,52 +185,62 @@ def render_portrait_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int
         portrait = render_portrait(portrait_spec(dataset, index), dataset.size)
         name = f"{dataset.split}-{index:06d}"
         for kind, pixels in (("images", portrait.image), ("labels", portrait.labels)):
-            (folder / kind).mkdir(exist_ok=True)
-            _write_atomically(folder / kind / f"{name}.png", _png(pixels))
+            with open_atomic(folder / kind / f"{name}.png") as file:
+                Image.fromarray(pixels).save(file, "PNG")
         marks = [[round(float(v), 2) for v in point] for point in portrait.landmarks]
         lines.append(metadata_line(portrait.spec, file=f"images/{name}.png", landmarks=marks))
-    text = "".join(line + "\n" for line in lines)
-    _write_atomically(folder / dataset.shard_name(shard), text.encode())
+    write_atomic(folder / dataset.shard_name(shard), "".join(line + "\n" for line in lines))
     return len(lines)
 
 
 def _check_folder(dataset: DatasetSpec, folder: Path) -> None:
-    """Refuse to continue a data set with other settings."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Refuse a folder that holds a data set of other settings; note the settings in a new one."""
     settings = {"seed": dataset.seed, "size": dataset.size, "mode": dataset.mode}
     path = folder / "dataset.json"
     if not path.exists():
-        _write_atomically(path, (json.dumps(settings) + "\n").encode())
+        write_atomic(path, json.dumps(settings) + "\n")
         return
     try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        raise HairclipError(f"{path} is damaged: choose an empty --out.") from None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise HairclipError(f"{path} is damaged: choose an empty folder.") from None
     if found != settings:
         raise HairclipError(
-            f"{folder} holds portraits of other settings {found}: choose an empty --out or the same settings."
+            f"{folder} holds portraits of other settings {str(found)[:200]}: choose an empty folder or the same "
+            "settings."
         )
 
 
 def _render_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
+    """Render one shard, and return how many images it holds."""
     render = render_quad_shard if dataset.mode == "quads" else render_portrait_shard
     return render(dataset, shard, folder)
 
 
-def _one_thread() -> None:
+def _ask_for_one_thread() -> None:
+    """Have processes that start from now on compute with one thread each."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"
 
 
 def render_dataset(dataset: DatasetSpec, folder: Path, workers: int = 1) -> Iterator[int]:
-    """Render what is missing; yields, shard by shard, how many items are done (those found first).
+    """Render the shards that are missing, and yield after each how many items it holds.
 
-    A shorter last shard is rendered again when `count` has grown. With workers > 1, shards are rendered in processes.
+    The first number yielded counts the items that were there before. A last shard that was short is rendered again when
+    `count` has grown.
+
+    Args:
+        dataset: what to render.
+        folder: where the files go; it is made if it is missing.
+        workers: number of processes that render; 1 renders in this one.
+
+    Raises:
+        HairclipError: if the folder holds a data set of other settings, or if a file cannot be written.
     """
     _check_folder(dataset, folder)
     todo, found = [], 0
     for shard in range(dataset.shards):
-        if _complete(dataset, shard, folder):
+        if _is_complete(dataset, shard, folder):
             found += len(dataset.items(shard))
         else:
             todo.append(shard)
@@ -278,7 +257,8 @@ def render_dataset(dataset: DatasetSpec, folder: Path, workers: int = 1) -> Iter
 
 
 def _in_processes(dataset: DatasetSpec, todo: list[int], folder: Path, workers: int) -> Iterator[int]:
-    _one_thread()  # before the spawned processes import numpy
+    """Render shards in processes of their own, and yield after each how many items it holds."""
+    _ask_for_one_thread()  # before the spawned processes import numpy
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     pending: dict[Future[int], int] = {pool.submit(_render_shard, dataset, shard, folder): shard for shard in todo}
     try:
@@ -292,22 +272,24 @@ def _in_processes(dataset: DatasetSpec, todo: list[int], folder: Path, workers: 
         pool.shutdown(cancel_futures=True)
 
 
-def _complete(dataset: DatasetSpec, shard: int, folder: Path) -> bool:
-    """Whether a shard exists with all its items (only the last one can be shorter)."""
+def _is_complete(dataset: DatasetSpec, shard: int, folder: Path) -> bool:
+    """Return whether a shard's file can be read and holds all items; a damaged one is rendered again."""
     path = folder / dataset.shard_name(shard)
-    if not path.exists():
+    try:
+        return _count_items(dataset, path) >= len(dataset.items(shard))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False
-    return _count_items(dataset, path) >= len(dataset.items(shard))
 
 
 def _count_items(dataset: DatasetSpec, path: Path) -> int:
+    """Return how many items a shard's file holds."""
     if dataset.mode == "portraits":
-        return len(path.read_text().splitlines())
-    with np.load(path) as data:
+        return len(path.read_text(encoding="utf-8").splitlines())
+    with path.open("rb") as file, np.load(file) as data:
         return len(data["landmarks"])
 
 
 def _join_metadata(folder: Path) -> None:
-    """metadata.jsonl: the lines of all shards in order."""
-    text = "".join(path.read_text() for path in sorted(folder.glob("*-[0-9]*.jsonl")))
-    _write_atomically(folder / "metadata.jsonl", text.encode())
+    """Write the lines of all shards, in order, to `metadata.jsonl`."""
+    lines = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*-[0-9]*.jsonl")))
+    write_atomic(folder / "metadata.jsonl", "".join(lines))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from hairclip.common.face_labels import HAIR
 from hairclip.common.framing import PORTRAITS
 from hairclip.portraits.backdrop import paint_background
 from hairclip.portraits.captions import full_caption
@@ -37,7 +38,7 @@ from hairclip.portraits.drawing.scene import (
 )
 from hairclip.portraits.hair import groom, strands
 from hairclip.portraits.head.brows import draw_brows
-from hairclip.portraits.head.labels import HAIR, LEFT_EYE, RIGHT_EYE, body_labels, majority
+from hairclip.portraits.head.labels import LEFT_EYE, RIGHT_EYE, body_labels, majority
 from hairclip.portraits.head.mesh import EYE, LASH, Head, load_head_model
 from hairclip.portraits.head.skin import Shaded, Surface, albedo_and_cloth, paint_eyes, shade
 from hairclip.portraits.spec import HairColor, PortraitSpec

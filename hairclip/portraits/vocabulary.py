@@ -6,12 +6,16 @@ Colours are linear RGB.
 from __future__ import annotations
 
 Rgb = tuple[float, float, float]
+"""Red, green and blue of linear light, in [0, 1]."""
+
+BALD = "bald"
+"""The style without hair."""
 
 # HairCLIP's names (its list of 44 hairstyles), and three plain ones.
 STYLE_NAMES = (
     "afro", "bob cut", "bowl cut", "caesar cut", "cornrows", "crew cut", "crown braid", "dreadlocks", "finger waves",
     "hi-top fade", "hime cut", "mohawk", "perm", "pixie cut", "ringlets", "slicked-back", "spiky hair", "undercut",
-    "updo", "long straight", "long wavy", "bald",
+    "updo", "long straight", "long wavy", BALD,
 )  # fmt: skip
 
 # HairCLIP's 12 colours: (linear RGB, jitter of hue in turns, of saturation, of brightness in stops).

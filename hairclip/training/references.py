@@ -17,6 +17,7 @@ from hairclip.common.images import Images, load_image
 from hairclip.conditions.encoder import ConditionEncoder, Reference
 from hairclip.conditions.prompts import color_prompt
 from hairclip.networks.stylegan2 import Generator
+from hairclip.portraits.vocabulary import BALD
 from hairclip.training.latents import LatentSet
 from hairclip.training.reference_store import ReferenceStore, content_of_code, content_of_file
 
@@ -83,7 +84,7 @@ def synthesized_references(
 
     of_color: dict[str, list[int]] = {}
     for number, index in enumerate(order):
-        is_bald = latents.hairstyles is not None and latents.hairstyles[index] == "bald"
+        is_bald = latents.hairstyles is not None and latents.hairstyles[index] == BALD
         if latents.colors is not None and not is_bald:
             of_color.setdefault(latents.colors[index], []).append(number)
     return ReferencePool(

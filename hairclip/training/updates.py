@@ -1,13 +1,14 @@
 """What changes the mapper: optimizer, learning-rate schedule and moving average of the weights."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hairclip.common.averages import moving_average, update_average
 from hairclip.common.errors import HairclipError
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.conditions.encoder import EditBatch
 from hairclip.config import OptimizerConfig
 from hairclip.networks.mapper import HairMapper
@@ -24,22 +25,8 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
         step: number of the step, counted from 0. After `steps` the rate stays at the end of the cosine.
         steps: number of steps after which the cosine ends.
     """
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.lr
-    progress = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
-    return config.lr * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * progress)))
-
-
-def _moving_average(mapper: HairMapper, decay: float) -> Any:
-    """Return timm's average of a mapper's weights, with the decay ``min(decay, (1 + step) / (10 + step))``.
-
-    The decay starts low, so that the first random weights are soon forgotten.
-    """
-    from timm.utils.model_ema import ModelEmaV3  # imports all of timm
-
-    return ModelEmaV3(mapper, decay, use_warmup=True, warmup_gamma=9, warmup_power=1, exclude_buffers=True)
+    floor = 1.0 if config.schedule == "constant" else 0.02
+    return config.lr * warm_up_then_half_cosine(step, steps, warmup=config.warmup_steps, floor=floor)
 
 
 class Updates:
@@ -78,7 +65,7 @@ class Updates:
         self.groups = mapper.parameters_by_condition()
         # One group per condition: some optimizers count steps by group, not by parameter.
         self.optimizer = build_optimizer(config, [group for group in self.groups.values() if group])
-        self.average = None if config.ema is None else _moving_average(mapper, config.ema)
+        self.average = None if config.ema is None else moving_average(mapper, config.ema)
         self._used: Tensor | None = None
 
     def rate(self, step: int) -> float:
@@ -120,7 +107,7 @@ class Updates:
         finally:
             self.optimizer.param_groups = groups
         if self.average is not None:
-            self.average.update(self.mapper, step + 2)  # timm counts from 2
+            update_average(self.average, self.mapper, step)
 
     def _descend(self) -> None:
         if self.config.grad_clip is not None:

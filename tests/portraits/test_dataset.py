@@ -91,3 +91,16 @@ def test_processes_render_the_same_bytes(tmp_path: Path) -> None:
     list(render_dataset(spec, tmp_path / "two", workers=2))
     name = spec.shard_name(0)
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_damaged_shard_is_rendered_again(tmp_path: Path) -> None:
+    spec = DatasetSpec(count=1, seed=0, size=32, mode="quads", split="train")
+    shard = tmp_path / spec.shard_name(0)
+    list(render_dataset(spec, tmp_path))
+    whole = shard.read_bytes()
+    for damaged in (b"", b"text", whole[:1000]):
+        shard.write_bytes(damaged)
+        list(render_dataset(spec, tmp_path))
+        assert shard.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", shard.name]

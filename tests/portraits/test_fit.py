@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from hairclip.common.errors import HairclipError
-from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
+from hairclip.common.face_labels import CELEBAMASK_CLASSES, HAIR
 from hairclip.networks.stylegan2_layers import MappingNetwork
 from hairclip.portraits.dataset import DatasetSpec, quad_specs
 from hairclip.portraits.fit import clip as clip_recipe
-from hairclip.portraits.fit.data import Quads, augment, load_quads, mirrored
+from hairclip.portraits.fit.data import Quads, augment, load_quads, mirror_labels
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import energy_distance, fit_mapping
 from hairclip.portraits.fit.likeness import Recognizers
 from hairclip.portraits.fit.loop import run
 from hairclip.portraits.fit.mixture import Mixture, draw
-from hairclip.portraits.fit.muon import Muon, orthogonalized
+from hairclip.portraits.fit.networks import choose_latents
+from hairclip.portraits.fit.optimizers import Optimizers
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.portraits.fit.texture import OrientedEnergy, gabor_pairs
 from hairclip.portraits.fit.traits import quad_traits
@@ -93,36 +94,54 @@ def test_sketches_do_not_show_the_colour_of_the_hair(quads):
     torch.testing.assert_close(before, quad_traits(quads, sketch_components=4, shape_components=2))
 
 
-def test_orthogonalized_updates_have_even_singular_values():
-    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.logspace(0, -2, 20))
-    for given in (matrix, matrix.T):
-        values = torch.linalg.svdvals(orthogonalized(given))
-        assert values.min() > 0.5
-        assert values.max() < 1.4
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    made = orthogonalized(matrix)
-    assert torch.nn.functional.cosine_similarity(made.flatten(), (left @ right).flatten(), dim=0) > 0.95
+def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
+    """Muon's five steps of Newton and Schulz (Jordan et al. 2024), written down plainly, in float32."""
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x
 
 
-def test_muon_descends_and_resumes():
+def test_a_step_of_a_filter_is_orthogonal_and_as_large_as_its_rate():
+    for shape in ((3, 8, 1, 1), (6, 10, 3, 3), (20, 6)):
+        weight = torch.nn.Parameter(torch.zeros(shape))
+        gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        optimizers = Optimizers([([weight], 0.5)], [([torch.nn.Parameter(torch.zeros(1))], 0.1)])
+        optimizers.set_rate(0.1)
+        optimizers.descend((weight * gradient).sum())
+        flat = gradient.flatten(1)
+        rows, columns = flat.shape
+        exact = (
+            -0.05 * max(rows, columns) ** 0.5 * (orthogonalized(flat.T).T if rows > columns else orthogonalized(flat))
+        )
+        error = (weight.detach().flatten(1) - exact).norm() / exact.norm()
+        assert error < 0.03  # timm computes in bfloat16
+
+
+def test_optimizers_descend_and_resume():
     target = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
 
-    def descend(weight: torch.nn.Parameter, muon: Muon, steps: int) -> None:
-        for _ in range(steps):
-            muon.zero_grad()
-            (weight - target).square().sum().backward()
-            muon.step()
+    def fresh() -> tuple[torch.nn.Parameter, torch.nn.Parameter, Optimizers]:
+        weight, bias = torch.nn.Parameter(torch.zeros(4, 6)), torch.nn.Parameter(torch.zeros(6))
+        optimizers = Optimizers([([weight], 0.04)], [([bias], 0.01)])
+        optimizers.set_rate(1.0)
+        return weight, bias, optimizers
 
-    whole = torch.nn.Parameter(torch.zeros(4, 6))
-    descend(whole, Muon([whole], lr=0.04), 40)
-    assert (whole - target).norm() < 0.3 * target.norm()
-    part = torch.nn.Parameter(torch.zeros(4, 6))
-    first = Muon([part], lr=0.04)
-    descend(part, first, 20)
-    second = Muon([part], lr=0.04)
+    def descend(weight: torch.nn.Parameter, bias: torch.nn.Parameter, optimizers: Optimizers, steps: int) -> None:
+        for _ in range(steps):
+            optimizers.descend((weight + bias - target).square().sum())
+
+    weight, bias, optimizers = fresh()
+    descend(weight, bias, optimizers, 40)
+    assert (weight + bias - target).norm() < 0.3 * target.norm()
+    part, part_bias, first = fresh()
+    descend(part, part_bias, first, 20)
+    second = Optimizers([([part], 0.04)], [([part_bias], 0.01)])
     second.load_state_dict(first.state_dict())
-    descend(part, second, 20)
-    torch.testing.assert_close(part, whole, rtol=0, atol=0)
+    descend(part, part_bias, second, 20)
+    torch.testing.assert_close(part, weight, rtol=0, atol=0)
+    torch.testing.assert_close(part_bias, bias, rtol=0, atol=0)
 
 
 def test_augmentation_moves_labels_with_pixels(quads):
@@ -138,8 +157,8 @@ def test_augmentation_moves_labels_with_pixels(quads):
 def test_mirroring_swaps_left_and_right():
     left, right = CELEBAMASK_CLASSES.index("l_eye"), CELEBAMASK_CLASSES.index("r_eye")
     labels = torch.tensor([[[left, 0, HAIR, right]]])
-    assert mirrored(labels).tolist() == [[[left, HAIR, 0, right]]]
-    assert torch.equal(mirrored(mirrored(labels)), labels)
+    assert mirror_labels(labels).tolist() == [[[left, HAIR, 0, right]]]
+    assert torch.equal(mirror_labels(mirror_labels(labels)), labels)
 
 
 def test_augmented_labels_keep_left_on_the_left():
@@ -285,6 +304,24 @@ def test_mapping_learns_the_distribution(tmp_path):
     assert after < 0.2 * before
 
 
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
+    for content in (b"", b"damaged", b"PK\x03\x04"):
+        (tmp_path / "parser.pt").write_bytes(content)
+        with pytest.raises(HairclipError, match=r"parser\.pt cannot be continued .*: delete it to train anew"):
+            run("parser", steps=1, state={}, step=lambda index, rng: {}, folder=tmp_path)
+
+
+def test_shipped_latents_show_everybody_once_and_hold_the_last_twelfth_out(quads):
+    chosen, labels = choose_latents(quads.metadata, 99)
+    assert chosen.tolist() == [0, 5, 10, 15, 16, 21]  # one of each quad, each place in turn
+    flat = [portrait for heads in quads.metadata for colors in heads for portrait in colors]
+    assert labels["hairstyle"] == [flat[i]["hair"]["style"] for i in chosen]
+    assert labels["color"] == [flat[i]["color"]["name"] for i in chosen]
+    assert labels["split"] == ["train"] * 6
+    assert choose_latents(quads.metadata * 4, 24)[1]["split"] == ["train"] * 22 + ["val"] * 2
+    assert choose_latents(quads.metadata, 3)[0].tolist() == [0, 5, 10]
+
+
 def test_a_folder_without_quads_is_a_user_error(tmp_path):
-    with pytest.raises(HairclipError, match="render_portraits"):
+    with pytest.raises(HairclipError, match="render-portraits"):
         load_quads(tmp_path)

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hairclip.common.color import luma
+from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.images import Flags, Images, Labels, SoftMasks
 from hairclip.editing.blending.fill import spread_means
 from hairclip.editing.blending.matte import estimate_matte
 from hairclip.editing.blending.regions import dilate, erode, match_color, select_labels, smoothstep, to_pixels
-from hairclip.networks.face_parser import BACKGROUND, HAIR
 
 __all__ = ["Recoloring", "find_recoloring", "take_color"]
 

@@ -16,14 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hairclip.common.color import flat_hair_color, grey_hair
+from hairclip.common.face_labels import HAIR
 from hairclip.common.images import Images, Labels
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.networks.clip import Clip
-from hairclip.networks.face_parser import HAIR
-from hairclip.portraits.captions import BALD, Topic, caption
-from hairclip.portraits.fit.data import Quads, augmented, pick
-from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+from hairclip.portraits.captions import Topic, caption
+from hairclip.portraits.fit.data import Quads, augmented_portraits, pick
+from hairclip.portraits.fit.loop import StepLog, autocast, run
 from hairclip.portraits.spec import PortraitSpec
+from hairclip.portraits.vocabulary import BALD
 
 MODEL: dict[str, Any] = {
     "embed_dim": 128,
@@ -124,10 +126,10 @@ def fit_clip(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2
         styles, colors = pick(quads.styles, chosen), pick(quads.colors, chosen)
         views[(views == "flat") & (styles == bald)] = "whole"
         captions = draw_captions(quads, chosen, views, rng)
-        images = show(*augmented(quads, chosen, device, rng), views)
+        images = show(*augmented_portraits(quads, chosen, device, rng), views)
         styles, colors = np.where(views == "flat", UNSEEN, styles), np.where(views == "grey", UNSEEN, colors)
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * cosine(index, steps, warmup=200)
+            group["lr"] = 1e-3 * warm_up_then_half_cosine(index, steps, warmup=200)
         with autocast(device):
             image_embeddings, text_embeddings, scale = network(images, captions.texts)
         logits = scale * image_embeddings.float() @ text_embeddings.float().T

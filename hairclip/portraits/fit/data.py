@@ -1,7 +1,8 @@
-"""Rendered quads in memory, and the batches that the recipes draw from them.
+"""Read rendered quads, and draw augmented batches from them.
 
-A quad is two heads of hair, a and b, each in two hair colours: ``images[quad, geometry, color]``. In half of the quads
-a and b are the same person with another hairstyle in another scene.
+A quad is two heads of hair, a and b, each in two hair colors: `images[quad, head, color]`. In half of the quads a and b
+are the same person with another hairstyle in another scene. The *flat index* of a portrait is its place in
+`images.reshape(Q * 4, ...)`.
 """
 
 import json
@@ -16,8 +17,11 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.face_labels import CELEBAMASK_CLASSES
 from hairclip.common.images import Images, Labels, from_uint8
-from hairclip.networks.face_parser import CELEBAMASK_CLASSES
+
+Metadata = list[list[list[dict[str, Any]]]]
+"""Specs of portraits as dictionaries (`PortraitSpec.from_dict` reads them), by quad, head and color."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,14 @@ class Quads:
     """All portraits of one split.
 
     Attributes:
-        images: ``(Q, 2, 2, H, W, 3)``.
-        labels: ``(Q, 2, 2, H, W)``, CelebAMask-HQ ids.
-        styles: ``(Q, 2, 2)`` index into `style_names`.
-        colors: ``(Q, 2, 2)`` index into `color_names`; bald heads have a colour too, which nobody sees.
-        persons: ``(Q, 2, 2)`` identity seeds.
+        images: (Q, 2, 2, H, W, 3), sRGB.
+        labels: (Q, 2, 2, H, W), CelebAMask-HQ ids.
+        styles: (Q, 2, 2), index into `style_names`.
+        colors: (Q, 2, 2), index into `color_names`; bald heads have a color too, which nobody sees.
+        persons: (Q, 2, 2), seeds of the identities.
+        metadata: specs of the portraits, `metadata[quad][head][color]`.
+        style_names: names of the hairstyles that occur, sorted.
+        color_names: names of the hair colors that occur, sorted.
     """
 
     images: UInt8[np.ndarray, "quads 2 2 height width 3"]
@@ -37,7 +44,7 @@ class Quads:
     styles: Int[np.ndarray, "quads 2 2"]
     colors: Int[np.ndarray, "quads 2 2"]
     persons: Int[np.ndarray, "quads 2 2"]
-    metadata: list[list[list[dict[str, Any]]]]
+    metadata: Metadata
     style_names: tuple[str, ...]
     color_names: tuple[str, ...]
 
@@ -46,23 +53,35 @@ class Quads:
 
     @property
     def size(self) -> int:
+        """Height and width of the pictures in pixels."""
         return int(self.images.shape[-2])
 
 
 def load_quads(folder: Path) -> Quads:
-    """Read every shard that ``scripts/render_portraits.py --quads`` wrote to `folder`."""
+    """Read every file that the command `render-portraits --quads` wrote to a folder.
+
+    Raises:
+        HairclipError: if the folder holds no quads, or if one of the files is damaged.
+    """
     shards = sorted(folder.glob("*.npz"))
     if not shards:
         raise HairclipError(
-            f"no rendered quads in {folder}: run `python scripts/render_portraits.py --quads --out {folder}` first."
+            f"no rendered quads in {folder}: render some with `python -m hairclip render-portraits --quads` first."
         )
     images, labels = [], []
-    metadata: list[list[list[dict[str, Any]]]] = []
+    metadata: Metadata = []
     for shard in shards:
-        with np.load(shard, allow_pickle=False) as file:
-            images.append(file["images"])
-            labels.append(file["labels"])
-            metadata.extend([[json.loads(str(line)) for line in row] for row in quad] for quad in file["metadata"])
+        try:
+            with shard.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                images.append(file["images"])
+                labels.append(file["labels"])
+                metadata.extend(
+                    [[[json.loads(str(line)) for line in row] for row in quad] for quad in file["metadata"]]
+                )
+        except Exception as error:  # a damaged archive raises almost anything
+            raise HairclipError(
+                f"{shard} holds no quads ({type(error).__name__}): delete it and render again."
+            ) from error
 
     def each(read: Any) -> np.ndarray:
         return np.array([[[read(portrait) for portrait in row] for row in quad] for quad in metadata])
@@ -83,20 +102,22 @@ def load_quads(folder: Path) -> Quads:
 
 
 def pick(array: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Rows of ``array.reshape(Q * 4, ...)``: portraits by flat index."""
+    """Return the rows of an array (Q, 2, 2, ...) at flat indices."""
     return array.reshape(-1, *array.shape[3:])[index]
 
 
 def images_at(quads: Quads, index: np.ndarray, device: torch.device) -> Images:
+    """Return pictures by flat index, NCHW in [-1, 1]."""
     return from_uint8(pick(quads.images, index)).to(device)
 
 
 def labels_at(quads: Quads, index: np.ndarray, device: torch.device) -> Labels:
+    """Return label maps by flat index, (N, H, W)."""
     return torch.from_numpy(pick(quads.labels, index).astype(np.int64)).to(device)
 
 
-def mirrored(labels: Labels) -> Labels:
-    """Labels of mirrored pictures: left and right, as seen in the image, change places."""
+def mirror_labels(labels: Labels) -> Labels:
+    """Return the labels of mirrored pictures: left and right, as seen in the image, change places."""
     table = torch.arange(len(CELEBAMASK_CLASSES), device=labels.device)
     for left, right in (("l_eye", "r_eye"), ("l_brow", "r_brow"), ("l_ear", "r_ear")):
         pair = [CELEBAMASK_CLASSES.index(left), CELEBAMASK_CLASSES.index(right)]
@@ -105,10 +126,10 @@ def mirrored(labels: Labels) -> Labels:
 
 
 def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[Images, Labels]:
-    """What a photo or an imperfect generator may do to a portrait, per sample.
+    """Return pictures and labels changed at random, each sample in its own way.
 
-    Mirror, small zoom, shift and rotation (labels alike), exposure and contrast, blur, noise. Hue is kept: colour is
-    something the networks must tell.
+    Mirror, zoom, shift and rotation change both; exposure, contrast, blur and noise change the pictures. Hue stays,
+    because the networks must tell colors.
     """
     batch, device = len(images), images.device
 
@@ -121,8 +142,8 @@ def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[I
     x_row = torch.stack([cos * mirror, -sin, uniform(-0.05, 0.05)], dim=1)
     y_row = torch.stack([sin * mirror, cos, uniform(-0.05, 0.05)], dim=1)
     grid = F.affine_grid(torch.stack([x_row, y_row], dim=1), [batch, 3, *images.shape[2:]], align_corners=False)
-    # A mirrored grid of mirrored labels is the plain one, but for left and right.
-    sided = torch.where((mirror < 0)[:, None, None], mirrored(labels).flip(-1), labels)
+    # The grid mirrors the labels once more: what stays is that left and right have changed places.
+    sided = torch.where((mirror < 0)[:, None, None], mirror_labels(labels).flip(-1), labels)
     moved = F.grid_sample(sided[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
     warped = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     warped = (warped + uniform(-0.12, 0.12)[:, None, None, None]) * uniform(0.85, 1.15)[:, None, None, None]
@@ -132,6 +153,8 @@ def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[I
     return warped + noise * uniform(-0.05, 0.08).clamp(min=0)[:, None, None, None], moved[:, 0].long()
 
 
-def augmented(quads: Quads, index: np.ndarray, device: torch.device, rng: np.random.Generator) -> tuple[Images, Labels]:
-    """Portraits by flat index and their labels, augmented."""
+def augmented_portraits(
+    quads: Quads, index: np.ndarray, device: torch.device, rng: np.random.Generator
+) -> tuple[Images, Labels]:
+    """Return portraits by flat index, and their labels, after `augment`."""
     return augment(images_at(quads, index, device), labels_at(quads, index, device), rng)

@@ -17,7 +17,6 @@ lies: their energy is asked for as well (`hairclip.portraits.fit.texture`). The 
 identity) must see in a made picture what they see in the rendered one, for they are what edits will be steered by.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +27,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hairclip.common.averages import moving_average, update_average
 from hairclip.common.images import Images, Latents, WPlus
 from hairclip.common.metrics import psnr
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
 from hairclip.portraits.fit.likeness import Recognizers, reconstruction_loss, region_weight
-from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, cosine, run
+from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, run
 from hairclip.portraits.fit.mixture import Batch, draw
-from hairclip.portraits.fit.muon import Muon, Optimizers
+from hairclip.portraits.fit.optimizers import Group, Optimizers
 from hairclip.portraits.fit.texture import OrientedEnergy
 from hairclip.portraits.fit.traits import TraitCoder, quad_traits
 
@@ -110,7 +111,13 @@ class GeneratorFit:
         encoder.fit_components(images_at(quads, sample, torch.device("cpu")))
         coder = TraitCoder(self.traits.shape[1], recipe.w_dim, recipe.coder_width)
         self.networks = Networks(coder, encoder, self._generator(min(recipe.growth))).to(device)
-        self.mean = copy.deepcopy(self.networks).requires_grad_(False)
+        self.average = moving_average(self.networks, recipe.ema)
+
+    @property
+    def mean(self) -> Networks:
+        """The networks with averaged weights."""
+        mean: Networks = self.average.module
+        return mean
 
     def _generator(self, size: int) -> Generator:
         recipe = self.recipe
@@ -128,7 +135,7 @@ class GeneratorFit:
         self._read("encoder-first", self.recipe.first_reading)
         self._train_both(self.recipe.joint_steps)
         self._read("encoder", self.recipe.last_reading)
-        return self.mean.eval()
+        return self.mean.eval().requires_grad_(False)
 
     @torch.no_grad()
     def told_latents(self) -> Latents:
@@ -141,7 +148,7 @@ class GeneratorFit:
         larger = self._generator(size).to(self.device)
         larger.load_state_dict({**larger.state_dict(), **_shared(self.networks.generator, larger)})
         self.networks.generator = larger
-        self.mean = copy.deepcopy(self.networks).requires_grad_(False)
+        self.average = moving_average(self.networks, self.recipe.ema)
 
     def _batch(self, rng: np.random.Generator) -> Batch:
         chosen = rng.choice(len(self.quads), self.recipe.quads_per_batch, replace=False)
@@ -190,7 +197,7 @@ class GeneratorFit:
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             batch = self._batch(rng)
-            optimizer.set_rate(cosine(index, steps, floor=floor))
+            optimizer.set_rate(warm_up_then_half_cosine(index, steps, floor=floor, warmup=100))
             with autocast(self.device):
                 codes = batch.mixture.apply(self._told(batch))[:, : self.networks.generator.n_latent]
                 loss, figures = self._loss(generator(codes).float(), batch)
@@ -210,7 +217,7 @@ class GeneratorFit:
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             batch = self._batch(rng)
-            optimizer.set_rate(cosine(index, steps, warmup=30))
+            optimizer.set_rate(warm_up_then_half_cosine(index, steps, warmup=30))
             with autocast(self.device):
                 read = self.networks.encoder(batch.images)
                 off = self._code_error(read, batch)
@@ -235,7 +242,7 @@ class GeneratorFit:
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             batch = self._batch(rng)
-            optimizer.set_rate(cosine(index, steps))
+            optimizer.set_rate(warm_up_then_half_cosine(index, steps, warmup=100))
             with autocast(self.device):
                 read = self.networks.encoder(batch.images)
                 off = self._code_error(read, batch)
@@ -260,39 +267,33 @@ class GeneratorFit:
         return torch.compile(generator, dynamic=False) if self.compiled else generator
 
     def _optimizers(self, names: Sequence[str], *, shares: Mapping[str, float] | None = None) -> Optimizers:
-        """Muon for weight matrices of generator and encoder, Adam for everything else of the named networks."""
+        """Return Muon for the weight matrices of the named networks, and Adam for everything else of them.
+
+        Args:
+            names: some of "coder", "encoder", "generator".
+            shares: factor of a network's rates, by name; 1 where it is missing.
+        """
         recipe = self.recipe
         rates = {"coder": recipe.coder_rate, "encoder": recipe.encoder_rate, "generator": recipe.generator_rate}
         matrix_rates = {"encoder": recipe.encoder_filter_rate, "generator": recipe.filter_rate}
-        groups, filters = [], []
+        matrices: list[Group] = []
+        others: list[Group] = []
         for name in names:
             share = (shares or {}).get(name, 1.0)
             kinds: dict[str, list[nn.Parameter]] = {"filter": [], "read_out": [], "other": []}
             for key, parameter in getattr(self.networks, name).named_parameters():
                 kinds[_kind(name, key, parameter)].append(parameter)
-            groups.append({"params": kinds["other"], "peak": share * rates[name]})
+            others.append((kinds["other"], share * rates[name]))
             if kinds["read_out"]:
-                groups.append({"params": kinds["read_out"], "peak": share * recipe.read_out_rate})
+                others.append((kinds["read_out"], share * recipe.read_out_rate))
             if kinds["filter"]:
-                filters.append({"params": kinds["filter"], "peak": share * matrix_rates[name]})
-        made: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(groups, betas=(0.9, 0.99))}
-        if filters:
-            made["muon"] = Muon(filters, lr=1.0)
-        return Optimizers(made)
+                matrices.append((kinds["filter"], share * matrix_rates[name]))
+        return Optimizers(matrices, others)
 
     def _descend(self, optimizers: Optimizers, loss: Tensor, index: int) -> None:
-        optimizers.step(loss)
-        self._average(index)
-
-    @torch.no_grad()
-    def _average(self, index: int) -> None:
-        """Exponential moving average of the weights; shorter at the beginning."""
-        decay = min(self.recipe.ema, (index + 1) / (index + 10))
-        for mean, value in zip(self.mean.parameters(), self.networks.parameters(), strict=True):
-            if value.requires_grad:
-                mean.lerp_(value, 1 - decay)
-        for kept, latest in zip(self.mean.buffers(), self.networks.buffers(), strict=True):
-            kept.copy_(latest)
+        """Take step number `index` down the gradient of a loss, and average the weights."""
+        optimizers.descend(loss)
+        update_average(self.average, self.networks, index)
 
 
 def _kind(name: str, key: str, parameter: nn.Parameter) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.ir_se import IdentityEncoder
-from hairclip.portraits.fit.data import Quads, augmented
-from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+from hairclip.portraits.fit.data import Quads, augmented_portraits
+from hairclip.portraits.fit.loop import StepLog, autocast, run
 
 TEMPERATURE = 0.1
 
@@ -32,9 +33,9 @@ def fit_identity(
         chosen = rng.choice(twins, min(persons, len(twins)), replace=False)
         color = rng.integers(0, 2, (2, len(chosen)))
         index_a, index_b = chosen * 4 + color[0], chosen * 4 + 2 + color[1]
-        images, _ = augmented(quads, np.concatenate([index_a, index_b]), device, rng)
+        images, _ = augmented_portraits(quads, np.concatenate([index_a, index_b]), device, rng)
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * cosine(index, steps)
+            group["lr"] = 2e-3 * warm_up_then_half_cosine(index, steps, warmup=100)
         with autocast(device):
             embeddings = network(images).float()
         similarity = embeddings @ embeddings.T / TEMPERATURE

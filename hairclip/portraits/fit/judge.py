@@ -6,9 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.classifier import HairstyleClassifier
-from hairclip.portraits.fit.data import Quads, augmented, pick
-from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+from hairclip.portraits.fit.data import Quads, augmented_portraits, pick
+from hairclip.portraits.fit.loop import StepLog, autocast, run
 
 
 def fit_judge(
@@ -22,10 +23,10 @@ def fit_judge(
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         chosen = rng.choice(count, batch, replace=False)
-        images, _ = augmented(quads, chosen, device, rng)
+        images, _ = augmented_portraits(quads, chosen, device, rng)
         target = torch.from_numpy(pick(quads.styles, chosen)).to(device)
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * cosine(index, steps)
+            group["lr"] = 3e-3 * warm_up_then_half_cosine(index, steps, warmup=100)
         with autocast(device):
             logits = network(images).float()
         loss = F.cross_entropy(logits, target, label_smoothing=0.05)

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hairclip.common.images import Latents, WPlus
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2_layers import MappingNetwork
 from hairclip.portraits.fit.data import Quads, images_at
-from hairclip.portraits.fit.loop import StepLog, cosine, run
+from hairclip.portraits.fit.loop import StepLog, run
 
 
 @torch.no_grad()
@@ -45,7 +46,7 @@ def fit_mapping(
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         for group in optimizer.param_groups:
-            group["lr"] = 0.5 * cosine(index, steps, warmup=20)
+            group["lr"] = 0.5 * warm_up_then_half_cosine(index, steps, warmup=20)
         real = w[rng.choice(len(w), min(batch, len(w)), replace=False)]
         z = torch.from_numpy(rng.standard_normal((len(real), z_dim), dtype=np.float32))
         loss = energy_distance(mapping(z) / scale, real / scale)

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.images import Images, Labels
 from hairclip.networks.clip import Clip
-from hairclip.networks.face_parser import BACKGROUND, HAIR, FaceParser
+from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
 
 

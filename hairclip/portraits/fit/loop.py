@@ -1,6 +1,5 @@
-"""The loop under every recipe: seeded steps, a progress bar, atomic checkpoints and resume."""
+"""Run the steps of a recipe: seeded, with a progress bar, with checkpoints to continue from."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,14 +8,17 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from hairclip.common.errors import HairclipError
+from hairclip.common.files import open_atomic
 from hairclip.common.progress import progress_bar
 
 StepLog = Mapping[str, float]
+"""Numbers of one step, by name, for the progress bar."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything with a state to save: modules and optimisers alike."""
+    """Anything that has a state to save: modules and optimizers."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -24,21 +26,16 @@ class Stateful(Protocol):
 
 
 def step_generator(seed: int, step: int) -> np.random.Generator:
-    """Randomness of one step: a function of (seed, step) alone, so that a resumed run continues as if never stopped."""
+    """Return the random numbers of one step.
+
+    They depend on `seed` and `step` alone, so that a run that is continued equals one that was never stopped.
+    """
     return np.random.default_rng([seed, step])
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 products where the processor has them; weights and sums stay float32."""
+    """Return a context in which products are computed in bfloat16; weights and sums stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def cosine(step: int, steps: int, *, warmup: int = 100, floor: float = 0.02) -> float:
-    """Learning-rate factor: linear warm-up, then half a cosine down to `floor`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return floor + (1 - floor) * 0.5 * (1 + float(np.cos(np.pi * progress)))
 
 
 def run(
@@ -51,19 +48,22 @@ def run(
     seed: int = 0,
     save_every: int = 200,
 ) -> None:
-    """Call ``step(index, rng)`` for each index up to `steps`, resuming from ``folder/name.pt`` if it is there.
+    """Call `step(index, rng)` for each index below `steps`, and continue from `folder/name.pt` if it is there.
 
     Args:
-        state: the modules and optimisers that a checkpoint holds.
-        step: does one optimiser step and returns numbers for the progress bar.
+        name: what is trained: the name of the checkpoint, and the label of the progress bar.
+        steps: number of steps.
+        state: the modules and optimizers that a checkpoint holds.
+        step: takes one optimizer step and returns numbers for the progress bar.
+        folder: where the checkpoint is kept.
+        seed: seed of all random numbers; those of a step depend on `seed` and `index` alone.
+        save_every: steps between two checkpoints.
+
+    Raises:
+        HairclipError: if the checkpoint cannot be read or is one of other networks, or if one cannot be written.
     """
     path = folder / f"{name}.pt"
-    begin = 0
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        for key, part in state.items():
-            part.load_state_dict(saved[key])
-        begin = int(saved["step"])
+    begin = restore(path, state) if path.exists() else 0
     bar = progress_bar(range(begin, steps), label=name, initial=begin, total=steps, mininterval=5)
     running: dict[str, float] = {}
     for index in bar:
@@ -76,8 +76,23 @@ def run(
 
 
 def save(path: Path, step: int, state: Mapping[str, Stateful]) -> None:
-    """Write a checkpoint whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save({"step": step, **{key: part.state_dict() for key, part in state.items()}}, partial)
-    os.replace(partial, path)
+    """Write a checkpoint after `step` steps, whole or not at all."""
+    with open_atomic(path) as file:
+        torch.save({"step": step, **{key: part.state_dict() for key, part in state.items()}}, file)
+
+
+def restore(path: Path, state: Mapping[str, Stateful]) -> int:
+    """Put a checkpoint into modules and optimizers, and return the number of steps it was written after.
+
+    Raises:
+        HairclipError: if the file is damaged, or does not fit these modules and optimizers.
+    """
+    try:
+        saved = torch.load(path, weights_only=True)
+        for key, part in state.items():
+            part.load_state_dict(saved[key])
+        return int(saved["step"])
+    except Exception as error:  # a damaged file raises almost anything
+        raise HairclipError(
+            f"the checkpoint {path} cannot be continued ({type(error).__name__}): delete it to train anew."
+        ) from error

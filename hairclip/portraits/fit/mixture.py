@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hairclip.common.images import Images, Labels, WPlus
 from hairclip.portraits.fit.data import Quads
+from hairclip.portraits.vocabulary import BALD
 
 FIRST_FINE = 8
 """First fine layer: HairCLIP's split."""
@@ -48,7 +49,7 @@ def draw(quads: Quads, chosen: np.ndarray, rng: np.random.Generator) -> Draw:
     color = rng.integers(0, 2, count)
     encoded = np.stack([chosen * 4 + color, chosen * 4 + 2 + (1 - color)], 1)
     first = np.arange(count) * 2  # position of head a among the encoded
-    bald = quads.style_names.index("bald") if "bald" in quads.style_names else -1
+    bald = quads.style_names.index(BALD) if BALD in quads.style_names else -1
     swapped, kept = rng.integers(0, 2, count), rng.integers(0, 2, count)
     lends = quads.styles[chosen, 1 - swapped, 0] != bald
     lender = np.where(lends, 1 - swapped, swapped)

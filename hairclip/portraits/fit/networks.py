@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import nn
 
 from hairclip.portraits.fit.clip import fit_clip
-from hairclip.portraits.fit.data import Quads
+from hairclip.portraits.fit.data import Metadata, Quads
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
 from hairclip.portraits.fit.identity import fit_identity
 from hairclip.portraits.fit.judge import fit_judge
@@ -108,26 +108,26 @@ def fit_generator_and_latents(
     save_network(
         install / "encoder.safetensors", "encoder", encoder, half=True, quarter_above=140_000, spared=["linear.weight"]
     )
-    chosen, labels = choose_latents(quads, count)
+    chosen, labels = choose_latents(quads.metadata, count)
     save_latents(install / "latents.safetensors", codes[torch.from_numpy(chosen)], labels, half=True, components=192)
     print(json.dumps({"latents": len(chosen), "styles": sorted(set(labels["hairstyle"]))}))
 
 
-def choose_latents(quads: Quads, count: int) -> tuple[Int[np.ndarray, "latents"], dict[str, list[str]]]:
+def choose_latents(metadata: Metadata, count: int) -> tuple[Int[np.ndarray, "latents"], dict[str, list[str]]]:
     """Choose the portraits whose codes are shipped, and label them.
 
     Args:
-        quads: rendered pictures, Q quads.
+        metadata: specs of Q quads, as in `Quads`.
         count: how many to choose; at most Q are.
 
     Returns:
         Flat indices of the chosen portraits, one a quad, so that nobody is in both splits; and their labels
         "hairstyle", "color" and "split". The last twelfth is "val", the rest "train".
     """
-    quad = np.arange(min(count, len(quads)))
+    quad = np.arange(min(count, len(metadata)))
     chosen = quad * 4 + quad % 4
     held_out = len(quad) // _VALIDATION_SHARE
-    portraits = [portrait for heads in quads.metadata for colors in heads for portrait in colors]
+    portraits = [portrait for heads in metadata for colors in heads for portrait in colors]
     return chosen, {
         "hairstyle": [portraits[i]["hair"]["style"] for i in chosen],
         "color": [portraits[i]["color"]["name"] for i in chosen],

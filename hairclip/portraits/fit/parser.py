@@ -6,9 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.face_parser import UNetParser
-from hairclip.portraits.fit.data import Quads, augmented
-from hairclip.portraits.fit.loop import StepLog, autocast, cosine, run
+from hairclip.portraits.fit.data import Quads, augmented_portraits
+from hairclip.portraits.fit.loop import StepLog, autocast, run
 
 
 def fit_parser(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2000, batch: int = 16) -> UNetParser:
@@ -20,9 +21,9 @@ def fit_parser(quads: Quads, folder: Path, device: torch.device, *, steps: int =
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
         chosen = rng.choice(count, batch, replace=False)
-        images, labels = augmented(quads, chosen, device, rng)
+        images, labels = augmented_portraits(quads, chosen, device, rng)
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * cosine(index, steps)
+            group["lr"] = 3e-3 * warm_up_then_half_cosine(index, steps, warmup=100)
         with autocast(device):
             logits = network.logits(images)
         loss = F.cross_entropy(logits.float(), labels)

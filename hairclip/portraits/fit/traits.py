@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hairclip.common.face_labels import HAIR
 from hairclip.common.images import Latents
-from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
 from hairclip.portraits.spec import PortraitSpec
 from hairclip.portraits.vocabulary import BACKGROUNDS, CLOTHES, STYLE_NAMES

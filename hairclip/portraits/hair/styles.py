@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hairclip.portraits.vocabulary import BALD
+
 Range = tuple[float, float]
 
 
@@ -159,5 +161,5 @@ STYLES: dict[str, Style | None] = {
         flow="part", strands=7500, width=0.03, points=44, length=(3.2, 3.6), cut=(5.2, 4.8), layer=(0.24, 0.34),
         gravity=0.25, guides=260, clump=0.75, jitter=0.07, wave=(0.09, 0.13), frequency=(6.0, 7.5), parting=0.3,
     ),
-    "bald": None,
+    BALD: None,
 }  # fmt: skip

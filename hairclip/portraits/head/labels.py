@@ -1,22 +1,24 @@
-"""Which part of a person each pixel shows, with the ids of CelebAMask-HQ."""
+"""Tell which part of a person each pixel shows, with the ids of CelebAMask-HQ."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from hairclip.common.face_labels import CELEBAMASK_CLASSES
 from hairclip.portraits.drawing.raster import ByteArray, FloatArray
 from hairclip.portraits.drawing.scene import smoothstep
 from hairclip.portraits.head.mesh import BODY, EYE, TEETH
 from hairclip.portraits.head.skin import LIP_LINE, Surface, mouth_mask
 
-# CelebAMask-HQ ids; left and right as seen in the image.
-BACKGROUND, SKIN, NOSE, LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW, LEFT_EAR, RIGHT_EAR = 0, 1, 2, 4, 5, 6, 7, 8, 9
-MOUTH, UPPER_LIP, LOWER_LIP, HAIR, NECK, CLOTH = 10, 11, 12, 13, 17, 18
-LABEL_COUNT = 19
+# Left and right as seen in the image.
+SKIN, NOSE, LEFT_EYE, RIGHT_EYE = map(CELEBAMASK_CLASSES.index, ("skin", "nose", "l_eye", "r_eye"))
+LEFT_BROW, RIGHT_BROW, LEFT_EAR, RIGHT_EAR = map(CELEBAMASK_CLASSES.index, ("l_brow", "r_brow", "l_ear", "r_ear"))
+MOUTH, UPPER_LIP, LOWER_LIP = map(CELEBAMASK_CLASSES.index, ("mouth", "u_lip", "l_lip"))
+NECK, CLOTH = map(CELEBAMASK_CLASSES.index, ("neck", "cloth"))
 
 
 def body_labels(surface: Surface, cloth: FloatArray) -> ByteArray:
-    """CelebAMask-HQ ids (N,) of the body pixels."""
+    """Return the CelebAMask-HQ ids (N,) of the body pixels."""
     x, y, z = surface.rest.T
     left = x < 0  # the person's right side is on the left of the image
     body = surface.part == BODY
@@ -36,11 +38,11 @@ def body_labels(surface: Surface, cloth: FloatArray) -> ByteArray:
 
 
 def majority(labels: ByteArray, factor: int) -> ByteArray:
-    """The most frequent label of each block of factor x factor pixels: (H, W) to (H / factor, W / factor)."""
-    counts = np.zeros((LABEL_COUNT, labels.shape[0] // factor, labels.shape[1] // factor), np.uint8)
+    """Return the most frequent label of each block of factor x factor pixels: (H, W) to (H / factor, W / factor)."""
+    counts = np.zeros((len(CELEBAMASK_CLASSES), labels.shape[0] // factor, labels.shape[1] // factor), np.uint8)
     for i in range(factor):
         for j in range(factor):
             block = labels[i::factor, j::factor]
-            for label in range(LABEL_COUNT):
+            for label in range(len(CELEBAMASK_CLASSES)):
                 counts[label] += block == label
     return counts.argmax(0).astype(np.uint8)

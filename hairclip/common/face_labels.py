@@ -1,0 +1,12 @@
+"""The ids of CelebAMask-HQ, which every label map of this project uses."""
+
+__all__ = ["BACKGROUND", "CELEBAMASK_CLASSES", "HAIR"]
+
+CELEBAMASK_CLASSES = (
+    "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
+    "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
+)  # fmt: skip
+"""Names of the classes in the order of their ids (Lee et al. 2020, "MaskGAN"). Left and right as seen in the image."""
+
+BACKGROUND = CELEBAMASK_CLASSES.index("background")
+HAIR = CELEBAMASK_CLASSES.index("hair")
