@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hairclip.networks.mapper import HairCondition
     from hairclip.networks.stylegan2 import Generator
     from hairclip.pretrained.bundle_files import list_bundles
-    from hairclip.pretrained.loaders import HairMapper
+    from hairclip.pretrained.mapper import HairMapper
 
 from hairclip.common.version import __version__
 
@@ -26,7 +26,7 @@ _HOMES = {
     "Generator": "networks.stylegan2",
     "HairCondition": "networks.mapper",
     "HairEditor": "editing.editor",
-    "HairMapper": "pretrained",
+    "HairMapper": "pretrained.mapper",
     "HairclipError": "common.errors",
     "PhotoEditor": "editing.photo_editor",
     "PhotoResult": "editing.photo_editor",

@@ -67,7 +67,8 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from hairclip.pretrained.loaders import load_hairclip, load_mapper, save_hairclip
+    from hairclip.pretrained.loaders import load_hairclip, load_mapper
+    from hairclip.pretrained.official_export import save_hairclip
 
     if options.to == "huggingface":
         out = Path(options.out)

@@ -4,8 +4,10 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    **dict.fromkeys(("Kind", "NetworkFile", "read_network", "save_network"), "network_files"),
+    **dict.fromkeys(("Device", "Kind", "NetworkFile", "read_network", "save_network"), "network_files"),
     "save_latents": "latent_files",
+    "HairMapper": "mapper",
+    "save_hairclip": "official_export",
     **dict.fromkeys(
         ("Bundle", "BundleWords", "InversionLimits", "MissingPartError", "Networks", "load_bundle"), "bundle"
     ),
@@ -13,8 +15,6 @@ _HOMES = {
     **dict.fromkeys(("resolve", "weight_names"), "sources"),
     **dict.fromkeys(
         (
-            "Device",
-            "HairMapper",
             "load_clip",
             "load_encoder",
             "load_generator",
@@ -26,7 +26,6 @@ _HOMES = {
             "load_mapper",
             "load_parser",
             "open_latents",
-            "save_hairclip",
         ),
         "loaders",
     ),

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hairclip.common.errors import HairclipError
@@ -25,7 +24,6 @@ from hairclip.pretrained.bundle_files import (
     read_bundle,
 )
 from hairclip.pretrained.loaders import (
-    HairMapper,
     load_clip,
     load_encoder,
     load_generator,
@@ -35,9 +33,10 @@ from hairclip.pretrained.loaders import (
     load_mapper,
     load_parser,
 )
+from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
 from hairclip.pretrained.registry import WEIGHTS
-from hairclip.pretrained.sources import is_weight_name, resolve, source_of
+from hairclip.pretrained.sources import content_of, source_of
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
@@ -153,10 +152,10 @@ class Bundle(BundleFile):
     def digest(self) -> str:
         """Return a SHA-256 of everything in the bundle that the picture of an edit depends on.
 
-        That is the content of the files of `EDITING_PARTS` and the framing and background of the crop. A file is read
-        once, and again when its time or size changes.
+        That is the content of `EDITING_PARTS` and the framing and background of the crop. A file is read once, and
+        again when its time or size changes.
         """
-        contents = {part: _content_of(self.parts[part]) for part in EDITING_PARTS if part in self.parts}
+        contents = {part: content_of(part, self.parts[part]) for part in EDITING_PARTS if part in self.parts}
         return digest(contents, self.framing, self.plain_background)
 
     def _source(self, part: str) -> Source:
@@ -183,21 +182,3 @@ def load_bundle(name_or_path: Source = "portraits", device: Device = "cpu") -> B
         HairclipError: if there is no such bundle, or its YAML has a mistake.
     """
     return Bundle(**vars(read_bundle(name_or_path)), device=device)
-
-
-def _content_of(source: Source) -> str:
-    """Return a digest of the file that a source means; the name where there is no file, as for a model of the Hub."""
-    weight = WEIGHTS.get(source_of(source))
-    if weight is not None and weight.sha256 is not None:  # verified whenever it is opened
-        return weight.sha256
-    if not is_weight_name(str(source)) and not Path(source).exists():
-        return str(source)
-    path = resolve(source)
-    status = path.stat()
-    return _file_digest(path, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
-    """Return the digest of a file; time and size tell when it must be read anew."""
-    return digest(path)

@@ -1,4 +1,4 @@
-"""A mapper of ours as a checkpoint that HairCLIP's own code loads: ``{"state_dict", "opts"}``.
+"""Write a mapper of ours as a checkpoint that HairCLIP's own code loads: ``{"state_dict", "opts"}``.
 
 Its code builds the networks from `opts` and loads strictly, so the names, their order and the types are those of the
 published ``hairclip.pt``: CLIP in OpenAI's mixed precision, "course" for coarse, the blur kernels with the decoder.
@@ -6,19 +6,29 @@ published ``hairclip.pt``: CLIP in OpenAI's mixed precision, "course" for coarse
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
+from hairclip.networks.stylegan2 import Generator
+from hairclip.pretrained.bundle_files import Source
 from hairclip.pretrained.foreign import generator_to_rosinality, mapper_to_hairclip
+from hairclip.pretrained.mapper import HairMapper
+from hairclip.pretrained.weight_files import write_torch
+
+if TYPE_CHECKING:  # open_clip takes seconds to import
+    import hairclip.networks.clip
+
+__all__ = ["official_opts", "official_state_dict", "refuse_unofficial", "save_hairclip"]
 
 #: What OpenAI keeps in float16: weights and biases of convolutions, linear layers and attention, and the projections.
 _CLIP_HALF = re.compile(
     r"text_projection|visual\.proj|visual\.conv1\.weight"
     r"|(visual\.)?transformer\.resblocks\.\d+\.(attn\.(in_proj_|out_proj\.)|mlp\.c_(fc|proj)\.)(weight|bias)"
 )
-#: Options of HairCLIP's training script that follow from ours, with the key of our configuration.
+#: Option of HairCLIP's training script -> the key of our configuration that gives its value.
 _OPTIONS = {
     "hairstyle_manipulation_prob": "tasks.hairstyle",
     "color_manipulation_prob": "tasks.color",
@@ -39,10 +49,30 @@ _OPTIONS = {
 }
 
 
+def save_hairclip(path: Source, mapper: HairMapper, generator: Generator, clip: "hairclip.networks.clip.Clip") -> None:
+    """Write a checkpoint that HairCLIP's own code loads, in the layout of the published ``hairclip.pt``.
+
+    Args:
+        path: the file to write.
+        mapper: one of 18 layers, trained with configs/hairclip.yaml or loaded from an official checkpoint.
+        generator: StyleGAN2 config-f of 1024 px.
+        clip: OpenAI's ViT-B/32.
+
+    Raises:
+        HairclipError: for networks that HairCLIP's code does not build, or if the file cannot be written.
+    """
+    from hairclip.networks.clip import VIT_B_32
+
+    refuse_unofficial(mapper.config, generator.config, clip.config, {"model": VIT_B_32})
+    state = official_state_dict(mapper.state_dict(), generator.state_dict(), clip.state_dict())
+    opts = official_opts(mapper.config, generator.size, mapper.notes.get("training"), mapper.notes.get("opts"))
+    write_torch(Path(path), {"state_dict": state, "opts": opts})
+
+
 def official_state_dict(
     mapper: Mapping[str, Tensor], generator: Mapping[str, Tensor], clip: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The tensors of our three networks under HairCLIP's names, in its order and types, on the CPU."""
+    """Return the tensors of our three networks under HairCLIP's names, in its order and types, on the CPU."""
     clip = {key: tensor.half() if _CLIP_HALF.fullmatch(key) else tensor for key, tensor in clip.items()}
     parts = {
         "mapper.clip_model.": clip,
@@ -62,13 +92,13 @@ def official_opts(
     training: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The options from which HairCLIP's code builds the networks, and those that tell how the mapper was trained.
+    """Return the options from which HairCLIP's code builds the networks, and those of the mapper's training.
 
     Args:
         mapper_config: `HairMapper.config`.
-        size: of the generator's pictures.
-        training: the configuration of the run, where it is known.
-        given: the options of the official checkpoint that the mapper comes from, where it does.
+        size: side of the generator's pictures in pixels.
+        training: the configuration of the run; None where it is unknown.
+        given: the options of the official checkpoint that the mapper comes from; None for a mapper of ours.
     """
     opts: dict[str, Any] = {
         "checkpoint_path": None,
@@ -92,11 +122,16 @@ def official_opts(
 def refuse_unofficial(
     mapper: Mapping[str, Any], generator: Mapping[str, Any], clip: Mapping[str, Any], official_clip: Mapping[str, Any]
 ) -> None:
-    """Raise a `HairclipError` for networks that HairCLIP's code cannot build or would run otherwise than ours.
+    """Refuse networks that HairCLIP's code cannot build, or whose results would differ from ours.
 
     Args:
-        mapper: the config of our network, likewise `generator` and `clip`.
+        mapper: `HairMapper.config`.
+        generator: `Generator.config`.
+        clip: `Clip.config`.
         official_clip: the config of the CLIP that HairCLIP's code builds.
+
+    Raises:
+        HairclipError: with the first difference.
     """
     fixed: dict[str, tuple[Any, Any]] = {
         "mapper.groups": (list(mapper["groups"]), [4, 8]),
@@ -106,6 +141,8 @@ def refuse_unofficial(
         "mapper.references": (mapper["references"], "whole"),
         "mapper.absent": (mapper["absent"], "passthrough"),
         "the mapper's width": (mapper["w_dim"], 512),
+        "the mapper's number of layers": (mapper["n_latent"], 18),
+        "the generator's size in pixels": (generator["size"], 1024),
         "the generator's widths": ((generator["z_dim"], generator["w_dim"]), (512, 512)),
         "the generator's mapping layers": (generator["mapping_layers"], 8),
         "the generator's channels": (_channels(generator), _channels({"size": generator["size"]})),
@@ -121,7 +158,7 @@ def refuse_unofficial(
 
 
 def _channels(generator: Mapping[str, Any]) -> dict[int, int]:
-    """Channels per resolution; without any given, those of StyleGAN2's config-f."""
+    """Return resolution -> channels; a generator's config without any has those of StyleGAN2's config-f."""
     given = generator.get("channels")
     if given is not None:
         return {int(resolution): count for resolution, count in given.items()}

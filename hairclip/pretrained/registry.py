@@ -214,6 +214,16 @@ _TABLE = (
 
 WEIGHTS: dict[str, Weight] = {weight.name: weight for weight in _TABLE}
 
+SAME_NETWORK: dict[tuple[str, str], str] = {
+    ("generator", "hairclip"): "stylegan2-ffhq",
+    ("generator", "e4e-ffhq"): "stylegan2-ffhq",
+    ("generator", "stylegan2-ffhq-nvidia"): "stylegan2-ffhq",
+    ("clip", "hairclip"): "clip-vit-b-32",
+    ("clip", "ViT-B-32-quickgelu/openai"): "clip-vit-b-32",
+    ("clip", "ViT-B-32/openai"): "clip-vit-b-32",
+}
+"""Part and name -> the name under which the same network is published, but for rounding."""
+
 
 def find(name: str) -> Weight:
     """The weight of that name, or whose file has that name."""

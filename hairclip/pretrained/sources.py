@@ -1,14 +1,17 @@
 """Find the weight file that a name or a path means; fetch it where it is missing."""
 
+import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import data_folder
+from hairclip.common.names import nearest
 from hairclip.pretrained.bundle_files import Source, list_bundles, read_bundle
 from hairclip.pretrained.download import obtain
-from hairclip.pretrained.registry import WEIGHTS
+from hairclip.pretrained.registry import SAME_NETWORK, WEIGHTS
 
-__all__ = ["embedded_file", "is_weight_name", "resolve", "source_of", "weight_names"]
+__all__ = ["content_of", "embedded_file", "is_weight_name", "resolve", "source_of", "weight_names"]
 
 
 def weight_names() -> set[str]:
@@ -58,8 +61,46 @@ def resolve(name_or_path: Source) -> Path:
         return path
     path = Path(name_or_path)
     if path.is_dir():
-        raise HairclipError(f"{path} is a folder: give the weight file inside it.")
+        mapper = path / "mapper.safetensors"
+        raise HairclipError(f"{path} is a folder: give {mapper if mapper.is_file() else 'the weight file inside it'}.")
     if not path.is_file():
-        known = ", ".join(sorted(weight_names()))
-        raise HairclipError(f"there is no weight file {path}: check the path, or use one of the names {known}.")
+        near = nearest(str(path), sorted(weight_names()))
+        raise HairclipError(
+            f"there is no weight file {path} and no such name{near}: check the path, or take a name that python -m "
+            "hairclip download lists."
+        )
     return path
+
+
+def content_of(part: str, name_or_path: Source) -> str | None:
+    """Return what tells a network from others; equal content gives an equal text, whatever the file is called.
+
+    Args:
+        part: the part of a bundle, because some files hold several networks.
+        name_or_path: see `resolve`, or ``MODEL/TAG`` of open_clip.
+
+    Returns:
+        The name of a published network, else the SHA-256 of the file; None where there is no file to read. Nothing is
+        fetched.
+    """
+    name = source_of(name_or_path)
+    if name in WEIGHTS:
+        return SAME_NETWORK.get((part, name), name)
+    path = embedded_file(name) if is_weight_name(name) else Path(name)
+    if path.is_file():
+        status = path.stat()
+        content = _sha256(path, status.st_mtime_ns, status.st_size)
+        name = next((weight.name for weight in WEIGHTS.values() if weight.sha256 == content), content)
+    elif path.suffix or path.is_absolute():
+        return None
+    return SAME_NETWORK.get((part, name), name)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    """Return the SHA-256 of a file as publishers state it; time and size tell when to read it anew."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha.update(block)
+    return sha.hexdigest()

@@ -17,7 +17,7 @@ from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.bundle import Bundle, load_bundle
-from hairclip.pretrained.loaders import HairMapper
+from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
 from hairclip.training.data import EditData, Networks, Sources
 from hairclip.training.latents import LatentSet, training_and_validation

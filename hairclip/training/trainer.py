@@ -20,6 +20,7 @@ from hairclip.common.version import __version__
 from hairclip.config import Config, dump_config
 from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
+from hairclip.pretrained.mapper import describe_companions
 from hairclip.pretrained.network_files import save_network
 from hairclip.pretrained.sources import weight_names
 from hairclip.training import checkpoint, distributed
@@ -220,7 +221,8 @@ def restore_best(
 
 def _notes(config: Config, step: int) -> dict[str, Any]:
     """How a mapper came about, for its file and its model card."""
-    return {"training": config.model_dump(), "step": step, "hairclip": __version__}
+    notes = {"training": config.model_dump(), "step": step, "hairclip": __version__}
+    return notes if config.dry_run else {**notes, "contents": describe_companions(network_bundle(config).parts)}
 
 
 def _companions(config: Config) -> dict[str, str]:

@@ -64,7 +64,7 @@ def test_the_checkpoint_has_the_official_keys_shapes_and_types_in_the_official_o
 
 def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # tiny networks are not official; at 64 px their layers suffice for the official groups
-    monkeypatch.setattr("hairclip.pretrained.loaders.refuse_unofficial", lambda *configs: None)
+    monkeypatch.setattr("hairclip.pretrained.official_export.refuse_unofficial", lambda *configs: None)
     generator = Generator(64, W_DIM, W_DIM, 2, dict.fromkeys((4, 8, 16, 32, 64), 8))
     mapper = tiny_mapper(n_latent=10, groups=(4, 8), medium=False)
     mapper.notes = {"training": TRAINING, "opts": {"id_lambda": 9.0, "learning_rate": 9.0, "stylegan_size": 1}}
@@ -97,21 +97,25 @@ def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.Monke
         ({"output": "linear"}, "mapper.output is linear"),
         ({"absent": "zero"}, "mapper.absent is zero"),
         ({"w_dim": 256}, "width is 256"),
+        ({"n_latent": 14}, "number of layers is 14"),
     ],
 )
 def test_mappers_that_the_official_code_would_run_otherwise_are_refused(changed: dict, words: str):
     with torch.device("meta"):
         good, bad = HairMapper(18).config, HairMapper(**{"n_latent": 18, **changed}).config
-        small, wide = Generator(64).config, Generator(64, channels={4: 512, 8: 512, 16: 512, 32: 512, 64: 256}).config
+        large, small = Generator(1024).config, Generator(512).config
+    wide = {**large, "channels": dict.fromkeys((4, 8, 16, 32, 64, 128, 256, 512, 1024), 512)}
     clip = {"model": VIT_B_32}
-    refuse_unofficial(good, small, clip, clip)
+    refuse_unofficial(good, large, clip, clip)
     with pytest.raises(HairclipError) as caught:
-        refuse_unofficial(bad, small, clip, clip)
+        refuse_unofficial(bad, large, clip, clip)
     assert words in str(caught.value)
+    with pytest.raises(HairclipError, match="size in pixels is 512, but its code has 1024 fixed"):
+        refuse_unofficial(good, small, clip, clip)
     with pytest.raises(HairclipError, match="channels"):
         refuse_unofficial(good, wide, clip, clip)
     with pytest.raises(HairclipError, match="CLIP"):
-        refuse_unofficial(good, small, {"model": {**VIT_B_32, "embed_dim": 768}}, clip)
+        refuse_unofficial(good, large, {"model": {**VIT_B_32, "embed_dim": 768}}, clip)
 
 
 def test_options_name_the_files_that_the_official_inference_reads():
