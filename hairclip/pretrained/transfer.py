@@ -1,33 +1,33 @@
-"""One file from one source into a partial file, going on where an earlier attempt stopped.
+"""Fetch one file from one source into a partial file.
 
-Every source comes down to a plain HTTP request with a range, so that the mirrors of a file can continue each other's
-work. Where Hugging Face keeps a file is asked through huggingface_hub; the bytes are not, for it throws an unfinished
-file away and its retries keep the next mirror waiting.
+pooch fetches from plain addresses and from the Hugging Face Hub, gdown from Google Drive. Both continue a partial file.
+huggingface_hub's own download would throw an unfinished file away; here it only tells the address and the login.
 """
 
-import http.client
-import json
 import re
 import shutil
-import urllib.error
-import urllib.parse
+import socket
+import threading
+import time
 import urllib.request
-from collections.abc import Iterator
-from html.parser import HTMLParser
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.progress import progress_bar
 from hairclip.pretrained.registry import Drive, HuggingFace, Origin, megabytes
 
-TIMEOUT = 30.0
-"""Seconds without an answer after which a connection counts as broken."""
+TIMEOUT = (5.0, 30.0)
+"""Seconds until a connection must stand, and seconds without an answer after which it counts as broken."""
+RESOLVING = 2.0
+"""Seconds within which the name of a host must be resolved."""
 HUGGING_FACE: str | None = None
-"""Another endpoint of the Hub; None takes huggingface_hub's, which heeds HF_ENDPOINT."""
-DRIVE = "https://drive.google.com/uc"
-_CHUNK = 1 << 20
-_HEADERS = {"User-Agent": "hairclip"}
+"""Another endpoint of the Hub; None takes huggingface_hub's own, which the environment variable HF_ENDPOINT sets."""
+_CHUNK = 1 << 16  # bytes; of a connection that breaks, an unfinished chunk is lost
+_REASON = 80  # how many letters of a library's reason an error shows
 
 
 class Unavailable(Exception):
@@ -35,237 +35,191 @@ class Unavailable(Exception):
 
 
 class BrokenOff(Exception):
-    """The connection ended early: what came is kept, and the same source may go on."""
+    """The connection ended early: the partial file is kept, and the same source may continue it."""
 
 
-def transfer(origin: Origin, partial: Path, *, size: int | None, any_origin: bool) -> None:
-    """Fetch what `partial` lacks; returning means that the source has given all it has.
+def transfer(origin: Origin, partial: Path, *, size: int | None) -> None:
+    """Fetch what a partial file lacks. The caller checks the content.
 
     Args:
-        origin: where from.
-        partial: the file to fill; beside it ``NAME.origin`` says where its content came from.
-        size: bytes of the whole file if known; a source that offers another size is refused at once.
-        any_origin: whether to go on from what another source gave; only right where a sha256 will tell.
+        origin: the source.
+        partial: the file to fill.
+        size: bytes of the whole file, None if unknown. A source that offers another size is refused at once.
 
     Raises:
-        Unavailable: try another source.
-        BrokenOff: try again.
-        HairclipError: the disk does not take it.
+        Unavailable: if another source must be tried.
+        BrokenOff: if the same source can be tried again.
+        HairclipError: if the disk is full or cannot be written.
     """
-    notes = partial.with_name(f"{partial.name}.origin")
-    before = _read_notes(notes)
-    same = before.get("origin") == str(origin)
-    offset = partial.stat().st_size if partial.is_file() and (same or any_origin) else 0
-    if size is not None and offset == size:
+    try:
+        if isinstance(origin, Drive):
+            _from_drive(origin, partial, size)
+        else:
+            with partial.open("ab") as file:
+                _from_web(origin, file, partial, size)
+    except OSError as error:
+        raise HairclipError(
+            f"cannot write {partial} ({error.strerror or error}): make room or set HAIRCLIP_HOME to another disk, then "
+            "run the command again to continue."
+        ) from None
+    finally:
+        if _is_empty(partial):
+            partial.unlink()
+
+
+def host(origin: Origin) -> str:
+    """Return the name of the host that has the file."""
+    return urlsplit(_address(origin)).hostname or ""
+
+
+def unresolved(hosts: Iterable[str]) -> set[str]:
+    """Return the hosts whose names cannot be resolved, as on a machine without a network; behind a proxy none.
+
+    All are asked at once, because a dead name server lets each question wait for many seconds.
+    """
+    hosts = set(hosts)
+    known: set[str] = set()
+
+    def resolve(name: str) -> None:
+        with suppress(OSError):
+            socket.getaddrinfo(name, 443)
+            known.add(name)
+
+    if urllib.request.getproxies():
+        return set()
+    threads = [threading.Thread(target=resolve, args=(name,), daemon=True) for name in hosts]
+    deadline = time.monotonic() + RESOLVING
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return hosts - known
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
+
+
+def _address(origin: Origin) -> str:
+    if not isinstance(origin, HuggingFace):
+        return origin.page
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(origin.repo, origin.file, endpoint=HUGGING_FACE)
+
+
+def _from_web(origin: Origin, file: IO[bytes], partial: Path, size: int | None) -> None:
+    import pooch
+    import requests
+
+    if size is not None and file.tell() > size:
+        file.truncate(0)
+    start = file.seek(0, 2)
+    if start == size:
         return
-    if size is not None and offset > size:
-        offset = 0
-    headers = {}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        if same and before.get("validator"):
-            headers["If-Range"] = before["validator"]
-    with _open(origin, headers) as response:
-        if response.status == 416:  # the range begins at the end of the file, or behind it
-            if _total(response, 0) == offset:
-                return
-            partial.unlink(missing_ok=True)
-            raise BrokenOff("what was fetched before does not fit")
-        offset = _start(response, offset)
-        total = _total(response, offset)
-        if size is not None and total not in (None, size):
-            raise Unavailable(f"it offers {total:,} bytes in place of {size:,}")
-        total = size if total is None else total
-        try:
-            _room_for(None if total is None else total - offset, partial.parent)
-            notes.write_text(json.dumps({"origin": str(origin), "validator": _validator(response)}), encoding="utf-8")
-            _write(response, partial, offset, total)
-        except OSError as error:
-            raise HairclipError(
-                f"cannot write {partial} ({error.strerror}): make room or set HAIRCLIP_HOME to another disk, then run "
-                "the command again to go on."
-            ) from None
-    written = partial.stat().st_size
-    if total is not None and written < total:
-        raise BrokenOff(f"the connection ended after {written:,} of {total:,} bytes")
 
+    answers: list[Any] = []
 
-def discard(partial: Path) -> None:
-    """Throw a partial file away."""
-    partial.unlink(missing_ok=True)
-    partial.with_name(f"{partial.name}.origin").unlink(missing_ok=True)
-
-
-def _write(response: Any, partial: Path, offset: int, total: int | None) -> None:
-    bar = progress_bar(
-        label=partial.name.removesuffix(".partial"), initial=offset, total=total, unit="B", unit_scale=True
-    )
-    with bar, partial.open("r+b" if offset else "wb") as file:
-        file.seek(offset)
-        for chunk in _chunks(response):
-            file.write(chunk)
-            bar.update(len(chunk))
-
-
-def _chunks(response: Any) -> Iterator[bytes]:
-    while True:
-        try:
-            chunk = response.read(_CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            raise BrokenOff(_reason(error)) from None
-        if not chunk:
+    def check(response: Any, **_: Any) -> None:
+        """Look at the head of the answer before its body is written."""
+        answers.append(response)
+        if response.status_code not in (200, 206):
             return
-        yield chunk
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise Unavailable("it shows a web page in place of the file")
+        if response.status_code == 200:
+            if start:  # the server ignores ranges and sends the whole file
+                file.truncate(0)
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise Unavailable("it sends another part of the file than asked for")
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal():
+            _check_offer(file.seek(0, 2) + int(length), size)
+            _check_room(int(length), partial.parent)
+
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {}), **_login(origin)}
+    # pooch sets the bar's total itself, but takes a bar without one for no bar.
+    with progress_bar(label=partial.name, unit="B", unit_scale=True, total=size or 1) as bar:
+        fetch = pooch.HTTPDownloader(
+            bar, chunk_size=_CHUNK, timeout=TIMEOUT, headers=headers, hooks={"response": check}
+        )
+        try:
+            fetch(_address(origin), file, None)
+        except requests.HTTPError:
+            answer = answers[-1]
+            if answer.status_code == 416:  # the part is as long as the file, or longer
+                if answer.headers.get("Content-Range") == f"bytes */{start}":
+                    return
+                file.truncate(0)
+            busy = answer.status_code in (416, 429) or answer.status_code >= 500
+            raise (BrokenOff if busy else Unavailable)(f"HTTP {answer.status_code} {answer.reason}") from None
+        except requests.RequestException as error:
+            if file.seek(0, 2) > start or isinstance(error, requests.exceptions.ChunkedEncodingError):
+                raise BrokenOff("the connection broke off") from None
+            raise Unavailable(_reason(error)) from None
+        finally:
+            for answer in answers:
+                answer.close()
 
 
-def _room_for(missing: int | None, folder: Path) -> None:
+def _login(origin: Origin) -> dict[str, str]:
+    if not isinstance(origin, HuggingFace):
+        return {}
+    from huggingface_hub.utils import build_hf_headers
+
+    return {str(name): str(value) for name, value in build_hf_headers(library_name="hairclip").items()}
+
+
+def _from_drive(origin: Drive, partial: Path, size: int | None) -> None:
+    import gdown
+    import requests
+
+    with progress_bar(label=partial.name, unit="B", unit_scale=True) as bar:
+
+        def advance(done: int, total: int | None) -> None:
+            if bar.total is None and total is not None:
+                _check_offer(total, size)
+                _check_room(total - done, partial.parent)
+                bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            gdown.download(
+                id=origin.id,
+                output=str(partial),
+                quiet=True,
+                resume=True,
+                retries=3,
+                timeout=TIMEOUT,
+                use_cookies=False,
+                progress=advance,
+            )
+        except (HairclipError, Unavailable):
+            raise
+        except requests.RequestException as error:
+            raise Unavailable(_reason(error)) from None
+        except OSError:
+            raise
+        except Exception as error:  # gdown's own errors, and those of pages that it does not know
+            raise Unavailable(_reason(error)) from None
+
+
+def _check_offer(total: int, size: int | None) -> None:
+    if size is not None and total != size:
+        raise Unavailable(f"it offers {total:,} bytes in place of {size:,}")
+
+
+def _check_room(missing: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
-    if missing is not None and free < missing:
+    if free < missing:
         raise HairclipError(
             f"{folder} has room for {megabytes(free)}, but {megabytes(missing)} are to be fetched: make room or set "
             "HAIRCLIP_HOME to another disk, then run the command again."
         )
 
 
-# ---------------------------------------------------------------------------------------------- requests
-
-
-def _address(origin: Origin) -> str:
-    if isinstance(origin, Drive):
-        return f"{DRIVE}?{urllib.parse.urlencode({'export': 'download', 'id': origin.id})}"
-    if not isinstance(origin, HuggingFace):
-        return origin.page
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        url = hf_hub_url(origin.repo, origin.file, endpoint=HUGGING_FACE)
-        return get_hf_file_metadata(url, timeout=TIMEOUT).location
-    except HfHubHTTPError as error:
-        raise Unavailable(_reason(error)) from None
-    except Exception as error:  # which HTTP client raises depends on the version; it may reuse a closed connection
-        raise BrokenOff(_reason(error)) from None
-
-
-def _open(origin: Origin, headers: dict[str, str]) -> Any:
-    """The answer to a request for the file of `origin`, never a web page."""
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    url = _address(origin)
-    if isinstance(origin, Drive):
-        url = _confirmed(opener, url)
-    response = _request(opener, url, headers)
-    if _is_page(response):
-        raise _unwanted(_read_page(response))
-    return response
-
-
-def _confirmed(opener: urllib.request.OpenerDirector, url: str) -> str:
-    """Where Google Drive has the file itself: for large ones it first asks whether to go on without a virus scan."""
-    response = _request(opener, url, {})
-    if not _is_page(response):
-        response.close()
-        return str(response.url)
-    page = _read_page(response)
-    if page.action is None:
-        raise _unwanted(page)
-    return f"{urllib.parse.urljoin(response.url, page.action)}?{urllib.parse.urlencode(page.fields)}"
-
-
-def _unwanted(page: "_Page") -> Unavailable:
-    title = " ".join(page.title.split())
-    return Unavailable(f"it shows a web page in place of the file{f' ({title})' if title else ''}")
-
-
-def _request(opener: urllib.request.OpenerDirector, url: str, headers: dict[str, str]) -> Any:
-    try:
-        request = urllib.request.Request(url, headers={**_HEADERS, **headers})
-        return opener.open(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:
-            return error  # itself a response
-        error.close()
-        busy = error.code >= 500 or error.code == 429
-        raise (BrokenOff if busy else Unavailable)(f"HTTP {error.code} {error.reason}") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Unavailable(_reason(error)) from None
-
-
-def _read_page(response: Any) -> "_Page":
-    page = _Page()
-    with response:
-        page.feed(next(_chunks(response), b"").decode("utf-8", errors="replace"))
-    return page
-
-
-def _is_page(response: Any) -> bool:
-    return response.status != 416 and response.headers.get_content_type() == "text/html"
-
-
-class _Page(HTMLParser):
-    """The title of a page, and action and fields of Google Drive's form ``download-form``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.title = ""
-        self.action: str | None = None
-        self.fields: dict[str, str] = {}
-        self._inside = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "title" or (tag == "form" and given.get("id") == "download-form"):
-            self._inside = tag
-        if tag == "form" and self._inside == "form":
-            self.action = given.get("action", "")
-        elif tag == "input" and self._inside == "form" and given.get("name"):
-            self.fields[given["name"]] = given.get("value", "")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == self._inside:
-            self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "title":
-            self.title += data
-
-
-# ---------------------------------------------------------------------------------------------- answers
-
-
-def _start(response: Any, offset: int) -> int:
-    """Where in the file the answer begins: a server may ignore the range and send everything."""
-    if response.status != 206:
-        return 0
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if found is None or int(found[1]) != offset:
-        raise Unavailable("it sends another part of the file than asked for")
-    return offset
-
-
-def _total(response: Any, offset: int) -> int | None:
-    """Bytes of the whole file, as the answer tells them."""
-    found = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-    if found is not None:
-        return int(found[1])
-    length = response.headers.get("Content-Length", "")
-    return offset + int(length) if length.isdecimal() and response.status != 416 else None
-
-
-def _validator(response: Any) -> str | None:
-    """What names this state of the file at its source; weak ones do not hold for ranges."""
-    tag = response.headers.get("ETag")
-    return None if tag is None or tag.startswith("W/") else str(tag)
-
-
-def _read_notes(path: Path) -> dict[str, Any]:
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return notes if isinstance(notes, dict) else {}
-
-
 def _reason(error: BaseException) -> str:
-    inner = getattr(error, "reason", error)
-    text = str(inner).strip().split("\n")[0].rstrip(".")
-    return text or type(error).__name__
+    """Return what a library's error says, without its lists of objects."""
+    text = " ".join(str(error).replace("Failed to retrieve file url:", "").split())
+    system = re.search(r"\[Errno -?\d+\] ([^')\"]+)", text)
+    return (system[1] if system else text[:_REASON].rstrip(".: ")) or type(error).__name__

@@ -1,7 +1,8 @@
-"""Fetching weights from a server on this machine: resume, verification, mirrors, Drive's page, the disk, the lock."""
+"""Fetch weights from a server on this machine: partial files, verification, mirrors, Drive's pages, disk, lock."""
 
 import hashlib
-import json
+import random
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pooch
 import pytest
+import requests
 
 from hairclip.common.errors import HairclipError
 from hairclip.pretrained import download as fetch
@@ -22,6 +25,7 @@ from tests.helpers.local_server import Reply, Server, serving
 
 BODY = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(BODY).hexdigest()
+LONG = BODY * 4  # gdown keeps whole chunks of 512 kB
 
 
 @pytest.fixture
@@ -31,8 +35,19 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(fetch, "PAUSE", 0.0)
     with serving() as running:
-        monkeypatch.setattr(transfer, "DRIVE", f"{running.url}/uc")
         monkeypatch.setattr(transfer, "HUGGING_FACE", running.url)
+        get = requests.Session.get  # gdown asks Google Drive through it
+
+        def get_here(session: requests.Session, url: str, **options: object) -> requests.Response:
+            return get(session, url.replace("https://drive.google.com", running.url), **options)
+
+        monkeypatch.setattr(requests.Session, "get", get_here)
+        monkeypatch.setattr(random, "uniform", lambda *_: 0.0)  # gdown's pauses
+        resolve = socket.getaddrinfo
+        here = {"drive.google.com": "127.0.0.1"}
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda name, *rest, **more: resolve(here.get(name, name), *rest, **more)
+        )
         yield running
 
 
@@ -47,12 +62,9 @@ def partial(thing: Weight) -> Path:
     return weight_path(thing).with_name("thing.pt.partial")
 
 
-def put_partial(thing: Weight, content: bytes, origin: str | None = None) -> None:
+def put_partial(thing: Weight, content: bytes) -> None:
     partial(thing).parent.mkdir(parents=True, exist_ok=True)
     partial(thing).write_bytes(content)
-    if origin is not None:
-        notes = {"origin": origin, "validator": None}
-        partial(thing).with_name("thing.pt.partial.origin").write_text(json.dumps(notes))
 
 
 def refused(thing: Weight, *words: str) -> str:
@@ -61,6 +73,7 @@ def refused(thing: Weight, *words: str) -> str:
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith(".")
+    assert len(message) < 400
     for word in words:
         assert word in message, message
     return message
@@ -70,7 +83,7 @@ def files(thing: Weight) -> set[str]:
     return {path.name for path in weight_path(thing).parent.iterdir() if not path.name.endswith(".lock")}
 
 
-def test_a_file_arrives_verified_with_its_licence_told_first(server: Server, capsys: pytest.CaptureFixture[str]):
+def test_a_file_arrives_verified_with_its_license_told_first(server: Server, capsys: pytest.CaptureFixture[str]):
     server.replies["/thing"] = Reply(BODY)
     thing = weight(server, "/thing")
     path = obtain(thing)
@@ -78,7 +91,7 @@ def test_a_file_arrives_verified_with_its_licence_told_first(server: Server, cap
     assert path.read_bytes() == BODY
     assert files(thing) == {"thing.pt", "thing.pt.json"}
     told = capsys.readouterr().err
-    assert told.index("licence of these weights: made for tests") < told.index("from http://")
+    assert told.index("license of these weights: made for tests") < told.index("from http://")
     obtain(thing)
     assert len(server.gets("/thing")) == 1
     assert capsys.readouterr().err == ""
@@ -102,11 +115,14 @@ def test_ranges_follow_redirects(server: Server):
 
 
 def test_a_connection_that_breaks_is_taken_up_again(server: Server):
-    server.replies["/thing"] = Reply(BODY, cuts=[100_000, 200_000], headers={"ETag": '"a"'})
-    assert obtain(weight(server, "/thing")).read_bytes() == BODY
-    requests = server.gets("/thing")
-    assert [headers.get("Range") for headers in requests] == [None, "bytes=100000-", "bytes=300000-"]
-    assert requests[1]["If-Range"] == '"a"'
+    server.replies["/thing"] = Reply(BODY, cuts=[100_000, 200_000])
+    for pinned in (True, False):
+        thing = replace(weight(server, "/thing", pinned=pinned), file=f"{pinned}.pt")
+        server.seen.clear()
+        server.replies["/thing"].cuts[:] = [100_000, 200_000]
+        assert obtain(thing).read_bytes() == BODY
+        ranges = [headers.get("Range") for headers in server.gets("/thing")]
+        assert ranges == [None, "bytes=65536-", "bytes=262144-"]  # whole chunks
 
 
 def test_a_server_without_ranges_starts_over(server: Server):
@@ -115,13 +131,13 @@ def test_a_server_without_ranges_starts_over(server: Server):
 
 
 def test_a_truncated_body_is_an_error_and_its_part_is_kept(server: Server):
-    server.replies["/thing"] = Reply(BODY, cuts=[5000, 0, 0, 0])
+    server.replies["/thing"] = Reply(BODY, cuts=[70_000, 0, 0, 0])
     thing = weight(server, "/thing")
-    refused(thing, "ended after 5,000 of 512,000 bytes", "--from-file")
+    refused(thing, "broke off, after 65,536 bytes", "--from-file")
     assert not weight_path(thing).exists()
-    assert partial(thing).read_bytes() == BODY[:5000]
+    assert partial(thing).read_bytes() == BODY[:65536]
     assert obtain(thing).read_bytes() == BODY
-    assert server.gets("/thing")[-1]["Range"] == "bytes=5000-"
+    assert server.gets("/thing")[-1]["Range"] == "bytes=65536-"
 
 
 def test_a_wrong_hash_never_gets_the_name(server: Server):
@@ -132,6 +148,20 @@ def test_a_wrong_hash_never_gets_the_name(server: Server):
     assert files(thing) == set()
     server.replies["/mirror"] = Reply(BODY)
     assert obtain(weight(server, "/thing", "/mirror")).read_bytes() == BODY
+
+
+def test_a_file_longer_than_the_whole_is_thrown_away(server: Server):
+    server.replies["/thing"] = Reply(BODY)
+    thing = weight(server, "/thing")
+    put_partial(thing, BODY + b"!")
+    assert obtain(thing).read_bytes() == BODY
+
+
+def test_a_web_page_in_place_of_the_file_is_told(server: Server):
+    server.replies["/thing"] = Reply(b"<html>please log in</html>", kind="text/html; charset=utf-8")
+    for pinned in (True, False):
+        refused(weight(server, "/thing", pinned=pinned), "shows a web page in place of the file")
+    assert files(weight(server, "/thing")) == set()
 
 
 def test_a_wrong_part_is_thrown_away_once(server: Server):
@@ -148,11 +178,11 @@ def test_another_size_is_refused_before_its_bytes(server: Server):
 
 
 def test_the_next_mirror_serves_after_404_and_goes_on_where_the_first_stopped(server: Server):
-    server.replies["/broken"] = Reply(BODY, cuts=[7000, 0, 0, 0])
+    server.replies["/broken"] = Reply(BODY, cuts=[70_000, 0, 0, 0])
     server.replies["/good"] = Reply(BODY)
     thing = weight(server, "/gone", "/broken", "/good")
     assert obtain(thing).read_bytes() == BODY
-    assert server.gets("/good")[0]["Range"] == "bytes=7000-"
+    assert server.gets("/good")[0]["Range"] == "bytes=65536-"
     assert read_record(weight_path(thing))["source"] == f"{server.url}/good"
 
 
@@ -160,9 +190,24 @@ def test_every_failure_is_told_in_one_sentence(server: Server):
     server.replies["/busy"] = Reply(b"", status=503)
     closed = Url("http://127.0.0.1:9/thing")
     thing = weight(server, "/gone", "/busy")
-    message = refused(replace(thing, sources=(*thing.sources, closed)), "HTTP 404", "HTTP 503", "refused")
-    assert f"{server.url}/gone or {server.url}/busy" in message
+    refused(replace(thing, sources=(*thing.sources, closed)), "HTTP 404", "HTTP 503", "refused", f"{server.url}/gone")
     assert len(server.gets("/busy")) == fetch.RETRIES
+
+
+def test_a_machine_without_a_network_is_told_at_once(server: Server, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    def hang(*_: object, **__: object) -> None:
+        time.sleep(60)
+
+    sources = (HuggingFace("someone/thing", "thing.pt"), Url("https://example.org/thing"), Drive("x1"))
+    monkeypatch.setattr(transfer, "HUGGING_FACE", None)
+    for resolve in (fail, hang):
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        started = time.monotonic()
+        refused(replace(weight(server), sources=sources), "huggingface.co: its name cannot be resolved", "network")
+        assert time.monotonic() - started < 3
 
 
 def test_hugging_face_goes_first(server: Server):
@@ -188,45 +233,62 @@ DRIVE_PAGE = """<html><head><title>Google Drive - Virus scan warning</title></he
 name="q" value="no"></form><form id="download-form" action="{action}" method="get"><input type="submit" value="Download
 anyway"/><input type="hidden" name="id" value="x1"><input type="hidden" name="export" value="download"><input
 type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="a&amp;b"></form></body></html>"""
+QUOTA_PAGE = b"""<html><head><title>Google Drive - Quota exceeded</title></head><body>
+<p class="uc-error-caption">Sorry, you can't view or download this file at this time.</p>
+<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p></body></html>"""
+ATTACHED = {"Content-Disposition": 'attachment; filename="thing.pt"'}
 
 
-def drive(server: Server) -> Weight:
-    return replace(weight(server), sources=(Drive("x1"),))
+def drive(server: Server, *paths: str, body: bytes = BODY) -> Weight:
+    thing = weight(server, *paths)
+    sources = (Drive("x1"), *thing.sources)
+    return replace(thing, sources=sources, size=len(body), sha256=hashlib.sha256(body).hexdigest())
 
 
-def test_drives_confirmation_is_given(server: Server):
+def test_drives_confirmation_is_given_and_a_broken_transfer_continued(server: Server):
     asked: list[dict[str, list[str]]] = []
 
-    def download(query, headers):
+    def download(query: dict[str, list[str]], headers: dict[str, str]) -> Reply:
         asked.append(query)
         assert headers["Cookie"] == "warned=yes"
         return cut
 
-    cut = Reply(BODY, cuts=[2000])
-    page = DRIVE_PAGE.format(action=f"{server.url}/download").encode()
+    cut = Reply(LONG, cuts=[600_000], headers=ATTACHED)
+    page = DRIVE_PAGE.format(action=f"{server.url}/download").replace("\n", " ").encode()
     server.replies["/uc"] = Reply(
         page, kind="text/html; charset=utf-8", ranges=False, headers={"Set-Cookie": "warned=yes"}
     )
     server.replies["/download"] = download
-    assert obtain(drive(server)).read_bytes() == BODY
+    thing = drive(server, body=LONG)
+    assert obtain(thing).read_bytes() == LONG
     assert asked[0] == {"id": ["x1"], "export": ["download"], "confirm": ["t"], "uuid": ["a&b"]}
-    assert [headers.get("Range") for headers in server.gets("/download")] == [None, "bytes=2000-"]
+    assert [headers.get("Range") for headers in server.gets("/download")] == [None, "bytes=524288-"]
+    assert files(thing) == {"thing.pt", "thing.pt.json"}
 
 
-def test_small_files_of_drive_need_no_confirmation(server: Server):
-    server.replies["/uc"] = Reply(status=303, headers={"Location": "/content?id=x1"})
-    server.replies["/content"] = Reply(BODY)
-    put_partial(drive(server), BODY[:1000])
-    assert obtain(drive(server)).read_bytes() == BODY
-    assert server.gets("/content")[-1]["Range"] == "bytes=1000-"
+def test_an_unfinished_file_of_drive_is_continued_by_the_next_run(server: Server):
+    server.replies["/uc"] = Reply(LONG, cuts=[600_000, 0, 0, 0, 0], headers=ATTACHED)
+    thing = drive(server, body=LONG)
+    refused(thing, "incomplete")
+    assert not weight_path(thing).exists()
+    server.replies["/uc"] = Reply(LONG, headers=ATTACHED)
+    assert obtain(thing).read_bytes() == LONG
+    assert server.gets("/uc")[-1]["Range"] == "bytes=524288-"
 
 
-def test_drives_quota_page_is_no_weight(server: Server):
-    page = b"<html><title>Google Drive -\n Quota exceeded</title><p>Too many users</p></html>"
-    server.replies["/uc"] = Reply(page, kind="text/html")
-    refused(
-        replace(drive(server), size=None, sha256=None), "web page in place of the file (Google Drive - Quota exceeded)"
-    )
+def test_drives_quota_page_is_no_weight_and_a_mirror_serves(server: Server):
+    server.replies["/uc"] = Reply(QUOTA_PAGE, kind="text/html")
+    refused(replace(drive(server), size=None, sha256=None), "drive.google.com: Too many users have viewed")
+    server.replies["/thing"] = Reply(BODY)
+    assert obtain(drive(server, "/thing")).read_bytes() == BODY
+
+
+def test_drive_with_another_file_is_refused_before_its_bytes(server: Server):
+    server.replies["/uc"] = Reply(BODY[:-1], headers=ATTACHED)
+    refused(drive(server), "offers 511,999 bytes in place of 512,000")
+    server.replies["/uc"] = Reply(BODY[:-1] + b"!", headers=ATTACHED)
+    refused(drive(server), "its sha256 is")
+    assert not weight_path(drive(server)).exists()
 
 
 def test_an_unknown_hash_is_recorded_and_held(server: Server, capsys: pytest.CaptureFixture[str]):
@@ -240,19 +302,42 @@ def test_an_unknown_hash_is_recorded_and_held(server: Server, capsys: pytest.Cap
     assert not path.exists()
 
 
-def test_an_unknown_hash_is_never_continued_from_another_source(server: Server):
+def test_without_a_known_hash_mirrors_do_not_continue_each_other(server: Server):
+    server.replies["/broken"] = Reply(BODY, cuts=[70_000, 0, 0, 0])
+    server.replies["/good"] = Reply(BODY)
+    thing = weight(server, "/broken", "/good", pinned=False)
+    assert obtain(thing).read_bytes() == BODY
+    assert [headers.get("Range") for headers in server.gets("/good")] == [None]
+    assert files(thing) == {"thing.pt", "thing.pt.json"}
+
+
+def test_without_a_known_hash_the_next_run_continues_the_same_source(server: Server):
+    server.replies["/thing"] = Reply(BODY, cuts=[70_000, 0, 0, 0])
+    thing = weight(server, "/thing", pinned=False)
+    refused(thing, "after 65,536 bytes")
+    assert obtain(thing).read_bytes() == BODY
+    assert server.gets("/thing")[-1]["Range"] == "bytes=65536-"
+
+
+def test_a_whole_file_that_was_not_yet_verified_is_taken(server: Server):
+    server.replies["/thing"] = Reply(BODY, cuts=[70_000, 0, 0, 0])
+    thing = weight(server, "/thing", pinned=False)
+    refused(thing)
+    (part,) = weight_path(thing).parent.glob("*.partial")
+    part.write_bytes(BODY)
+    assert obtain(thing).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 10**5, b"\xff\xfe", b'{"sha256": 3}', b"null", b'"' * 9])
+def test_a_damaged_record_is_written_anew(server: Server, content: bytes):
     server.replies["/thing"] = Reply(BODY)
     thing = weight(server, "/thing", pinned=False)
-    put_partial(thing, BODY[:1000], origin=f"{server.url}/elsewhere")
-    obtain(thing)
-    assert [headers.get("Range") for headers in server.gets("/thing")] == [None]
-    weight_path(thing).unlink()
-    put_partial(thing, BODY[:1000], origin=f"{server.url}/thing")
-    obtain(thing)
-    assert server.gets("/thing")[-1]["Range"] == "bytes=1000-"
-    weight_path(thing).unlink()
-    put_partial(thing, BODY, origin=f"{server.url}/thing")  # whole, but stopped before it got its name
-    assert obtain(thing).read_bytes() == BODY
+    path = obtain(thing)
+    record = read_record(path)
+    weight_path(thing).with_name("thing.pt.json").write_bytes(content)
+    assert obtain(thing) == path
+    assert read_record(path)["sha256"] == record["sha256"] == DIGEST
+    assert len(server.gets("/thing")) == 1
 
 
 def test_a_disk_without_room_is_told_before_fetching(server: Server, monkeypatch: pytest.MonkeyPatch):
@@ -289,7 +374,7 @@ def test_files_put_there_by_hand_are_verified_once(server: Server, monkeypatch: 
     refused(thing, str(path), DIGEST, "remove it")
     path.write_bytes(BODY)
     assert obtain(thing) == path
-    monkeypatch.setattr(fetch, "_sha256", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr(pooch, "file_hash", lambda *_, **__: pytest.fail("hashed again"))
     assert obtain(thing) == path
     assert not server.seen
 
