@@ -211,7 +211,7 @@ def test_file_errors_are_not_blamed_on_the_command_line(tmp_path: Path):
 
 
 def test_missing_and_binary_files(tmp_path: Path):
-    with pytest.raises(HairclipError, match="No such file"):
+    with pytest.raises(HairclipError, match="there is no configuration file"):
         load_config(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HairclipError, match="UTF-8"):

@@ -11,6 +11,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+import platformdirs
+
 from hairclip.common.errors import HairclipError
 
 __all__ = [
@@ -35,27 +37,25 @@ PARTIAL_SUFFIX = ".partial"
 def home_folder() -> Path:
     """Return the folder of everything that hairclip fetched, built or rendered.
 
-    It is HAIRCLIP_HOME; where that is not set, ``hairclip`` in XDG_CACHE_HOME or else in ``~/.cache``.
+    The environment variable HAIRCLIP_HOME names it. Without that, it is `hairclip` in the system's folder of caches:
+    XDG_CACHE_HOME or else `~/.cache` on Linux.
     """
     home = os.environ.get("HAIRCLIP_HOME")
-    if home:
-        return Path(home).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "hairclip"
+    return Path(home).expanduser() if home else platformdirs.user_cache_path("hairclip", appauthor=False)
 
 
 def package_folder() -> Path:
-    """Return the folder ``hairclip`` of this installation."""
+    """Return the folder `hairclip` of this installation."""
     return Path(__file__).resolve().parents[1]
 
 
 def data_folder() -> Path:
-    """Return the folder of the shipped weights: ``data/`` of a checkout, ``hairclip/_data/`` of an installed wheel."""
+    """Return the folder of the shipped weights: `data/` of a checkout, `hairclip/_data/` of an installed wheel."""
     return _shipped("data")
 
 
 def config_folder() -> Path:
-    """Return the folder of the shipped YAML: ``configs/`` of a checkout, ``hairclip/_configs/`` of a wheel."""
+    """Return the folder of the shipped YAML: `configs/` of a checkout, `hairclip/_configs/` of a wheel."""
     return _shipped("configs")
 
 

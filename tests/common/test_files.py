@@ -15,7 +15,7 @@ from PIL import Image
 
 from hairclip.common import files
 from hairclip.common.errors import HairclipError
-from hairclip.common.files import digest, open_atomic, write_atomic
+from hairclip.common.files import digest, home_folder, open_atomic, open_regular, write_atomic
 
 
 @pytest.fixture(params=["nameless", "named"])
@@ -162,3 +162,36 @@ def test_different_contents_have_different_digests(tmp_path: Path):
     assert digest("a", "b") != digest("ab")
     with pytest.raises(TypeError, match="takes no object"):
         digest(object())
+
+
+def test_what_is_fetched_lies_in_the_folder_of_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("HAIRCLIP_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if sys.platform == "linux":
+        assert home_folder() == tmp_path / ".cache" / "hairclip"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        assert home_folder() == tmp_path / "xdg" / "hairclip"
+    monkeypatch.setenv("HAIRCLIP_HOME", "~/mine")
+    assert home_folder() == tmp_path / "mine"
+
+
+def test_only_regular_files_are_opened(tmp_path: Path):
+    write_atomic(tmp_path / "a", "content")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for name in ("a", "link"):
+        with open_regular(tmp_path / name) as file:
+            assert file.read() == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    for place, words in {
+        tmp_path: "is a folder: give a file",
+        tmp_path / "pipe": "is a pipe or a device: give a file",
+        "/dev/zero": "is a pipe or a device: give a file",
+        tmp_path / "absent": "there is no file at",
+        tmp_path / "a" / "b": "there is no file at",
+        "": "there is no file at ''",
+        "a\0b": r"there is no file at 'a\\x00b'",
+        "x" * 300: "cannot be read",
+    }.items():
+        with pytest.raises(HairclipError, match=words):
+            open_regular(place)
