@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
-    from hairclip.evaluation.speed.setting import World
+    from hairclip.evaluation.speed.setting import Setting
 
 MEASURES = ("step", "parts", "edit", "startup")
 KINDS = ("text", "reference", "both", "mix")
@@ -120,38 +120,38 @@ def _measure_speed(options: argparse.Namespace, measures: list[str], kinds: list
     from hairclip.evaluation.speed.steps import LibraryTraining
 
     sized = {"resolution": options.resolution, "batch": options.batch}
-    world = _build(options, **sized)
-    watch = _clock(options, world)
-    on_gpu = world.device.type == "cuda"
+    setting = _build(options, **sized)
+    timer = _clock(options, setting)
+    on_gpu = setting.device.type == "cuda"
     rounds = {
         "repeats": options.repeats or (20 if on_gpu else 5),
         "warmup": (3 if on_gpu else 1) if options.warmup is None else options.warmup,
     }
-    report: dict[str, Any] = {"machine": machine(world.device), "setting": _describe(world, options)}
-    print(_title(world, report["machine"]), end="\n\n")
-    precision = world.config.training.precision
+    report: dict[str, Any] = {"machine": machine(setting.device), "setting": _describe(setting, options)}
+    print(_title(setting, report["machine"]), end="\n\n")
+    precision = setting.config.training.precision
     half = precision if precision != "float32" or not options.speedup else "bfloat16"
-    worlds: dict[str, World] = {name: world.with_precision(name) for name in dict.fromkeys(["float32", half])}
+    variants: dict[str, Setting] = {name: setting.with_precision(name) for name in dict.fromkeys(["float32", half])}
     for variant in options.variant:
         names_precision = "training.precision=" in variant
         name, dtype = (variant, None) if names_precision else (f"{half}, {variant}", half)
-        worlds[name] = _build(options, *variant.split(), dtype=dtype, **sized)
+        variants[name] = _build(options, *variant.split(), dtype=dtype, **sized)
     agreed = True
     if options.check:
-        found, report["agreement"] = run.check(worlds, kinds)
+        found, report["agreement"] = run.check(variants, kinds)
         agreed = all(one.passes for one in found)
-    peaks = run.Peaks(watch)
+    peaks = run.Peaks(timer)
     if options.speedup:
-        report["speedup"] = run.measure_speedup(worlds, watch, kinds, **rounds)
+        report["speedup"] = run.measure_speedup(variants, timer, kinds, **rounds)
         measures = []
     if "step" in measures or "parts" in measures:
-        training = LibraryTraining(world, world.tasks("mix", world.config.training.batch_size), prefetch=True)
+        training = LibraryTraining(setting, setting.tasks("mix", setting.config.training.batch_size), prefetch=True)
         if "step" in measures:
-            report["step"] = run.measure_step(training, watch, peaks, **rounds)
+            report["step"] = run.measure_step(training, timer, peaks, **rounds)
         if "parts" in measures:
-            report["parts"] = run.measure_parts(training, watch, peaks, **rounds)
+            report["parts"] = run.measure_parts(training, timer, peaks, **rounds)
     if "edit" in measures:
-        report["edit"] = run.measure_edit(world, watch, options.edit_batch, **rounds)
+        report["edit"] = run.measure_edit(setting, timer, options.edit_batch, **rounds)
     if "startup" in measures:
         report["startup"] = run.measure_startup(repeats=rounds["repeats"], cpu_time=options.cpu_time)
     report["peak_flops"] = peaks.known
@@ -171,47 +171,51 @@ def _benchmark_learning(options: argparse.Namespace) -> None:
     found: list[dict[str, dict[str, float]]] = []
     report: dict[str, Any] = {}
     for seed in range(options.seeds):
-        world, exact = _build(options, f"seed={seed}"), None
-        if world.is_random:
+        setting, exact = _build(options, f"seed={seed}"), None
+        if setting.is_random:
             raise HairclipError(f"{options.config}: random networks measure nothing: use configs/portraits.yaml.")
-        watch = _clock(options, world)
+        timer = _clock(options, setting)
         if options.against == "float32":
             exact = _build(
                 options, f"seed={seed}", "training.precision=float32", "losses.precision=float32", dtype=None
             )
         if not found:
-            report |= {"machine": machine(world.device), "setting": _describe(world, options)}
-            print(_title(world, report["machine"]), end="\n\n")
-        networks, figures = measuring_networks(world.config, world.device, named=options.config), {}
-        for side, trained in train_both(world, watch, exact=exact).items():
-            folder = options.out / f"{side}-{world.config.seed}"
+            report |= {"machine": machine(setting.device), "setting": _describe(setting, options)}
+            print(_title(setting, report["machine"]), end="\n\n")
+        networks, figures = measuring_networks(setting.config, setting.device, named=options.config), {}
+        for side, trained in train_both(setting, timer, exact=exact).items():
+            folder = options.out / f"{side}-{setting.config.seed}"
             counted = {"count": options.edits, "workers": os.cpu_count() or 1}
-            measured = evaluate_mapper(world.config, networks, trained.mapper, folder, **counted)
+            measured = evaluate_mapper(setting.config, networks, trained.mapper, folder, **counted)
             figures[side] = {"seconds": trained.seconds, "validation": trained.validation, **measured}
         found.append(figures)
         print(compare_figures(found), end="\n\n")
     _write({**report, "learning": found}, options.json)
 
 
-def _build(options: argparse.Namespace, *overrides: str, **changes: Any) -> "World":
+def _build(options: argparse.Namespace, *overrides: str, **changes: Any) -> "Setting":
     """Return the setting of the command line, with further overrides and changes."""
-    from hairclip.evaluation.speed.setting import build_world
+    from hairclip.evaluation.speed.setting import build_setting
 
     changes = {"dtype": options.dtype, **changes}
-    return build_world(options.config, [*options.overrides, *overrides], device=options.device, **changes)
+    try:
+        return build_setting(options.config, [*options.overrides, *overrides], device=options.device, **changes)
+    except HairclipError as error:
+        is_option = str(error).startswith(("dtype ", "resolution "))
+        raise HairclipError(f"--{error}" if is_option else str(error)) from None
 
 
-def _clock(options: argparse.Namespace, world: "World") -> Any:
+def _clock(options: argparse.Namespace, setting: "Setting") -> Any:
     """Return the timer of the command line's setting."""
     import torch
 
-    from hairclip.evaluation.speed.clock import Stopwatch
+    from hairclip.evaluation.speed.clock import LapTimer
 
-    if options.cpu_time and world.device.type != "cpu":
-        raise HairclipError(f"--cpu-time is for a CPU, and the device is {world.device}: leave it out.")
+    if options.cpu_time and setting.device.type != "cpu":
+        raise HairclipError(f"--cpu-time is for a CPU, and the device is {setting.device}: leave it out.")
     if options.cpu_time:
         torch.set_num_threads(1)
-    return Stopwatch(world.device, cpu_time=options.cpu_time)
+    return LapTimer(setting.device, cpu_time=options.cpu_time)
 
 
 def _write(report: dict[str, Any], path: Path | None) -> None:
@@ -231,21 +235,21 @@ def _split(option: str, words: str, known: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _describe(world: "World", options: argparse.Namespace) -> dict[str, Any]:
+def _describe(setting: "Setting", options: argparse.Namespace) -> dict[str, Any]:
     return {
         "config": options.config,
         "overrides": options.overrides,
-        "resolution": world.parts.networks.generator.size,
-        "batch": world.config.training.batch_size,
-        "precision": world.config.training.precision,
-        "random_weights": world.is_random,
-        "sources_cached": world.config.data.cache_sources,
+        "resolution": setting.parts.networks.generator.size,
+        "batch": setting.config.training.batch_size,
+        "precision": setting.config.training.precision,
+        "random_weights": setting.is_random,
+        "sources_cached": setting.config.data.cache_sources,
     }
 
 
-def _title(world: "World", machine: dict[str, Any]) -> str:
-    size = world.parts.networks.generator.size
-    weights = "random weights" if world.is_random else "weights as configured"
+def _title(setting: "Setting", machine: dict[str, Any]) -> str:
+    size = setting.parts.networks.generator.size
+    weights = "random weights" if setting.is_random else "weights as configured"
     count = machine["threads"]
-    threads = "" if world.device.type == "cuda" else f", {count} thread{'' if count == 1 else 's'}"
-    return f"{world.config.name}, {size} px, {weights}; {machine['device']}{threads}, torch {machine['torch']}"
+    threads = "" if setting.device.type == "cuda" else f", {count} thread{'' if count == 1 else 's'}"
+    return f"{setting.config.name}, {size} px, {weights}; {machine['device']}{threads}, torch {machine['torch']}"

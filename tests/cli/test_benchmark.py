@@ -9,11 +9,11 @@ import torch
 import yaml
 
 from hairclip.cli import main as cli
-from hairclip.evaluation.speed import official_networks as reference_networks
-from hairclip.evaluation.speed.clock import Stopwatch
+from hairclip.evaluation.speed import official_networks
+from hairclip.evaluation.speed.clock import LapTimer
 from hairclip.evaluation.speed.latency import edit_works
-from hairclip.evaluation.speed.setting import World, build_world
-from hairclip.evaluation.speed.steps import LibraryTraining, ReferenceTraining, questions
+from hairclip.evaluation.speed.setting import Setting, build_setting
+from hairclip.evaluation.speed.steps import LibraryTraining, OfficialTraining, official_tasks
 from tests.helpers.tiny_networks import CLIP_CONFIG, SIZE, W_DIM
 
 ARCHITECTURES = {
@@ -52,8 +52,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(config: str) -> World:
-    return build_world(config, device="cpu")
+def setting(config: str) -> Setting:
+    return build_setting(config, device="cpu")
 
 
 def run(config: str, *more: str) -> int:
@@ -93,13 +93,13 @@ def test_speedup(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert list(figures["agreement"]) == names
     assert figures["agreement"]["bfloat16"]["gradient"] > figures["agreement"]["float32"]["gradient"]
     rows = figures["speedup"]["reference"]
-    assert set(rows) == {"reference", *names, *(f"{name}, sources cached" for name in names)}
-    assert rows["reference"]["times_faster"]["median"] == 1
+    assert set(rows) == {"official", *names, *(f"{name}, sources cached" for name in names)}
+    assert rows["official"]["times_faster"]["median"] == 1
     assert all(row["peak_memory"]["bytes"] > 0 for row in rows.values())
 
 
 def test_disagreement_is_exit_code_1(config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(reference_networks, "_SLOPE", 0.21)
+    monkeypatch.setattr(official_networks, "_SLOPE", 0.21)
     assert run(config, "--measure", "step", "--tasks", "text") == 1
     assert "do not agree" in capsys.readouterr().out
     assert run(config, "--measure", "step", "--tasks", "text", "--no-check") == 0
@@ -136,52 +136,52 @@ def test_networks_that_are_loaded_have_one_size(capsys: pytest.CaptureFixture[st
     assert "makes 128 px" in capsys.readouterr().err
 
 
-def test_tasks_are_of_the_kind_asked_for(world: World):
+def test_tasks_are_of_the_kind_asked_for(setting: Setting):
     for kind, style, color in (("text", str, type(None)), ("reference", int, type(None)), ("both", str, int)):
-        tasks = world.tasks(kind, 3)
-        assert tasks == world.tasks(kind, 3)
+        tasks = setting.tasks(kind, 3)
+        assert tasks == setting.tasks(kind, 3)
         assert [task.latent for task in tasks] == [0, 1, 2]
         assert all(isinstance(task.hairstyle, style) and isinstance(task.color, color) for task in tasks)
-    assert all(question.color is not None for question in questions(world, world.tasks("both", 3)))
-    assert world.tasks("mix", 5) == world.parts.sampler.sample(5, 0, 0, 0)
+    assert all(task.color is not None for task in official_tasks(setting, setting.tasks("both", 3)))
+    assert setting.tasks("mix", 5) == setting.parts.sampler.sample(5, 0, 0, 0)
 
 
-def test_random_networks_show_hair_in_pictures_of_the_usual_range(world: World):
-    source = world.parts.training.collate(world.tasks("text", 4)).source
+def test_random_networks_show_hair_in_pictures_of_the_usual_range(setting: Setting):
+    source = setting.parts.training.collate(setting.tasks("text", 4)).source
     assert 0.05 < float(source.hair_mask.float().mean()) < 0.95
     assert 0.1 < float(source.images.std()) < 1.0
 
 
-def test_both_sides_train_a_mapper_of_their_own(world: World):
-    tasks = world.tasks("both", 2)
-    before = [parameter.clone() for parameter in world.parts.mapper.parameters()]
-    for training in (LibraryTraining(world, tasks), ReferenceTraining(world, tasks)):
-        watch = Stopwatch(world.device)
-        watch.start()
-        training(watch)
-        assert list(watch.seconds()) == ["step"]
+def test_both_sides_train_a_mapper_of_their_own(setting: Setting):
+    tasks = setting.tasks("both", 2)
+    before = [parameter.clone() for parameter in setting.parts.mapper.parameters()]
+    for training in (LibraryTraining(setting, tasks), OfficialTraining(setting, tasks)):
+        timer = LapTimer(setting.device)
+        timer.start()
+        training(timer)
+        assert list(timer.seconds()) == ["step"]
         moved = [not torch.equal(a, b) for a, b in zip(training.mapper.parameters(), before, strict=True)]
         assert any(moved)
-    assert all(torch.equal(a, b) for a, b in zip(world.parts.mapper.parameters(), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(setting.parts.mapper.parameters(), before, strict=True))
 
 
-def test_a_batch_in_parts_has_the_same_gradients(world: World):
-    tasks = world.tasks("both", 4)
-    settings = world.config.training.model_copy(update={"batch_size": 4, "accumulate": 4})
-    whole = LibraryTraining(world, tasks)
-    parts = LibraryTraining(replace(world, config=world.config.model_copy(update={"training": settings})), tasks)
+def test_a_batch_in_parts_has_the_same_gradients(setting: Setting):
+    tasks = setting.tasks("both", 4)
+    settings = setting.config.training.model_copy(update={"batch_size": 4, "accumulate": 4})
+    whole = LibraryTraining(setting, tasks)
+    parts = LibraryTraining(replace(setting, config=setting.config.model_copy(update={"training": settings})), tasks)
     assert (whole.size, parts.size) == (2, 1)
     for a, b in zip(whole.gradients()[1], parts.gradients()[1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
 def test_edits_of_one_and_of_many():
-    world = build_world(str(CONFIGS / "portraits.yaml"), device="cpu")
-    works = edit_works(world, 2)
+    setting = build_setting(str(CONFIGS / "portraits.yaml"), device="cpu")
+    works = edit_works(setting, 2)
     assert list(works) == ["edit, 1 picture", "edit, 2 pictures"]
     for work in works.values():
-        watch = Stopwatch(world.device)
-        watch.start()
-        work(watch)
-        assert list(watch.seconds()) == ["edit"]
-    assert list(edit_works(world, 0)) == ["edit, 1 picture"]
+        timer = LapTimer(setting.device)
+        timer.start()
+        work(timer)
+        assert list(timer.seconds()) == ["edit"]
+    assert list(edit_works(setting, 0)) == ["edit, 1 picture"]

@@ -14,7 +14,7 @@ from hairclip.config import load_config
 from hairclip.editing.editor import HairEditor
 from hairclip.evaluation.speed.agreement import compare
 from hairclip.evaluation.speed.clock import exact_float32
-from hairclip.evaluation.speed.setting import build_world
+from hairclip.evaluation.speed.setting import build_setting
 from hairclip.training.trainer import train
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
@@ -50,12 +50,12 @@ def test_the_generator_and_its_gradients_are_those_of_a_cpu(noise: str):
 
 def test_the_training_step_agrees_with_the_reference(tiny_world: Path):
     shared = ["data.cache_sources=true", "losses.contrast=0.5"]
-    exact = build_world(str(tiny_world), shared, device="cuda")
-    worlds = {"float32": exact}
+    exact = build_setting(str(tiny_world), shared, device="cuda")
+    variants = {"float32": exact}
     for precision in ("bfloat16", "float16"):
         overrides = [*shared, f"losses.precision={precision}", "training.channels_last=true"]
-        worlds[precision] = build_world(str(tiny_world), overrides, dtype=precision, device="cuda")
-    found = compare(worlds, [exact.tasks(kind, 1)[0] for kind in ("text", "reference", "both")])
+        variants[precision] = build_setting(str(tiny_world), overrides, dtype=precision, device="cuda")
+    found = compare(variants, [exact.tasks(kind, 1)[0] for kind in ("text", "reference", "both")])
     assert found[0].is_exact
     assert all(one.passes for one in found)
     assert all(one.cosine > 0.98 for one in found)

@@ -1,1 +1,1 @@
-"""How fast training and editing are, against a plain formulation of the official training step, in one run."""
+"""Measure how fast training and editing are, also against a plain formulation of the official training step."""

@@ -1,4 +1,4 @@
-"""Whether the library's step and the reference compute the same: loss, terms, and gradients of the mapper."""
+"""Check that the library's step and the official step compute the same loss, terms and gradients of the mapper."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from hairclip.evaluation.speed.clock import exact_float32
-from hairclip.evaluation.speed.setting import World
-from hairclip.evaluation.speed.steps import LibraryTraining, ReferenceTraining
+from hairclip.evaluation.speed.setting import Setting
+from hairclip.evaluation.speed.steps import LibraryTraining, OfficialTraining
 from hairclip.training.tasks import Task
 
 __all__ = ["TOLERANCE", "Agreement", "compare"]
@@ -19,17 +19,17 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the library's step is from the reference, both relative to the reference.
+    """How far the library's step is from the official step, relative to the official step.
 
     Attributes:
-        name: of the library's step; the reference is float32.
+        name: of the library's step; the official step is float32.
         is_exact: whether it should be equal: float32, and losses of the whole picture.
         loss: of the mean loss.
-        gradient: norm of the difference of all gradients of the mapper, over the reference's norm.
+        gradient: norm of the difference of all gradients of the mapper, over the official step's norm.
         cosine: of the angle between the two gradients.
         terms: each term that applies: mean absolute difference times its weight, as a share of the loss.
         weights: the weight of each of these terms.
-        values: their means over the tasks in the reference, before the weight.
+        values: their means over the tasks in the official step, before the weight.
     """
 
     name: str
@@ -47,27 +47,27 @@ class Agreement:
         return not self.is_exact or max(self.loss, self.gradient) <= TOLERANCE
 
 
-def compare(worlds: Mapping[str, World], tasks: Sequence[Task]) -> list[Agreement]:
-    """The library's steps against the reference on the same tasks, weights and mapper.
+def compare(variants: Mapping[str, Setting], tasks: Sequence[Task]) -> list[Agreement]:
+    """Compare the library's steps with the official step on the same tasks, weights and mapper.
 
     Args:
-        worlds: name -> setting of a step. The reference runs on the networks of the first.
+        variants: name -> setting of a step. The official step runs on the networks of the first.
         tasks: one sample each.
     """
-    first = next(iter(worlds.values()))
+    first = next(iter(variants.values()))
     weights = first.parts.loss.weights
     with exact_float32(first.device):
-        loss, terms, gradients = ReferenceTraining(first, tasks).gradients()
+        loss, terms, gradients = OfficialTraining(first, tasks).gradients()
         expected = _flat(gradients)
         values = {term: float(row.mean()) for term, row in terms.items() if row.any()}
         found = []
-        for name, world in worlds.items():
-            output, ours = LibraryTraining(world, tasks).gradients()
+        for name, setting in variants.items():
+            output, ours = LibraryTraining(setting, tasks).gradients()
             flat = _flat(ours)
             found.append(
                 Agreement(
                     name,
-                    world.is_exact,
+                    setting.is_exact,
                     loss=_relative(output.total, loss),
                     gradient=_relative(flat, expected),
                     cosine=float(torch.nn.functional.cosine_similarity(flat, expected, dim=0)),

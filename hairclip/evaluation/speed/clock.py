@@ -1,4 +1,4 @@
-"""Clocks, interleaved repeats, peak memory, floating-point operations and the device's own peak."""
+"""Measure time, memory and floating-point operations of pieces of work."""
 
 import contextlib
 import ctypes
@@ -17,16 +17,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hairclip.common.progress import progress_bar
 
-__all__ = ["Memory", "Stopwatch", "Timing", "Work", "count_flops", "interleave", "peak_flops", "peak_memory", "ratio"]
+__all__ = ["LapTimer", "Memory", "Timing", "Work", "count_flops", "interleave", "peak_flops", "peak_memory", "ratio"]
 
 
-class Stopwatch:
-    """Seconds between marks: CUDA events on a GPU, so that nothing is waited for in between; else wall time.
+class LapTimer:
+    """Measures the seconds of consecutive parts of some work.
+
+    On a GPU it records CUDA events, so that nothing waits between the parts; elsewhere it reads a clock.
 
     Args:
-        device: whose work is timed.
-        cpu_time: take processor time of this process instead, on a CPU: steadier beside other work, and the same as
-            wall time where one thread does everything.
+        device: device that does the work.
+        cpu_time: read the processor time of this process instead of wall time. It is steadier beside other programs,
+            and equals wall time where one thread does everything.
     """
 
     def __init__(self, device: torch.device, *, cpu_time: bool = False) -> None:
@@ -35,13 +37,13 @@ class Stopwatch:
         self._marks: list[tuple[str, float | torch.cuda.Event]] = []
 
     def start(self) -> None:
-        """Begin anew, once the device is idle."""
+        """Wait until the device is idle, forget all parts and begin the first one."""
         synchronize(self.device)
         self._marks = []
         self.lap("")
 
     def lap(self, name: str) -> None:
-        """End the part called `name`, which began at the last mark. A name may return: its laps add up."""
+        """End the current part, called `name`, and begin the next. The seconds of parts of one name add up."""
         if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
             event.record(torch.cuda.current_stream(self.device))
@@ -51,7 +53,7 @@ class Stopwatch:
             self._marks.append((name, self._clock()))
 
     def seconds(self) -> dict[str, float]:
-        """Each part's seconds, in the order in which they first ended."""
+        """Return the seconds of each part by name, in the order in which the parts first ended."""
         synchronize(self.device)
         parts: dict[str, float] = {}
         for (_, before), (name, after) in zip(self._marks, self._marks[1:]):
@@ -63,12 +65,12 @@ class Stopwatch:
         return parts
 
 
-Work: TypeAlias = Callable[[Stopwatch], None]
-"""Something to measure; it marks the ends of its parts."""
+Work: TypeAlias = Callable[[LapTimer], None]
+"""A function to measure. It calls `lap` at the end of each of its parts."""
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what was asked of a device."""
+    """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -77,18 +79,22 @@ def synchronize(device: torch.device) -> None:
 
 @dataclass
 class Timing:
-    """Seconds of repeats."""
+    """Seconds of repeated measurements.
+
+    Attributes:
+        seconds: one value per repeat.
+    """
 
     seconds: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the seconds."""
         return median(self.seconds)
 
     @property
     def spread(self) -> float:
-        """Half the distance between the quartiles, as a share of the median; 0 for fewer than two repeats."""
+        """Half the distance between the quartiles as a share of the median; 0 for fewer than two repeats."""
         if len(self.seconds) < 2:
             return 0.0
         low, _, high = quantiles(self.seconds, n=4, method="inclusive")
@@ -97,11 +103,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Memory:
-    """Most memory held at one time.
+    """Peak memory.
 
     Attributes:
-        bytes: how much.
-        meaning: what was read.
+        bytes: most bytes held at one time.
+        meaning: name of the figure that was read.
     """
 
     bytes: int
@@ -110,22 +116,23 @@ class Memory:
 
 def interleave(
     works: Mapping[str, Work],
-    watch: Stopwatch,
+    timer: LapTimer,
     *,
     repeats: int,
     warmup: int,
     title: str,
     memory: dict[str, Memory] | None = None,
 ) -> dict[str, dict[str, Timing]]:
-    """Time several things in turns, so that what else the machine does meets them alike.
+    """Time several works in turns, so that other programs on the machine slow all of them alike.
 
     Args:
-        works: name -> what to time. Every other round goes through them backwards.
-        watch: reads the clock.
+        works: name -> work. Every other round goes through them backwards.
+        timer: reads the clock.
         repeats: rounds that count.
-        warmup: rounds before them that do not.
-        title: of the progress bar.
-        memory: takes each one's peak, of the first round, where that does not count; else of one more round.
+        warmup: rounds before them that do not count.
+        title: words before the progress bar.
+        memory: if given, receives name -> peak memory. It is read in the first round of the warm-up, or in one more
+            round if there is no warm-up.
 
     Returns:
         Name of the work -> name of its part -> the seconds of each round.
@@ -137,28 +144,28 @@ def interleave(
             for name in names:
                 bar.set_postfix_str(name)
                 if number == 0 and warmup and memory is not None:
-                    memory[name] = peak_memory(works[name], watch.device)
+                    memory[name] = peak_memory(works[name], timer.device)
                     bar.update()
                     continue
-                watch.start()
-                works[name](watch)
-                parts = watch.seconds()
+                timer.start()
+                works[name](timer)
+                parts = timer.seconds()
                 if number >= warmup:
                     for part, seconds in parts.items():
                         timings[name].setdefault(part, Timing()).seconds.append(seconds)
                 bar.update()
     if memory is not None and not warmup:
-        memory.update({name: peak_memory(work, watch.device) for name, work in works.items()})
+        memory.update({name: peak_memory(work, timer.device) for name, work in works.items()})
     return timings
 
 
 def ratio(slow: Timing, fast: Timing) -> Timing:
-    """How many times faster, round by round: a disturbance that lasts a whole round leaves it as it is."""
+    """Return how many times faster the second is, round by round: a disturbance of a whole round cancels out."""
     return Timing([a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)])
 
 
-class _Counter(Stopwatch):
-    """Counts operations between marks in place of seconds."""
+class _Counter(LapTimer):
+    """Counts the operations of each part in place of its seconds."""
 
     def __init__(self, device: torch.device, counter: FlopCounterMode) -> None:
         super().__init__(device)
@@ -173,7 +180,10 @@ class _Counter(Stopwatch):
 
 
 def count_flops(work: Work, device: torch.device) -> dict[str, int]:
-    """Floating-point operations per part: of matrix products and convolutions, two to a multiplication and addition."""
+    """Return the floating-point operations of each part by name.
+
+    Matrix products and convolutions count; a multiplication with an addition counts as two operations.
+    """
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False  # it would time every algorithm for sizes that only the counting meets
     try:
@@ -186,37 +196,37 @@ def count_flops(work: Work, device: torch.device) -> dict[str, int]:
     return counter.counted
 
 
-def peak_flops(dtype: torch.dtype, watch: Stopwatch, *, size: int | None = None, repeats: int = 7) -> float:
-    """Operations per second of a large square matrix product in `dtype`, the fastest of some tries.
+def peak_flops(dtype: torch.dtype, timer: LapTimer, *, size: int | None = None, repeats: int = 7) -> float:
+    """Return the operations per second of a large square matrix product in `dtype`, the fastest of several tries.
 
     On a GPU float32 products are TF32 where convolutions may be, as most of a step is convolutions.
     """
-    side = size or (8192 if watch.device.type == "cuda" else 1536)
-    a, b = (torch.randn(side, side, device=watch.device).to(dtype) for _ in range(2))
+    side = size or (8192 if timer.device.type == "cuda" else 1536)
+    a, b = (torch.randn(side, side, device=timer.device).to(dtype) for _ in range(2))
     best = float("inf")
-    with _tf32(watch.device, products=torch.backends.cudnn.allow_tf32):
+    with _tf32(timer.device, products=torch.backends.cudnn.allow_tf32):
         for _ in range(repeats):
-            watch.start()
+            timer.start()
             torch.mm(a, b)
-            watch.lap("product")
-            best = min(best, watch.seconds()["product"])
+            timer.lap("product")
+            best = min(best, timer.seconds()["product"])
     return 2 * side**3 / best
 
 
 def peak_memory(work: Work, device: torch.device) -> Memory:
-    """Of one call, with everything that was there before it, such as weights and caches."""
-    watch = Stopwatch(device)
+    """Return the peak memory of one call, with everything that was there before it, such as weights and caches."""
+    timer = LapTimer(device)
     gc.collect()
     if device.type == "cuda":
         synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-        watch.start()
-        work(watch)
+        timer.start()
+        work(timer)
         synchronize(device)
         return Memory(torch.cuda.max_memory_allocated(device), "torch.cuda.max_memory_allocated")
     since_start = not _forget_peak()
-    watch.start()
-    work(watch)
+    timer.start()
+    work(timer)
     if since_start:
         import resource  # not on every system
 
@@ -227,7 +237,7 @@ def peak_memory(work: Work, device: torch.device) -> Memory:
 
 
 def _forget_peak() -> bool:
-    """Give freed memory back and start the kernel's record anew; False where the system cannot."""
+    """Give freed memory back and reset the kernel's record of the peak. Return False where the system cannot."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     try:
@@ -238,7 +248,7 @@ def _forget_peak() -> bool:
 
 
 def _status(key: str) -> int:
-    """An entry of this process's ``/proc`` status, in bytes."""
+    """Return an entry of this process's `/proc/self/status` in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
@@ -246,7 +256,7 @@ def _status(key: str) -> int:
 
 
 def exact_float32(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Without TF32, which rounds the factors of float32 products to 10 bits on a GPU."""
+    """Return a context without TF32, which rounds the factors of float32 products to 10 bits on a GPU."""
     return _tf32(device, products=False, convolutions=False)
 
 

@@ -1,4 +1,4 @@
-"""How long somebody waits: for an edit with loaded networks, for an import, and for the first edit of a new process."""
+"""Measure how long a user waits for an edit, for an import, and for the first edit of a new process."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.files import data_folder, package_folder
 from hairclip.common.progress import progress_bar
 from hairclip.editing.editor import HairEditor
-from hairclip.evaluation.speed.clock import Stopwatch, Timing, Work
-from hairclip.evaluation.speed.setting import World
+from hairclip.evaluation.speed.clock import LapTimer, Timing, Work
+from hairclip.evaluation.speed.setting import Setting
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.pretrained.bundle import Bundle, Networks
 from hairclip.training.setup import network_bundle
@@ -29,25 +29,25 @@ IMPORTS = {
     "import hairclip": "import hairclip",
     "hairclip.HairEditor": "import hairclip; hairclip.HairEditor",
 }
-"""What is shown -> the program that a new interpreter runs."""
+"""Title of a row -> the program that a new interpreter runs."""
 
 
-def edit_works(world: World, count: int) -> dict[str, Work]:
+def edit_works(setting: Setting, count: int) -> dict[str, Work]:
     """Edits of aligned pictures, by words, blended in: of one, and of `count` in one call (none for 0)."""
-    generator = world.parts.networks.generator
-    editor = HairEditor(_edit_networks(world), mapper=world.parts.mapper)
-    numbers = [i % len(world.parts.training.latents) for i in range(max(1, count))]
+    generator = setting.parts.networks.generator
+    editor = HairEditor(_edit_networks(setting), mapper=setting.parts.mapper)
+    numbers = [i % len(setting.parts.training.latents) for i in range(max(1, count))]
     pictures = []
     with torch.no_grad():
         for number in numbers:
-            codes = world.parts.training.latents[[number]].to(world.device)
+            codes = setting.parts.training.latents[[number]].to(setting.device)
             pictures.append(generator(codes, noise="const").clamp(-1, 1))
 
     def edit(some: Sequence[torch.Tensor], name: str) -> Work:
-        def work(watch: Stopwatch) -> None:
+        def work(timer: LapTimer) -> None:
             wishes = ["bob cut"] * len(some), ["red"] * len(some)
             editor.edit_batch(list(some), *wishes)
-            watch.lap(name)
+            timer.lap(name)
 
         return work
 
@@ -57,20 +57,20 @@ def edit_works(world: World, count: int) -> dict[str, Work]:
     return works
 
 
-def _edit_networks(world: World) -> Networks:
+def _edit_networks(setting: Setting) -> Networks:
     """The networks of an editor: those of training, and an encoder, e4e with random weights where all are random."""
-    networks, generator = world.parts.networks, world.parts.networks.generator
-    bundle = Bundle({}) if world.is_random else network_bundle(world.config, world.device)
-    if world.is_random:
+    networks, generator = setting.parts.networks, setting.parts.networks.generator
+    bundle = Bundle({}) if setting.is_random else network_bundle(setting.config, setting.device)
+    if setting.is_random:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(world.config.seed)
+            torch.manual_seed(setting.config.seed)
             encoder: torch.nn.Module = E4EEncoder(n_latent=generator.n_latent, w_dim=generator.w_dim)
-        encoder = encoder.to(world.device).eval().requires_grad_(False)
+        encoder = encoder.to(setting.device).eval().requires_grad_(False)
     else:
         if "encoder" not in bundle.parts:
             raise HairclipError(
-                f"the bundle {world.config.networks.bundle} has no encoder, so no edit can be measured: "
-                "leave edit out of --measure."
+                f"the bundle {setting.config.networks.bundle} has no encoder, so no edit can be measured: "
+                "use a bundle with an encoder, or measure no edits."
             )
         encoder = bundle.encoder
     return SimpleNamespace(
@@ -79,7 +79,7 @@ def _edit_networks(world: World) -> Networks:
         parser=networks.parser,
         identity=networks.identity,
         encoder=encoder,
-        mapper=world.parts.mapper,
+        mapper=setting.parts.mapper,
         framing=bundle.framing,
         plain_background=bundle.plain_background,
         inversion_limits=bundle.inversion_limits,

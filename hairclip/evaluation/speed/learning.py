@@ -1,8 +1,8 @@
-"""Whether the fast step trains as well as the plain one: the same mapper, taught twice on the same tasks.
+"""Compare what the library's fast step and the official step teach: one mapper, trained twice on the same tasks.
 
-Both sides start from the same weights, see the same tasks in the same batches and take the same optimiser's steps; they
-differ in how a step is computed (`official_step`) and in its precision. They take turns, step by step,
-so that the ratio of their times is one of one run. What they learnt is measured on the same held-out people.
+Both sides start from the same weights, see the same tasks in the same batches and use the same optimizer. They differ
+in how a step is computed and in its precision. They take turns, step by step, so that other load on the machine slows
+both alike. What they learned is measured on the same held-out people.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from hairclip.common.progress import progress_bar
+from hairclip.common.tables import format_table
 from hairclip.config import Config
 from hairclip.evaluation.edit_report import FIGURES, evaluate_editor
-from hairclip.evaluation.speed.clock import Stopwatch, Work
-from hairclip.evaluation.speed.report import table
-from hairclip.evaluation.speed.setting import World
-from hairclip.evaluation.speed.steps import LibraryTraining, ReferenceTraining
+from hairclip.evaluation.speed.clock import LapTimer, Work
+from hairclip.evaluation.speed.setting import Setting
+from hairclip.evaluation.speed.steps import LibraryTraining, OfficialTraining
 from hairclip.evaluation.subject import configured_editor
 from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained.bundle import Bundle
@@ -29,11 +29,11 @@ __all__ = ["Trained", "compare_figures", "evaluate_mapper", "train_both"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What one side came to.
+    """The result of one training.
 
     Attributes:
-        mapper: the trained mapper, averaged where the configuration says so.
-        seconds: of all its steps.
+        mapper: the trained mapper; its moving average if the configuration keeps one.
+        seconds: seconds of all its steps.
         validation: mean loss over the fixed validation tasks.
     """
 
@@ -43,54 +43,53 @@ class Trained:
 
 
 def train_both(
-    world: World, watch: Stopwatch, *, exact: World | None = None, progress: bool = True
+    setting: Setting, timer: LapTimer, *, exact: Setting | None = None, progress: bool = True
 ) -> dict[str, Trained]:
     """Train both sides as the configuration says, `training.steps` steps of `training.batch_size` samples.
 
     Args:
-        world: networks, data and settings; its mapper is copied, not changed.
-        watch: the clock.
-        exact: the same in float32: its step, which equals the reference to the last digits of float32 and takes a
-            fraction of the time, is then taken in the reference's place.
-        progress: show a bar.
+        setting: networks, data and settings; its mapper is copied, not changed.
+        timer: reads the clock.
+        exact: the same setting in float32. Its step then replaces the official step: it computes the same and takes a
+            fraction of the time. None trains by the official step.
+        progress: show a progress bar.
 
     Returns:
-        What each side came to: "library", and "reference" or "float32".
+        The two trainings: "library", and "official" or "float32".
     """
-    settings, parts = world.config.training, world.parts
-    library = LibraryTraining(world, [])
-    other = "reference" if exact is None else "float32"
-    sides: dict[str, LibraryTraining | ReferenceTraining] = {
+    settings, parts = setting.config.training, setting.parts
+    library = LibraryTraining(setting, [])
+    other = "official" if exact is None else "float32"
+    sides: dict[str, LibraryTraining | OfficialTraining] = {
         "library": library,  # first: what it computes of its sources is its own work
-        other: ReferenceTraining(world, [], batched=True) if exact is None else LibraryTraining(exact, []),
+        other: OfficialTraining(setting, [], batched=True) if exact is None else LibraryTraining(exact, []),
     }
     seconds = dict.fromkeys(sides, 0.0)
-    bar = progress_bar(range(settings.steps), label=f"both ways, seed {world.config.seed}", show=progress)
+    bar = progress_bar(range(settings.steps), label=f"both ways, seed {setting.config.seed}", show=progress)
     for step in bar:
-        tasks = parts.sampler.sample(settings.batch_size, world.config.seed, 0, step)
+        tasks = parts.sampler.sample(settings.batch_size, setting.config.seed, 0, step)
         for side, training in sides.items():
             training.take(tasks)
-            seconds[side] += _seconds(training, watch)
+            seconds[side] += _seconds(training, timer)
         bar.set_postfix_str(f"{seconds[other] / seconds['library']:.2f}x")
     found = {}
     for side in (other, "library"):
         mapper = sides[side].updates.result()
-        loss = trainer.validate(mapper, parts, world.config.validation.batch_size, library.autocast)["total"]
+        loss = trainer.validate(mapper, parts, setting.config.validation.batch_size, library.autocast)["total"]
         found[side] = Trained(mapper, seconds[side], loss)
     return found
 
 
-def _seconds(training: Work, watch: Stopwatch) -> float:
-    watch.start()
-    training(watch)
-    return watch.seconds()["step"]
+def _seconds(training: Work, timer: LapTimer) -> float:
+    timer.start()
+    training(timer)
+    return timer.seconds()["step"]
 
 
 def evaluate_mapper(
     config: Config, networks: Bundle, mapper: HairMapper, folder: Path, *, count: int, workers: int
 ) -> dict[str, Any]:
-    """The benchmark's figures of a mapper on `count` edits of held-out people; it is kept in `folder`, too."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return the figures of a mapper on `count` edits of held-out people, and write mapper and report to `folder`."""
     save_network(folder / "mapper.safetensors", "mapper", mapper)
     editor = configured_editor(config, networks, mapper)
     report = evaluate_editor(
@@ -101,10 +100,10 @@ def evaluate_mapper(
 
 
 def compare_figures(seeds: Sequence[dict[str, dict[str, float]]]) -> str:
-    """A table: every figure's mean and standard deviation over the seeds, side by side.
+    """Return a table of the mean and standard deviation of every figure over the seeds, a column per side.
 
     Args:
-        seeds: for each seed, for each side, the figures by name.
+        seeds: one mapping per seed: side -> name of the figure -> value.
     """
     sides = list(seeds[0])
     names = {"seconds": "seconds of training", "validation": "validation loss"}
@@ -117,4 +116,4 @@ def compare_figures(seeds: Sequence[dict[str, dict[str, float]]]) -> str:
             spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{mean(values):.3f}{spread}" if values else "-")
         rows.append([label, *cells])
-    return table([f"mean over {len(seeds)} seeds", *sides], rows)
+    return format_table([f"mean over {len(seeds)} seeds", *sides], rows)

@@ -33,7 +33,7 @@ from hairclip.losses.terms import TERMS
 from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.networks.stylegan2 import Generator
 
-__all__ = ["Asked", "ReferenceStep"]
+__all__ = ["Asked", "OfficialStep"]
 
 Asked = str | Images | None
 """A complete prompt, a reference picture ``(1, 3, H, W)``, or nothing."""
@@ -42,7 +42,7 @@ Separated = Callable[[Images, Masks], Images]
 
 
 @dataclass(frozen=True)
-class ReferenceStep:
+class OfficialStep:
     """The official step on the networks of the library.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The report of a benchmark: the machine, the tables for people and the JSON for programs."""
+"""The report of a benchmark: the machine, figures as text and as JSON."""
 
 import platform
 from collections.abc import Sequence
@@ -7,18 +7,19 @@ from typing import Any
 
 import torch
 
+from hairclip.common.tables import format_table
 from hairclip.common.version import __version__
 from hairclip.evaluation.speed.agreement import TOLERANCE, Agreement
 from hairclip.evaluation.speed.clock import Timing
 
-__all__ = ["SAMPLES", "agreement_table", "hours", "machine", "show_hours", "show_seconds", "summary", "table"]
+__all__ = ["SAMPLES", "agreement_table", "hours", "machine", "show_hours", "show_seconds", "summary"]
 
 SAMPLES = 500_000
-"""How many samples HairCLIP's training takes (its published code)."""
+"""Samples of HairCLIP's training, as its published code sets them."""
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return the device, the number of threads and the versions that figures were measured with."""
     facts: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(device),
         "threads": torch.get_num_threads(),
@@ -34,7 +35,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _processor(device: torch.device) -> str:
-    """The name of the processor, as well as the system tells it."""
+    """Return the name of the processor, as far as the system tells it."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if device.type == "cpu" and cpuinfo.is_file():
@@ -44,47 +45,34 @@ def _processor(device: torch.device) -> str:
 
 
 def summary(timing: Timing) -> dict[str, Any]:
-    """A timing for JSON."""
+    """Return a timing for JSON."""
     return {"median": timing.median, "spread": timing.spread, "all": timing.seconds}
 
 
 def hours(seconds: float) -> float:
-    """Hours for HairCLIP's whole training at so many seconds a sample."""
+    """Return the hours of HairCLIP's whole training at so many seconds per sample."""
     return SAMPLES * seconds / 3600
 
 
 def show_hours(seconds: float) -> str:
-    """The same as text."""
+    """Return `hours` as text."""
     value = hours(seconds)
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def show_seconds(seconds: float) -> str:
-    """Seconds in milliseconds, with about three digits."""
+    """Return seconds as milliseconds with about three digits."""
     value = seconds * 1000
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def agreement_table(found: Sequence[Agreement]) -> str:
-    """How far each precision is from the reference."""
-    head = ("against the reference", "loss", "mapper gradient", "its cosine", "largest term", f"within {TOLERANCE:g}")
+    """Return a table of how far each step is from the official step."""
+    head = ("against the official step", "loss", "mapper gradient", "its cosine", "largest term")
     rows = []
     for one in found:
         name, value = max(one.terms.items(), key=lambda item: item[1])
         verdict = "not asked" if not one.is_exact else "yes" if one.passes else "NO"
-        figures = [f"{one.loss:.1e}", f"{one.gradient:.1e}", f"{one.cosine:.5f}", f"{value:.1e} ({name})"]
-        rows.append([one.name, *figures, verdict])
-    return table(head, rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns aligned: words to the left, figures to the right."""
-    lines = [list(head), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-
-    def show(line: Sequence[str]) -> str:
-        cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
-        return f"| {' | '.join(cells)} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([show(head), show(rule), *(show(row) for row in rows)])
+        cells = [f"{one.loss:.1e}", f"{one.gradient:.1e}", f"{one.cosine:.5f}", f"{value:.1e} ({name})"]
+        rows.append([one.name, *cells, verdict])
+    return format_table((*head, f"within {TOLERANCE:g}"), rows)

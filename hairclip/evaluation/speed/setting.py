@@ -1,8 +1,8 @@
-"""What is measured: a training configuration's networks, mapper and data, and the tasks to run on them."""
+"""The setting of a benchmark: the networks, mapper and data of a training configuration, and tasks to run on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
@@ -14,23 +14,23 @@ from hairclip.training.data import Networks
 from hairclip.training.setup import PRECISIONS, Parts, build_parts
 from hairclip.training.tasks import Task
 
-__all__ = ["KINDS", "Kind", "World", "build_world"]
+__all__ = ["Kind", "Setting", "build_setting"]
 
 Kind = Literal["text", "reference", "both", "mix"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""A hairstyle in words; one by a picture; one in words with a colour by a picture; tasks as training draws them."""
+"""Kinds of tasks: a hairstyle by text; a hairstyle by picture; a hairstyle by text and a color by picture; as training
+draws them."""
 
 _ENOUGH_HAIR = 0.05
 
 
 @dataclass(frozen=True)
-class World:
-    """A configuration and what it is made of.
+class Setting:
+    """A configuration with the networks and the data that it describes.
 
     Attributes:
-        config: with the resolution, batch and precision that are measured.
+        config: the configuration, with the measured resolution, batch and precision.
         parts: its networks, mapper, losses and data.
-        device: where they are.
+        device: device of the networks.
         is_random: whether the networks have random weights.
     """
 
@@ -39,27 +39,27 @@ class World:
     device: torch.device
     is_random: bool
 
-    def with_precision(self, name: str) -> "World":
-        """The same networks and data, the generator computing in another precision of `PRECISIONS`."""
+    def with_precision(self, name: str) -> "Setting":
+        """Return the setting with another precision of the generator, a name of `PRECISIONS`; networks are shared."""
         return self._with(precision=name)
 
-    def uncompiled(self) -> "World":
-        """The same without `training.compile`, whose kernels torch cannot count operations of."""
+    def uncompiled(self) -> "Setting":
+        """Return the setting without `training.compile`: torch cannot count the operations of compiled kernels."""
         return self._with(compile=False)
 
-    def _with(self, **training: Any) -> "World":
+    def _with(self, **training: Any) -> "Setting":
         changed = self.config.training.model_copy(update=training)
         return replace(self, config=self.config.model_copy(update={"training": changed}))
 
     @property
     def is_exact(self) -> bool:
-        """Whether its step computes the official one to the last digits of float32."""
+        """Whether the step computes the same as the official step, up to the last digits of float32."""
         losses = self.config.losses
         in_float32 = self.config.training.precision == losses.precision == "float32"
         return in_float32 and losses.resolution is None
 
     def tasks(self, kind: Kind, count: int) -> list[Task]:
-        """`count` edits of one kind, of different people; the same at every call."""
+        """Return `count` tasks of one kind, of different people; the same tasks at every call."""
         if kind == "mix":
             return self.parts.sampler.sample(count, self.config.seed, 0, 0)
         sampler = self.parts.sampler
@@ -74,16 +74,16 @@ class World:
         return tasks
 
     def _color_reference(self, number: int) -> int:
-        """A picture on which there is hair: of others no colour is read."""
+        """Return the first reference from `number` on that shows hair: a picture without hair has no color to take."""
         references = self.parts.training.color_references
         for offset in range(len(references)):
             candidate = (number + offset) % len(references)
             if float(references[candidate].hair_share) >= _ENOUGH_HAIR:
                 return candidate
-        raise HairclipError("no reference picture shows hair, so no colour can be taken from one: give another parser.")
+        raise HairclipError("no reference picture shows hair, so no color can be taken from one: give another parser.")
 
 
-def build_world(
+def build_setting(
     path: str,
     overrides: Sequence[str] = (),
     *,
@@ -91,25 +91,25 @@ def build_world(
     batch: int | None = None,
     dtype: str | None = None,
     device: str = "auto",
-) -> World:
-    """Everything that a configuration names, on one device.
+) -> Setting:
+    """Return the setting that a configuration describes.
 
-    Networks get random weights where the configuration describes their architectures, as for a dry run, and are loaded
-    where it does not.
+    Networks get random weights if the configuration describes their architectures, as in a dry run. Otherwise they are
+    loaded.
 
     Args:
-        path: the YAML file.
-        overrides: ``key=value`` for it.
-        resolution: size of the pictures; None takes the configuration's.
-        batch: samples in a step; None likewise.
-        dtype: a name of `PRECISIONS`; None likewise.
-        device: as of :func:`hairclip.training.distributed.pick_device`.
+        path: the YAML file of the configuration.
+        overrides: changes of the configuration, each "key=value".
+        resolution: height and width of the pictures in pixels; None takes the configuration's.
+        batch: samples in a step; None takes the configuration's.
+        dtype: a name of `PRECISIONS`; None takes the configuration's.
+        device: see `hairclip.common.device.pick_device`.
 
     Raises:
         HairclipError: if the configuration, the sizes or the device do not go together.
     """
     if resolution is not None and (resolution < 8 or resolution & (resolution - 1)):
-        raise HairclipError(f"--resolution {resolution}: a generator's size is a power of two, 8 or more.")
+        raise HairclipError(f"resolution {resolution}: a generator's size is a power of two, 8 or more.")
     chosen = pick_device(device)
     config = load_config(path, overrides)
     _check_dtype(dtype or config.training.precision, chosen)
@@ -130,17 +130,17 @@ def build_world(
         )
     if is_random:
         _make_lifelike(parts.networks)
-    return World(config, parts, chosen, is_random)
+    return Setting(config, parts, chosen, is_random)
 
 
 def _check_dtype(name: str, device: torch.device) -> None:
-    """Refuse what a device cannot compute in."""
+    """Refuse a precision that there is not, or in which the device cannot compute."""
     if name not in PRECISIONS:
-        raise HairclipError(f"--dtype {name}: choose one of {', '.join(PRECISIONS)}.")
+        raise HairclipError(f"dtype {name}: choose one of {', '.join(PRECISIONS)}.")
     if name == "float16" and device.type != "cuda":
-        raise HairclipError(f"--dtype float16 needs a CUDA device, not {device}: choose bfloat16 or float32.")
+        raise HairclipError(f"dtype float16 needs a CUDA device, not {device}: choose bfloat16 or float32.")
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise HairclipError(f"--dtype bfloat16 is not supported by {torch.cuda.get_device_name(device)}: take float16.")
+        raise HairclipError(f"dtype bfloat16 is not supported by {torch.cuda.get_device_name(device)}: take float16.")
 
 
 @torch.no_grad()

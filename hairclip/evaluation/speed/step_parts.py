@@ -1,10 +1,10 @@
-"""Where a training step spends its time: each network by itself, forward and backward, in the step's own precision."""
+"""Measure where a training step spends its time: each network by itself, forward and backward, in its precision."""
 
 import torch
 from torch import Tensor
 
 from hairclip.config import Config
-from hairclip.evaluation.speed.clock import Stopwatch, Work
+from hairclip.evaluation.speed.clock import LapTimer, Work
 from hairclip.evaluation.speed.steps import LibraryTraining
 from hairclip.losses.judge import Judged
 
@@ -25,7 +25,7 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
     tasks = training.tasks[: training.size]
     sample = training.data.collate(tasks)
     mapper, autocast, synthesis = training.mapper, training.autocast, training.synthesis
-    loss = training.world.parts.loss
+    loss = training.setting.parts.loss
     with torch.no_grad():
         w_hat = sample.w_plus + mapper(sample.w_plus, sample.batch.condition)
     with autocast:
@@ -35,60 +35,60 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
     with judging:
         hair_mask = loss.parser.hair_mask(reduced)
 
-    def data(watch: Stopwatch) -> None:
+    def data(timer: LapTimer) -> None:
         training.data.collate(tasks)
-        watch.lap("data: sources, conditions")
+        timer.lap("data: sources, conditions")
 
-    def move(watch: Stopwatch) -> None:
+    def move(timer: LapTimer) -> None:
         delta = mapper(sample.w_plus, sample.batch.condition)
-        watch.lap("mapper forward")
+        timer.lap("mapper forward")
         torch.autograd.backward(delta, torch.ones_like(delta))
-        watch.lap("mapper backward")
+        timer.lap("mapper backward")
         mapper.zero_grad(set_to_none=True)
 
-    def synthesize(watch: Stopwatch) -> None:
+    def synthesize(timer: LapTimer) -> None:
         codes = w_hat.detach().clone().requires_grad_()
         with autocast:
             images = synthesis(codes)
-        watch.lap("generator forward")
+        timer.lap("generator forward")
         _backward(images, codes)
-        watch.lap("generator backward")
+        timer.lap("generator backward")
 
-    def judge_by_clip(watch: Stopwatch) -> None:
+    def judge_by_clip(timer: LapTimer) -> None:
         pictures = reduced.clone().requires_grad_()
         judged = Judged(loss, sample.source, pictures, sample.w_plus, w_hat.detach(), sample.batch)
         judged.__dict__["hair_mask"] = hair_mask  # the parser is measured by itself
         embeddings = torch.cat(judged.clip_embeddings)
-        watch.lap("CLIP forward")
+        timer.lap("CLIP forward")
         if embeddings.requires_grad:  # some term asked for one
             _backward(embeddings, pictures)
-        watch.lap("CLIP backward")
+        timer.lap("CLIP backward")
 
-    def parse(watch: Stopwatch) -> None:
+    def parse(timer: LapTimer) -> None:
         with judging:
             loss.parser.hair_mask(reduced)
-        watch.lap("parser")
+        timer.lap("parser")
 
-    def recognise(watch: Stopwatch) -> None:
+    def recognize(timer: LapTimer) -> None:
         pictures = reduced.clone().requires_grad_()
         with judging:
             who = loss.identity(pictures)
-        watch.lap("identity forward")
+        timer.lap("identity forward")
         _backward(who, pictures)
-        watch.lap("identity backward")
+        timer.lap("identity backward")
 
-    def judge(watch: Stopwatch) -> None:
+    def judge(timer: LapTimer) -> None:
         pictures, codes = edited.clone().requires_grad_(), w_hat.detach().clone().requires_grad_()
         output = loss(sample.source, pictures, sample.w_plus, codes, sample.batch)
-        watch.lap("losses forward")
+        timer.lap("losses forward")
         _backward(output.total, pictures)
-        watch.lap("losses backward")
+        timer.lap("losses backward")
 
-    def update(watch: Stopwatch) -> None:
+    def update(timer: LapTimer) -> None:
         training.updates.clear()
         training.updates.backward(torch.stack([p.sum() for p in mapper.parameters()]).sum())
         training.updates.update(training.steps)
-        watch.lap("optimiser")
+        timer.lap("optimizer")
 
     return {
         "data": data,
@@ -96,9 +96,9 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
         "generator": synthesize,
         "CLIP": judge_by_clip,
         "parser": parse,
-        "identity": recognise,
+        "identity": recognize,
         "losses": judge,
-        "optimiser": update,
+        "optimizer": update,
     }
 
 

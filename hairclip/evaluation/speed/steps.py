@@ -1,4 +1,4 @@
-"""The two sides of the comparison: the library's own training step, as a run takes it, and the reference's."""
+"""The two sides of the comparison: the library's training step, as a run takes it, and the official step."""
 
 import copy
 import sys
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hairclip.conditions.encoder import EditBatch
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
-from hairclip.evaluation.speed.clock import Stopwatch
-from hairclip.evaluation.speed.official_step import Asked, ReferenceStep
-from hairclip.evaluation.speed.setting import World
+from hairclip.evaluation.speed.clock import LapTimer
+from hairclip.evaluation.speed.official_step import Asked, OfficialStep
+from hairclip.evaluation.speed.setting import Setting
 from hairclip.losses.hair_edit import LossOutput
 from hairclip.networks.mapper import HairMapper
 from hairclip.training import trainer
@@ -25,54 +25,54 @@ from hairclip.training.sources import SourceMemory
 from hairclip.training.tasks import Task, Wanted
 from hairclip.training.updates import Updates
 
-__all__ = ["LibraryTraining", "Question", "ReferenceTraining", "questions"]
+__all__ = ["LibraryTraining", "OfficialTask", "OfficialTraining", "official_tasks"]
 
 
 class LibraryTraining:
     """Training steps on one list of tasks, through the trainer's own functions, on a mapper of its own.
 
     Args:
-        world: whose networks, data and settings.
+        setting: whose networks, data and settings.
         tasks: the batch of every step; whoever calls `take` between steps must not prefetch.
         cache: whether what was computed of a source is kept; None does as the configuration says.
         prefetch: batches are made beside the step before, as the configuration says; else when they are needed.
     """
 
     def __init__(
-        self, world: World, tasks: Sequence[Task], *, cache: bool | None = None, prefetch: bool = False
+        self, setting: Setting, tasks: Sequence[Task], *, cache: bool | None = None, prefetch: bool = False
     ) -> None:
-        settings, device = world.config.training, world.device
-        self.world, self.tasks = world, tasks
+        settings, device = setting.config.training, setting.device
+        self.setting, self.tasks = setting, tasks
         self.size = trainer._micro_batch(
             settings.batch_size, Processes(rank=0, size=1, device=device), settings.accumulate
         )
         self.autocast = trainer._autocast(settings.precision, device)
-        trainer._autocast(world.config.losses.precision, device, "losses.precision")  # refuses what cannot be
-        self.mapper = copy.deepcopy(world.parts.mapper)
-        is_half = "float16" in (settings.precision, world.config.losses.precision)
+        trainer._autocast(setting.config.losses.precision, device, "losses.precision")  # refuses what cannot be
+        self.mapper = copy.deepcopy(setting.parts.mapper)
+        is_half = "float16" in (settings.precision, setting.config.losses.precision)
         scaler = torch.amp.GradScaler(device.type, enabled=is_half)
-        self.updates = Updates(self.mapper, world.config.optimizer, steps=settings.steps, scaler=scaler)
-        self.data = world.parts.training
+        self.updates = Updates(self.mapper, setting.config.optimizer, steps=settings.steps, scaler=scaler)
+        self.data = setting.parts.training
         if cache is not None:
             self.data = replace(self.data, cache=cache, _sources=SourceMemory())
-        prefetch = prefetch and world.config.data.prefetch
+        prefetch = prefetch and setting.config.data.prefetch
         self.batches = Batches(self._parts, self.data.collate, device, prefetch=prefetch, steps=sys.maxsize)
-        prepare(world.parts.networks, settings, device)
-        generator = world.parts.networks.generator
+        prepare(setting.parts.networks, settings, device)
+        generator = setting.parts.networks.generator
         self.synthesis = training_synthesis(generator, settings, self.size, self.autocast, print)
         self.steps = 0
 
-    def __call__(self, watch: Stopwatch) -> None:
-        """One step: the batch is made, the edit is judged, the mapper changes."""
+    def __call__(self, timer: LapTimer) -> None:
+        """Take one step: make the batch, edit it, judge the edits, change the mapper."""
         self.updates.clear()
         parts = range(len(self._parts(self.steps)))
         self._descend(self.updates.backward, (self.batches.get(self.steps, part) for part in parts))
         self.updates.update(self.steps)
         self.steps += 1
-        watch.lap("step")
+        timer.lap("step")
 
     def take(self, tasks: Sequence[Task]) -> None:
-        """Have the next step be on these tasks."""
+        """Take these tasks for the next step."""
         self.tasks = tasks
 
     def gradients(self) -> tuple[LossOutput, list[Tensor]]:
@@ -87,12 +87,12 @@ class LibraryTraining:
         return LossOutput(per_sample.mean(), per_sample, terms), gradients
 
     def _parts(self, step: int) -> list[Sequence[Task]]:
-        """The batch in parts no larger than a step takes at once."""
+        """Return the batch in parts that go through the networks at once."""
         return [self.tasks[first : first + self.size] for first in range(0, len(self.tasks), self.size)]
 
     def _descend(self, backward: Callable[[Tensor, EditBatch], None], samples: Iterable[Sample]) -> list[LossOutput]:
-        """Forward and backward of every part of the batch."""
-        outputs, loss = [], self.world.parts.loss
+        """Compute losses and gradients of every part of the batch."""
+        outputs, loss = [], self.setting.parts.loss
         for sample in samples:
             output, _ = trainer.edit_and_judge(self.mapper, self.synthesis, loss, sample, self.autocast)
             backward(output.per_sample.sum() / len(self.tasks), sample.batch)
@@ -101,20 +101,26 @@ class LibraryTraining:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A task for the reference step, which takes codes, prompts and pictures and keeps nothing of them."""
+class OfficialTask:
+    """A task for the official step.
+
+    Attributes:
+        w_plus: code of the source, (1, n_latent, w_dim).
+        hairstyle: a prompt, a picture (1, 3, H, W) or None.
+        color: a prompt, a picture (1, 3, H, W) or None.
+    """
 
     w_plus: Tensor
     hairstyle: Asked
     color: Asked
 
 
-def questions(world: World, tasks: Sequence[Task]) -> list[Question]:
-    """The tasks as the reference takes them, their pictures already read or synthesised."""
-    data, device = world.parts.training, world.device
+def official_tasks(setting: Setting, tasks: Sequence[Task]) -> list[OfficialTask]:
+    """Return the tasks for the official step, with their pictures already read or synthesized."""
+    data, device = setting.parts.training, setting.device
     asked = data.collate(tasks).batch.condition.has_color.tolist()  # not of a reference that shows too little hair
     return [
-        Question(
+        OfficialTask(
             w_plus=data.latents[[task.latent]].to(device),
             hairstyle=_asked(task.hairstyle, data.hairstyle_references, hairstyle_prompt, device),
             color=_asked(task.color, data.color_references, color_prompt, device) if keeps else None,
@@ -129,56 +135,58 @@ def _asked(wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], de
     return None if wanted is None else prompt(wanted)
 
 
-class ReferenceTraining:
-    """Training steps of the reference, which takes one sample at a time, on a mapper of its own.
+class OfficialTraining:
+    """Training by the official step, one sample at a time, on a mapper of its own.
 
     Args:
-        world: whose networks and data.
+        setting: whose networks and data.
         tasks: what is trained on; none where `take` comes before each step.
         batched: the optimiser steps once after all of them, not after each.
     """
 
-    def __init__(self, world: World, tasks: Sequence[Task], *, batched: bool = False) -> None:
-        self.world, self.batched = world, batched
-        self.questions = questions(world, tasks) if tasks else []
-        self.mapper = copy.deepcopy(world.parts.mapper)
-        scaler = torch.amp.GradScaler(world.device.type, enabled=False)
-        self.updates = Updates(self.mapper, world.config.optimizer, steps=world.config.training.steps, scaler=scaler)
-        self.step = ReferenceStep(self.mapper, world.parts.networks.generator, world.parts.loss)
+    def __init__(self, setting: Setting, tasks: Sequence[Task], *, batched: bool = False) -> None:
+        self.setting, self.batched = setting, batched
+        self.official_tasks = official_tasks(setting, tasks) if tasks else []
+        self.mapper = copy.deepcopy(setting.parts.mapper)
+        scaler = torch.amp.GradScaler(setting.device.type, enabled=False)
+        self.updates = Updates(
+            self.mapper, setting.config.optimizer, steps=setting.config.training.steps, scaler=scaler
+        )
+        self.step = OfficialStep(self.mapper, setting.parts.networks.generator, setting.parts.loss)
         self.steps = 0
 
-    def __call__(self, watch: Stopwatch) -> None:
-        """A step on each of the tasks, or one on all."""
-        size = len(self.questions) if self.batched else 1
-        for first in range(0, len(self.questions), size):
+    def __call__(self, timer: LapTimer) -> None:
+        """Take a step on each task, or one step on all of them."""
+        size = len(self.official_tasks) if self.batched else 1
+        for first in range(0, len(self.official_tasks), size):
             self.updates.clear()
-            for question in self.questions[first : first + size]:
+            for task in self.official_tasks[first : first + size]:
                 self.step(
-                    question.w_plus,
-                    question.hairstyle,
-                    question.color,
+                    task.w_plus,
+                    task.hairstyle,
+                    task.color,
                     lambda total: self.updates.backward(total / size),
                 )
             self.updates.update(self.steps)
             self.steps += 1
-        watch.lap("step")
+        timer.lap("step")
 
     def take(self, tasks: Sequence[Task]) -> None:
-        """Have the next step be on these tasks."""
-        self.questions = questions(self.world, tasks)
+        """Take these tasks for the next step."""
+        self.official_tasks = official_tasks(self.setting, tasks)
 
     def gradients(self) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Mean loss of the tasks, each term per task (0 where it does not apply), and the mapper's gradients."""
         self.mapper.zero_grad(set_to_none=True)
         totals, rows = [], []
-        for question in self.questions:
-            total, terms = self.step(question.w_plus, question.hairstyle, question.color)
+        for task in self.official_tasks:
+            total, terms = self.step(task.w_plus, task.hairstyle, task.color)
             totals.append(total)
             rows.append(terms)
         names = self.step.loss.weights
         zero = torch.zeros_like(totals[0])
         terms = {name: torch.stack([row.get(name, zero) for row in rows]) for name in names}
-        gradients = [gradient / len(self.questions) for gradient in _gradients(self.mapper)]
+        gradients = [gradient / len(self.official_tasks) for gradient in _gradients(self.mapper)]
         return torch.stack(totals).mean(), terms, gradients
 
 

@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from hairclip.evaluation.speed import clock as measure
 from hairclip.evaluation.speed.clock import (
+    LapTimer,
     Memory,
-    Stopwatch,
     Timing,
     count_flops,
     interleave,
@@ -28,30 +28,30 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_laps_of_one_name_add_up(clock: list[float]):
-    watch = Stopwatch(CPU)
+    timer = LapTimer(CPU)
     clock[0] = 5.0
-    watch.start()
+    timer.start()
     for name, seconds in (("forward", 1.0), ("backward", 2.0), ("forward", 0.5)):
         clock[0] += seconds
-        watch.lap(name)
-    assert watch.seconds() == {"forward": 1.5, "backward": 2.0}
-    watch.start()
-    assert watch.seconds() == {}
+        timer.lap(name)
+    assert timer.seconds() == {"forward": 1.5, "backward": 2.0}
+    timer.start()
+    assert timer.seconds() == {}
 
 
 def test_rounds_alternate_and_the_first_do_not_count(clock: list[float]):
     order = []
 
     def takes(name: str, seconds: float):
-        def work(watch: Stopwatch) -> None:
+        def work(timer: LapTimer) -> None:
             order.append(name)
             clock[0] += seconds * len(order)
-            watch.lap("step")
+            timer.lap("step")
 
         return work
 
     timings = interleave(
-        {"a": takes("a", 1.0), "b": takes("b", 10.0)}, Stopwatch(CPU), repeats=2, warmup=1, title="test"
+        {"a": takes("a", 1.0), "b": takes("b", 10.0)}, LapTimer(CPU), repeats=2, warmup=1, title="test"
     )
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert timings["a"]["step"].seconds == [4.0, 5.0]
@@ -63,12 +63,12 @@ def test_rounds_alternate_and_the_first_do_not_count(clock: list[float]):
 def test_memory_is_read_in_a_round_that_does_not_count(warmup: int, calls: int):
     called = []
 
-    def work(watch: Stopwatch) -> None:
+    def work(timer: LapTimer) -> None:
         called.append(1)
-        watch.lap("step")
+        timer.lap("step")
 
     peaks: dict[str, Memory] = {}
-    timings = interleave({"a": work}, Stopwatch(CPU), repeats=2, warmup=warmup, title="test", memory=peaks)
+    timings = interleave({"a": work}, LapTimer(CPU), repeats=2, warmup=warmup, title="test", memory=peaks)
     assert len(called) == calls
     assert len(timings["a"]["step"].seconds) == 2
     assert peaks["a"].bytes > 0
@@ -85,13 +85,13 @@ def test_operations_are_counted_per_lap():
     a, b = torch.randn(8, 16, requires_grad=True), torch.randn(16, 4, requires_grad=True)
     image, kernel = torch.randn(2, 3, 9, 9), torch.randn(5, 3, 3, 3)
 
-    def work(watch: Stopwatch) -> None:
+    def work(timer: LapTimer) -> None:
         product = a @ b
-        watch.lap("product")
+        timer.lap("product")
         product.sum().backward()
-        watch.lap("gradients")
+        timer.lap("gradients")
         functional.conv2d(image, kernel)
-        watch.lap("convolution")
+        timer.lap("convolution")
 
     product = 2 * 8 * 16 * 4
     convolution = 2 * (2 * 7 * 7) * 5 * (3 * 3 * 3)
@@ -100,7 +100,7 @@ def test_operations_are_counted_per_lap():
 
 def test_peak_memory_sees_what_was_held_for_a_moment():
     def hold(megabytes: int):
-        def work(watch: Stopwatch) -> None:
+        def work(timer: LapTimer) -> None:
             block = torch.ones(megabytes, 2**18)
             del block
 
@@ -122,4 +122,4 @@ def test_peak_of_the_device_is_operations_over_the_fastest_time(clock: list[floa
         clock[0] += next(times)
 
     monkeypatch.setattr(measure.torch, "mm", product)
-    assert peak_flops(torch.bfloat16, Stopwatch(CPU), size=10, repeats=3) == 2 * 10**3 / 2.0
+    assert peak_flops(torch.bfloat16, LapTimer(CPU), size=10, repeats=3) == 2 * 10**3 / 2.0

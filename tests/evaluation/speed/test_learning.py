@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hairclip.cli import main as cli
-from hairclip.evaluation.speed.clock import Stopwatch
+from hairclip.evaluation.speed.clock import LapTimer
 from hairclip.evaluation.speed.learning import compare_figures, train_both
-from hairclip.evaluation.speed.setting import World, build_world
+from hairclip.evaluation.speed.setting import Setting, build_setting
 from tests.cli.test_benchmark import write_config
 
 
@@ -23,27 +23,27 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(config: str) -> World:
-    return build_world(config, device="cpu")
+def setting(config: str) -> Setting:
+    return build_setting(config, device="cpu")
 
 
-def test_both_ways_lead_to_the_same_mapper(world: World):
-    found = train_both(world, Stopwatch(world.device), progress=False)
-    before = torch.cat([p.detach().flatten() for p in world.parts.mapper.parameters()])
-    reference, library = (
-        torch.cat([p.detach().flatten() for p in found[side].mapper.parameters()]) for side in ("reference", "library")
+def test_both_ways_lead_to_the_same_mapper(setting: Setting):
+    found = train_both(setting, LapTimer(setting.device), progress=False)
+    before = torch.cat([p.detach().flatten() for p in setting.parts.mapper.parameters()])
+    official, library = (
+        torch.cat([p.detach().flatten() for p in found[side].mapper.parameters()]) for side in ("official", "library")
     )
-    assert (reference - before).norm() > 1e-2
-    assert (reference - library).norm() < 2e-2 * (reference - before).norm()
-    assert found["reference"].validation == pytest.approx(found["library"].validation, rel=1e-3)
+    assert (official - before).norm() > 1e-2
+    assert (official - library).norm() < 2e-2 * (official - before).norm()
+    assert found["official"].validation == pytest.approx(found["library"].validation, rel=1e-3)
     assert min(trained.seconds for trained in found.values()) > 0
 
 
-def test_the_step_in_float32_stands_in_for_the_reference(config: str, world: World):
-    half = build_world(config, ["training.precision=bfloat16"], device="cpu")
-    found = train_both(half, Stopwatch(world.device), exact=world, progress=False)
+def test_the_step_in_float32_stands_in_for_the_official_one(config: str, setting: Setting):
+    half = build_setting(config, ["training.precision=bfloat16"], device="cpu")
+    found = train_both(half, LapTimer(setting.device), exact=setting, progress=False)
     assert list(found) == ["float32", "library"]
-    alone = train_both(world, Stopwatch(world.device), progress=False)["library"].mapper
+    alone = train_both(setting, LapTimer(setting.device), progress=False)["library"].mapper
     for one, other in zip(found["float32"].mapper.parameters(), alone.parameters(), strict=True):
         assert torch.equal(one, other)
     assert any(
@@ -63,10 +63,7 @@ def test_networks_that_measure_nothing_are_refused_before_training(
 
 def test_table_of_means_over_seeds():
     figures = [
-        {
-            side: {"seconds": 8.0 if side == "reference" else 2.0, "validation": seed}
-            for side in ("reference", "library")
-        }
+        {side: {"seconds": 8.0 if side == "official" else 2.0, "validation": seed} for side in ("official", "library")}
         for seed in (1.0, 3.0)
     ]
     table = compare_figures(figures)

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.evaluation.speed.official_networks import generate, text_pixels
-from hairclip.evaluation.speed.official_step import Asked, ReferenceStep
+from hairclip.evaluation.speed.official_step import Asked, OfficialStep
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.losses.judge import Judged
 from hairclip.losses.terms import where_asked
@@ -89,7 +89,7 @@ def test_a_step_equals_the_librarys(mode, absent, end, normalization, references
     w_plus = torch.randn(1, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(1))
     hairstyle, color = asked(mode)
 
-    total, terms = ReferenceStep(mapper, networks.generator, loss)(w_plus, hairstyle, color)
+    total, terms = OfficialStep(mapper, networks.generator, loss)(w_plus, hairstyle, color)
     theirs = [None if p.grad is None else p.grad.clone() for p in mapper.parameters()]
     mapper.zero_grad()
 
@@ -127,7 +127,7 @@ def test_a_step_agrees_with_the_official_code(mode):
         small = tensor(name, (1, 3, 32, 32), 0, 0.6)
         return functional.interpolate(small, size=(1024, 1024), mode="bilinear", align_corners=False).clamp(-1, 1)
 
-    total, _ = ReferenceStep(mapper, build(checkpoint, "generator"), loss)(
+    total, _ = OfficialStep(mapper, build(checkpoint, "generator"), loss)(
         tensor("step:w", (1, 18, 512), 0, 0.5),
         {"text": "bob cut hairstyle", "img": picture("step:ref_style"), "none": None}[style],
         {"text": "red hair", "img": picture("step:ref_color"), "none": None}[color],
@@ -141,7 +141,7 @@ def test_a_step_agrees_with_the_official_code(mode):
 
 def test_what_the_official_code_repeats_is_repeated(monkeypatch: pytest.MonkeyPatch):
     networks = tiny_networks()
-    step = ReferenceStep(
+    step = OfficialStep(
         networks.mapper.requires_grad_(True),
         networks.generator,
         HairEditLoss(networks.clip, networks.parser, networks.identity),
@@ -165,7 +165,7 @@ def test_what_the_official_code_repeats_is_repeated(monkeypatch: pytest.MonkeyPa
 def test_frozen_networks_are_left_as_they_were():
     networks = tiny_networks()
     loss = HairEditLoss(networks.clip, networks.parser, networks.identity)
-    ReferenceStep(networks.mapper.requires_grad_(True), networks.generator, loss)(
+    OfficialStep(networks.mapper.requires_grad_(True), networks.generator, loss)(
         torch.randn(1, N_LATENT, W_DIM), *asked("text_img")
     )
     for network in (networks.generator, networks.clip, networks.parser, networks.identity):
