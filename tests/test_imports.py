@@ -6,6 +6,8 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parents[1] / "hairclip"
 
 # The order of packages, lowest first: one imports only from those before it. Names on one line do not know each other.
@@ -22,6 +24,23 @@ ORDER = [
     ("__main__",),
 ]
 
+# The same inside a package. A module that is not named stands above those that are.
+INSIDE = {
+    "portraits": [
+        ("vocabulary",),
+        ("spec",),
+        ("captions", "drawing"),
+        ("head", "fit"),
+        ("hair", "backdrop"),
+        ("render",),
+        ("dataset",),
+    ],
+    "editing": [("photo", "inversion", "blending")],
+}
+
+MOST_ENTRIES = 14
+"""Files and folders that the package's root may hold."""
+
 
 def modules() -> dict[str, Path]:
     """Every module by its name without "hairclip.", a package's `__init__` by the package's name."""
@@ -32,11 +51,15 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def rank(module: str) -> int:
-    for number, names in enumerate(ORDER):
-        if module.split(".")[0] in names:
-            return number
-    raise AssertionError(f"hairclip.{module} is in no package of ORDER")
+def rank(name: str, order: list[tuple[str, ...]]) -> int | None:
+    """Place of a name in an order, None where it is not in it."""
+    return next((number for number, names in enumerate(order) if name in names), None)
+
+
+def climbs(name: str, imported: str, order: list[tuple[str, ...]]) -> bool:
+    """Whether an import goes to another name that does not stand before the importing one."""
+    here, there = rank(name, order), rank(imported, order)
+    return name != imported and here is not None and (there is None or there >= here)
 
 
 def imports(path: Path, known: dict[str, Path]) -> set[str]:
@@ -53,16 +76,47 @@ def imports(path: Path, known: dict[str, Path]) -> set[str]:
     return found & set(known)
 
 
+def test_the_root_has_few_entries_and_each_has_its_place():
+    entries = {path.name for path in PACKAGE.iterdir() if not path.name.startswith(("__pycache__", "."))}
+    assert len(entries) <= MOST_ENTRIES, sorted(entries)
+    named = {name for names in ORDER for name in names}
+    assert {entry.removesuffix(".py") for entry in entries} - {"py.typed"} == named
+
+
 def test_packages_import_from_packages_before_them_only():
     known = modules()
-    wrong = []
-    for module, path in known.items():
-        package = module.split(".")[0]
-        for imported in imports(path, known):
-            other = imported.split(".")[0]
-            if other != package and rank(imported) >= rank(module):
-                wrong.append(f"hairclip.{module} imports hairclip.{imported}")
+    wrong = [
+        f"hairclip.{module} imports hairclip.{imported}"
+        for module, path in known.items()
+        for imported in imports(path, known)
+        if climbs(module.split(".")[0], imported.split(".")[0], ORDER)
+    ]
     assert not wrong, "\n".join(sorted(wrong))
+
+
+@pytest.mark.parametrize("package", INSIDE)
+def test_parts_of_a_package_import_from_parts_before_them_only(package: str):
+    known = modules()
+    inside = {module: path for module, path in known.items() if module.startswith(f"{package}.")}
+    parts = {module.split(".")[1] for module in inside}
+    assert {name for names in INSIDE[package] for name in names} <= parts
+    wrong = [
+        f"hairclip.{module} imports hairclip.{imported}"
+        for module, path in inside.items()
+        for imported in imports(path, known) & set(inside)
+        if climbs(module.split(".")[1], imported.split(".")[1], INSIDE[package])
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_an_import_upward_is_seen():
+    order = [("low",), ("left", "right"), ("high",)]
+    assert climbs("low", "high", order)
+    assert climbs("left", "right", order)
+    assert climbs("high", "unnamed", order)
+    assert not climbs("unnamed", "high", order)
+    assert not climbs("high", "low", order)
+    assert not climbs("left", "left", order)
 
 
 def test_no_circles():
