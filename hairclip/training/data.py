@@ -22,8 +22,6 @@ from hairclip.training.tasks import Task
 Sources: TypeAlias = SourceMemory | SourceFolder
 
 _BLOCK = 16
-_MINIMUM_HAIR = 0.005
-"""Smallest share of hair in a colour reference: with less, its colour cannot be read and the colour stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ class EditData:
         color_references: numbered pictures for colours.
         cache: keep what was computed of every source. Nothing then depends on the batch it first came in: each is
             computed alone, or, where all of them are kept, in a block of neighbours that is always the same.
+        minimum_hair: share of hair below which a color reference changes no color.
     """
 
     latents: LatentSet
@@ -73,6 +72,7 @@ class EditData:
     hairstyle_references: ReferencePool
     color_references: ReferencePool
     cache: bool = False
+    minimum_hair: float = 0.005
     _sources: Sources = field(default_factory=SourceMemory, repr=False)
 
     @property
@@ -96,7 +96,7 @@ class EditData:
     def _color(self, task: Task) -> Wish:
         if not isinstance(task.color, int):
             return task.color
-        has_hair = self.color_references.hair_share(task.color) >= _MINIMUM_HAIR
+        has_hair = self.color_references.hair_share(task.color) >= self.minimum_hair
         return self.color_references[task.color] if has_hair else None
 
     def _source(self, numbers: Sequence[int]) -> SourceFeatures:

@@ -33,6 +33,7 @@ class ReferencePool:
         encoder: encodes them.
         of_color: colour name -> numbers of the pictures labelled so.
         store: what is encoded already, by content; pools may share it.
+        free: number of pictures, the first ones, that are drawn whatever color they show; 0 means all.
     """
 
     count: int
@@ -41,6 +42,7 @@ class ReferencePool:
     encoder: ConditionEncoder
     of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
     store: ReferenceStore = field(default_factory=dict, repr=False)
+    free: int = 0
     _encoded: dict[int, Reference] = field(default_factory=dict, repr=False)
     _hair: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -104,6 +106,7 @@ def folder_references(
 ) -> ReferencePool:
     """At most `count` pictures of a folder, and per colour as many of ``color_folders/<colour> hair/``."""
     files = _pictures(folder, count=count, seed=seed) if folder is not None else []
+    free = len(files)
     of_color: dict[str, list[int]] = {}
     for color in colors if color_folders is not None else ():
         found = _pictures(str(Path(color_folders or "") / color_prompt(color)), count=count, seed=seed)
@@ -116,6 +119,7 @@ def folder_references(
         encoder,
         of_color,
         store,
+        free=free,
     )
 
 

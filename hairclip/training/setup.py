@@ -1,7 +1,7 @@
 """From a configuration to the parts that a training run is made of: networks, mapper, data, loss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.bundle import Bundle, load_bundle
+from hairclip.pretrained.loaders import load_mapper
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
 from hairclip.training.data import EditData, Networks, Sources
@@ -68,20 +69,28 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     )
     hairstyles, colors = _words(config, latents)
     styles, shades = _references(config, latents, networks, encoder, colors)
-    training = EditData(latents, networks, loss, encoder, styles, shades, cache=config.data.cache_sources)
+    hair = config.data.minimum_hair
+    training = EditData(latents, networks, loss, encoder, styles, shades, config.data.cache_sources, minimum_hair=hair)
     if config.data.cache_sources:
         training._sources = _source_store(config, networks, loss, latents)
-    validation = EditData(held_out, networks, loss, encoder, styles, shades)
     sampler = TaskSampler(
         latents=len(latents),
         hairstyles=hairstyles,
         colors=colors,
         hairstyle_references=len(styles),
-        color_references=len(shades),
+        color_references=shades.free or len(shades),
         references_of_color=shades.of_color,
         **config.tasks.model_dump(),
     )
-    tasks = sampler.sample(config.validation.count, config.validation.seed)
+    styles, shades = _validation_references(config, encoder, styles, shades, colors)
+    validation = EditData(held_out, networks, loss, encoder, styles, shades, minimum_hair=hair)
+    validation_sampler = replace(
+        sampler,
+        hairstyle_references=len(styles),
+        color_references=shades.free or len(shades),
+        references_of_color=shades.of_color,
+    )
+    tasks = validation_sampler.sample(config.validation.count, config.validation.seed)
     # The sampler knows the training codes: the validation list goes through the held-out ones in order.
     tasks = [Task(number % len(held_out), task.hairstyle, task.color) for number, task in enumerate(tasks)]
     return Parts(networks, mapper, loss, training, validation, sampler, tasks)
@@ -148,7 +157,29 @@ def network_bundle(config: Config, device: Device = "cpu") -> Bundle:
 
 
 def build_mapper(config: Config, networks: Networks) -> HairMapper:
-    """A fresh mapper in the sizes of the generator and CLIP, the same for the same seed."""
+    """Build the mapper that training starts with, in the sizes of the generator and CLIP.
+
+    Its weights are those of `training.init`, or random and the same for the same seed.
+
+    Raises:
+        HairclipError: if the mapper of `training.init` has other settings than the configuration.
+    """
+    mapper = _random_mapper(config, networks)
+    if config.training.init is not None:
+        start = load_mapper(config.training.init)
+        ours, theirs = mapper.config, start.config
+        changed = [key for key in ours if ours[key] != theirs[key]]
+        if changed:
+            key = changed[0]
+            raise HairclipError(
+                f"training.init: the mapper {config.training.init} has {key}={theirs[key]}, but this run has "
+                f"{key}={ours[key]}: give mapper.{key} and the networks that it was trained with."
+            )
+        mapper.load_state_dict(start.state_dict())
+    return mapper
+
+
+def _random_mapper(config: Config, networks: Networks) -> HairMapper:
     generator = networks.generator
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -222,13 +253,30 @@ def _references(
     if data.hairstyle_images is not None:
         styles = folder_references(data.hairstyle_images, encoder, store, count=count, seed=config.seed)
     if data.color_images is not None or data.color_folders is not None:
-        shades = folder_references(
-            data.color_images,
-            encoder,
-            store,
-            count=count,
-            seed=config.seed,
-            color_folders=data.color_folders,
-            colors=colors,
-        )
+        shades = _color_references(config, data.color_images, encoder, store, colors)
     return styles, shades
+
+
+def _validation_references(
+    config: Config, encoder: ConditionEncoder, styles: ReferencePool, shades: ReferencePool, colors: Sequence[str]
+) -> tuple[ReferencePool, ReferencePool]:
+    """Return the references of the validation, which are the training's where the configuration names no others."""
+    data = config.data
+    if config.dry_run:
+        return styles, shades
+    if data.validation_hairstyle_images is not None:
+        folder, count = data.validation_hairstyle_images, data.reference_pool
+        styles = folder_references(folder, encoder, styles.store, count=count, seed=config.seed)
+    if data.validation_color_images is not None:
+        shades = _color_references(config, data.validation_color_images, encoder, shades.store, colors)
+    return styles, shades
+
+
+def _color_references(
+    config: Config, folder: str | None, encoder: ConditionEncoder, store: ReferenceStore, colors: Sequence[str]
+) -> ReferencePool:
+    """Return the pictures of a folder, which are drawn freely, and those of the folders of each color."""
+    count, folders = config.data.reference_pool, config.data.color_folders
+    return folder_references(
+        folder, encoder, store, count=count, seed=config.seed, color_folders=folders, colors=colors
+    )

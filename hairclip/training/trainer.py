@@ -90,6 +90,8 @@ def _train(config: Config, run: Path, resume: str, world: World, stop: StopSigna
     stack.callback(track.close)
     if start is not None:
         track.say(f"continuing from {start} at step {step}")
+        if note := updates.schedule_note(step, steps):
+            track.say(note)
         if world.is_main:  # it may lie in another folder, or be of a step after this checkpoint
             write_best(run, best, config, parts.mapper)
 

@@ -72,6 +72,27 @@ class Updates:
         """Return the learning rate of step number `step`, counted from 0."""
         return learning_rate(self.config, step, self.schedule_end)
 
+    def schedule_note(self, done: int, steps: int) -> str | None:
+        """Return one line for the user where the number of steps differs from that with which the run began.
+
+        Args:
+            done: steps that are done.
+            steps: steps that the configuration now wants.
+        """
+        end = self.schedule_end
+        if done > steps:
+            return f"{done} steps are done already: training.steps={steps} asks for no more."
+        if steps == end:
+            return None
+        note = f"training.steps is {steps}, but the run began with {end}"
+        if self.config.schedule == "constant":
+            return f"{note}: the learning rate stays as it is."
+        then = f"stays at {self.rate(end):.2g} from there" if steps > end else f"is {self.rate(steps):.2g} at the end"
+        return (
+            f"{note}: its cosine still ends at step {end}, so the learning rate {then}; for a new schedule start "
+            "another run with training.init."
+        )
+
     def clear(self) -> None:
         """Forget the gradients of the step before."""
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,13 +1,17 @@
 """Schedule, moving average and the object that steps."""
 
 import copy
+import json
 
 import pytest
 import torch
 
+from hairclip.common.errors import HairclipError
 from hairclip.config import OptimizerConfig
 from hairclip.networks.mapper import HairCondition, HairMapper
+from hairclip.training.trainer import train
 from hairclip.training.updates import Updates, learning_rate
+from tests.helpers.tiny_run import tiny_config
 
 
 def mapper(seed: int = 0) -> HairMapper:
@@ -93,3 +97,41 @@ def test_restored_updates_go_on_bit_for_bit(name: str):
         descend(resumed, step)
     for a, b in zip(whole.result().parameters(), resumed.result().parameters()):
         assert torch.equal(a, b)
+
+
+def test_the_end_of_the_cosine_is_kept_when_a_run_gets_more_steps():
+    settings = {"schedule": "cosine", "lr": 1.0}
+    short = updates(**settings)
+    longer = Updates(mapper(), short.config, steps=20, scaler=short.scaler)
+    longer.load_state_dict(short.state_dict())
+    assert [longer.rate(step) for step in (9, 10, 15)] == [short.rate(9), pytest.approx(0.02), pytest.approx(0.02)]
+    assert longer.schedule_note(10, 10) is None
+    assert longer.schedule_note(10, 20) == (
+        "training.steps is 20, but the run began with 10: its cosine still ends at step 10, so the learning rate stays "
+        "at 0.02 from there; for a new schedule start another run with training.init."
+    )
+    assert "so the learning rate is 0.51 at the end" in longer.schedule_note(3, 5)
+    assert longer.schedule_note(10, 5) == "10 steps are done already: training.steps=5 asks for no more."
+    constant = updates()
+    assert constant.schedule_note(3, 20).endswith("the learning rate stays as it is.")
+
+
+def test_a_longer_run_says_so_and_its_rate_does_not_jump(tmp_path, capsys):
+    settings = ["optimizer.schedule=cosine", "validation.count=1"]
+    train(tiny_config(tmp_path, "training.steps=3", *settings), tmp_path / "run")
+    capsys.readouterr()
+    train(tiny_config(tmp_path, "training.steps=5", *settings), tmp_path / "run")
+    assert "training.steps is 5, but the run began with 3" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in lines if line["kind"] == "train"]
+    assert rates == sorted(rates, reverse=True)
+    assert len(rates) == 5
+    train(tiny_config(tmp_path, "training.steps=2", *settings), tmp_path / "run")
+    assert "5 steps are done already" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_fit_is_told_in_one_sentence():
+    run = updates()
+    state = run.state_dict()
+    with pytest.raises(HairclipError, match="does not fit the mapper or the optimizer"):
+        run.load_state_dict({**state, "optimizer": {"state": {}, "param_groups": []}})

@@ -1,0 +1,96 @@
+"""From a configuration to the parts of a run: where the mapper starts, and which references are drawn."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from hairclip.common.errors import HairclipError
+from hairclip.config import load_config
+from hairclip.training.setup import Parts, build_parts
+from hairclip.training.tasks import Task
+from hairclip.training.trainer import train
+from tests.helpers.tiny_networks import SIZE
+from tests.helpers.tiny_run import tiny_config, weights
+
+
+def pictures(folder: Path, count: int, brightness: int = 128) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (SIZE, SIZE), (brightness, number, 0)).save(folder / f"{number}.png")
+    return folder
+
+
+def parts(folder: Path, *overrides: str) -> Parts:
+    folder.mkdir(exist_ok=True)
+    return build_parts(tiny_config(folder, *overrides), torch.device("cpu"))
+
+
+def test_half_of_the_color_references_are_of_the_free_folder_however_many_there_are(tmp_path: Path):
+    """The official code draws a color request's text, colored folder and free picture with 50, 25 and 25 %."""
+    free = pictures(tmp_path / "free", 2)
+    for color in ("red", "blond"):
+        pictures(tmp_path / "colors" / f"{color} hair", 20)
+    built = parts(
+        tmp_path, f"data.color_images={free}", f"data.color_folders={tmp_path / 'colors'}", "data.reference_pool=20"
+    )
+    tasks = [task for task in built.sampler.sample(20_000, 0) if task.color is not None]
+    kinds = ["text" if isinstance(t.color, str) else "free" if t.color < 2 else "of a color" for t in tasks]
+    shares = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
+    assert shares == pytest.approx({"text": 0.5, "free": 0.25, "of a color": 0.25}, abs=0.02)
+    assert max(t.color for t in tasks if isinstance(t.color, int)) == 2 + 2 * 20 - 1
+
+
+def test_validation_has_references_of_its_own(tmp_path: Path):
+    mine, others = pictures(tmp_path / "mine", 3), pictures(tmp_path / "others", 2, brightness=250)
+    built = parts(
+        tmp_path,
+        f"data.hairstyle_images={mine}",
+        f"data.color_images={mine}",
+        f"data.validation_hairstyle_images={others}",
+        f"data.validation_color_images={others}",
+        "validation.count=40",
+    )
+    for pool in ("hairstyle_references", "color_references"):
+        assert len(getattr(built.training, pool)) == 3
+        assert len(getattr(built.validation, pool)) == 2
+        assert getattr(built.validation, pool).picture(0).amax() > 0.9
+    drawn = [wish for task in built.validation_tasks for wish in (task.hairstyle, task.color) if isinstance(wish, int)]
+    assert set(drawn) == {0, 1}
+
+
+def test_validation_draws_as_before_where_it_shares_the_references(tmp_path: Path):
+    built = parts(tmp_path)
+    drawn = built.sampler.sample(6, 1234)
+    assert [(t.hairstyle, t.color) for t in built.validation_tasks] == [(t.hairstyle, t.color) for t in drawn]
+
+
+def test_the_official_setting_asks_for_the_color_of_a_reference_however_little_hair_it_shows(tmp_path: Path):
+    for minimum, asks in (("0.0", True), ("1.0", False)):  # about half of a tiny picture is hair
+        built = parts(tmp_path / minimum, f"data.minimum_hair={minimum}")
+        assert built.training.collate([Task(0, None, 0)]).batch.condition.has_color.tolist() == [asks]
+    official = load_config(Path(__file__).resolve().parents[2] / "configs" / "hairclip.yaml")
+    assert official.data.minimum_hair == 0
+
+
+def test_training_starts_from_a_mappers_weights(tmp_path: Path):
+    config = tiny_config(tmp_path, "training.steps=2")
+    first = train(config, tmp_path / "first")
+    again = parts(tmp_path, f"training.init={first}", "losses.identity=3.0")
+    before = weights(first)
+    assert all(bool((tensor.numpy() == before[name]).all()) for name, tensor in again.mapper.state_dict().items())
+    assert all(parameter.requires_grad for parameter in again.mapper.parameters())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mapper.scale=0.7", "training.init: .* has scale=0.1, but this run has scale=0.7"),
+        ("mapper.fine=false", "fine"),
+    ],
+)
+def test_a_mapper_with_other_settings_is_refused(tmp_path: Path, override: str, message: str):
+    first = train(tiny_config(tmp_path, "training.steps=1"), tmp_path / "first")
+    with pytest.raises(HairclipError, match=message):
+        parts(tmp_path, f"training.init={first}", override)
