@@ -1,8 +1,8 @@
-"""Laplace's equation on the pixels of a picture: each free pixel becomes the mean of its neighbours.
+"""Solve Laplace's equation on the pixels of a picture: each free pixel becomes the mean of its neighbors.
 
-Conjugate gradients (Hestenes and Stiefel 1952), preconditioned by one V-cycle of multigrid (Tatebe 1993). The coarse
-grids of an irregular region are those of McAdams, Sifakis and Teran (2010, "A parallel multigrid Poisson solver for
-fluids simulation on large grids"): a coarse pixel is free where all pixels under it are.
+The solver is conjugate gradients (Hestenes and Stiefel 1952) with one V-cycle of multigrid as preconditioner (Tatebe
+1993). The coarse grids of an irregular region follow McAdams, Sifakis and Teran (2010, "A parallel multigrid Poisson
+solver for fluids simulation on large grids"): a coarse pixel is free if all pixels under it are free.
 """
 
 import torch
@@ -16,20 +16,22 @@ __all__ = ["relax"]
 
 Planes = Float[Tensor, "planes height width"]
 COARSEST_SIZE, COARSEST_SWEEPS = 4, 4
-PACE = 0.8 / 4.0  # of a Jacobi sweep: damped, over the number of neighbours
-TOGETHER_ON_CPU, TOGETHER = 2**20, 2**26  # pixels at once: a CPU's stay in its cache, a GPU's leave room for others
+PACE = 0.8 / 4.0
+"""Step of a damped Jacobi sweep: the damping over the number of neighbors."""
+TOGETHER_ON_CPU, TOGETHER = 2**20, 2**26
+"""Pixels that are solved at once: few enough for the cache of a CPU, and to leave room in the memory of a GPU."""
 
 
 def relax(fields: Planes, free: Planes, steps: int) -> Planes:
-    """Change the free pixels so that each is the mean of its neighbours, of which there are none over the border.
+    """Return the fields with each free pixel near the mean of its neighbors within the picture.
 
-    The number of steps is fixed, so that a field's answer depends neither on its neighbours in the batch nor on its
-    own values, and nothing waits for a GPU. Each step leaves about a third of the error.
+    The number of steps is fixed, so a plane's result does not depend on the other planes, and nothing waits for a GPU.
+    Each step leaves about a third of the error.
 
     Args:
-        fields: what is known, and a first guess elsewhere; each plane counts for itself.
-        free: 1 where pixels may change, 0 elsewhere.
-        steps: of conjugate gradients.
+        fields: (planes, H, W): known values, and a first guess at free pixels. Each plane is solved by itself.
+        free: 1 at free pixels, 0 elsewhere.
+        steps: steps of conjugate gradients.
     """
     most = TOGETHER_ON_CPU if fields.device.type == "cpu" else TOGETHER
     together = max(1, most // fields[0].numel())
@@ -38,7 +40,7 @@ def relax(fields: Planes, free: Planes, steps: int) -> Planes:
 
 
 def _descend(fields: Planes, grid: "Grid", steps: int) -> Planes:
-    """Conjugate gradients; `fields` are changed."""
+    """Improve `fields` in place by conjugate gradients, and return them."""
     product, bent = torch.empty_like(fields), torch.empty_like(fields)
 
     def dot(a: Planes, b: Planes) -> Tensor:
@@ -62,7 +64,7 @@ def _descend(fields: Planes, grid: "Grid", steps: int) -> Planes:
 
 
 class Grid:
-    """One resolution and the coarser ones below it, with memory to work in: new memory would cost more than the work.
+    """One resolution and the coarser ones below it, with buffers: allocating memory would take longer than the work.
 
     Args:
         free: 1 where pixels may change, 0 elsewhere.
@@ -75,7 +77,7 @@ class Grid:
         self.coarser = None if is_coarsest else Grid((halve(free) == 1).to(free.dtype))
 
     def v_cycle(self, residual: Planes) -> Planes:
-        """A guess of the correction that leaves no residual: overwritten by the next."""
+        """Return an approximate correction for a residual. The next call overwrites it."""
         correction = torch.mul(residual, PACE, out=self._correction)
         sweeps = COARSEST_SWEEPS
         if self.coarser is not None:
@@ -88,26 +90,26 @@ class Grid:
         return correction
 
     def stiffness(self, fields: Planes, *, out: Planes) -> Planes:
-        """Sum of differences to the four neighbours on free pixels, 0 on others; written to `out`."""
+        """Write to `out` the sum of differences to the four neighbors at free pixels, and 0 elsewhere."""
         torch.mul(fields, 4.0, out=out)
         for dim in (-1, -2):
             last = fields.shape[dim] - 1
             out.narrow(dim, 1, last).sub_(fields.narrow(dim, 0, last))
             out.narrow(dim, 0, last).sub_(fields.narrow(dim, 1, last))
-            for end in (0, last):  # a pixel at the border stands in for the one beyond
+            for end in (0, last):  # beyond the border a pixel has its own value
                 out.select(dim, end).sub_(fields.select(dim, end))
         return out.mul_(self.free)
 
 
 def enlarge(coarse: Tensor, like: Tensor) -> Tensor:
-    """Bilinearly to twice the size, less a row or column where `like` has an odd number of them."""
+    """Return planes enlarged bilinearly to twice the size, cut to the size of `like`."""
     height, width = like.shape[-2:]
     fine = F.interpolate(coarse[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)
     return fine[:, 0, :height, :width]
 
 
 def shrink(fine: Tensor) -> Tensor:
-    """The transpose of `enlarge`, which makes multigrid symmetric, as conjugate gradients need it."""
+    """Return the transpose of `enlarge`. Conjugate gradients need a symmetric preconditioner."""
     return _shrink_height(_shrink_height(fine).mT).mT
 
 

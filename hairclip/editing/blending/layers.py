@@ -1,8 +1,9 @@
-"""What was behind the hair: the photo as it would be with the hair taken away.
+"""Take the hair out of a photo and show what was behind it.
 
-Skin is the generator's, shifted to meet the photo's; background and clothes are the photo's own, stretched smoothly
-under the hair, because the generator's never match. Where which of them is to be seen follows the parsed edit, bent
-so that its outlines (jaw, shoulders) meet the photo's where the hair ends.
+Three layers lie behind the hair. Skin comes from the generator's picture, shifted in color to meet the photo's skin.
+Background and clothes come from the photo, extended smoothly under the hair, because the generator's never match. The
+labels of the edit say which layer a pixel shows. They are bent so that outlines such as jaw and shoulders meet those
+of the photo where the hair ends.
 """
 
 import torch
@@ -16,8 +17,10 @@ from hairclip.editing.blending.regions import dilate, select_labels, soften, to_
 __all__ = ["add_grain", "measure_noise", "uncover", "weigh_layers"]
 
 LAYERS = (BACKGROUND, CLOTHES, PERSON)
-SHARPNESS = 0.05  # of the change from one layer to another, in units of their membranes' weights
-GRAIN_LIMIT = 0.04  # about 5 of 255 levels; what varies more is a pattern
+SHARPNESS = 0.05
+"""Difference of two layers' weights over which one layer changes into the other."""
+GRAIN_LIMIT = 0.04
+"""Largest standard deviation that counts as grain, about 5 of 255 levels; what varies more is a pattern."""
 
 
 def uncover(
@@ -28,36 +31,37 @@ def uncover(
     removed: Masks,
     edited_hair: Masks,
 ) -> Images:
-    """Take the hair away.
+    """Return the photo without its hair.
 
     Args:
         source: the photo, (B, 3, H, W) in [-1, 1].
-        edited: the generator's picture after the edit.
+        edited: the generator's picture after the edit, (B, 3, H, W).
         source_labels: parsed photo, (B, H, W).
-        edited_labels: parsed edit.
-        removed: what goes, (B, 1, H, W); everything else stays as it is, bit for bit.
-        edited_hair: where `edited` shows hair, whose pixels are of no use here.
+        edited_labels: parsed edit, (B, H, W).
+        removed: pixels to replace, (B, 1, H, W); all others keep their bits.
+        edited_hair: hair of `edited`, (B, 1, H, W). Its pixels say nothing about what is behind hair.
 
     Returns:
-        The photo without hair (under the edit's hair too, where it is a guess).
+        (B, 3, H, W) in [-1, 1]. Under the hair of the edit it is a guess.
     """
     margin = to_pixels(1 / 128, source.shape[-2])
     shown, rendered = [], []
     for classes in LAYERS:
         layer = select_labels(source_labels, classes)
-        # Pixels along an outline hold some of what lies on its other side.
+        # Pixels along an outline mix both of its sides.
         shown.append(layer & ~removed & ~dilate(~layer & ~removed, margin))
         rendered.append(select_labels(edited_labels, classes) & ~edited_hair)
     enough = [here.float().mean(dim=(1, 2, 3), keepdim=True) > 0.0005 for here in shown]
-    # The photo's own, continued. Skin is never: it is the generator's, as is what the photo shows too little of.
-    own = [i for i, classes in enumerate(LAYERS) if classes != PERSON]
-    drawn = [i for i in range(len(LAYERS)) if i not in own or not enough[i].all()]
+    # Background and clothes continue the photo's. Skin, and a layer that the photo shows too little of, is drawn: it is
+    # the generator's.
+    extended = [i for i, classes in enumerate(LAYERS) if classes != PERSON]
+    drawn = [i for i in range(len(LAYERS)) if i not in extended or not enough[i].all()]
     shifts = [(source - edited, shown[i] & rendered[i]) for i in drawn]
-    found = solve_membranes(*((source, shown[i]) for i in own), *shifts)
-    moved = {i: edited + shift for i, shift in zip(drawn, found[len(own) :], strict=True)}  # to where the photo is
+    membranes = solve_membranes(*((source, shown[i]) for i in extended), *shifts)
+    moved = {i: edited + shift for i, shift in zip(drawn, membranes[len(extended) :], strict=True)}  # meets the photo
     hidden = solve_membranes(*((moved[i], rendered[i]) for i in drawn))
     layers = {i: torch.where(edited_hair, behind, moved[i]) for i, behind in zip(drawn, hidden, strict=True)}
-    for i, continued in zip(own, found[: len(own)], strict=True):
+    for i, continued in zip(extended, membranes[: len(extended)], strict=True):
         grainy = add_grain(continued, measure_noise(source, shown[i]))
         layers[i] = torch.where(enough[i], grainy, layers.get(i, grainy))
     weights = weigh_layers(source_labels, edited_labels, removed, edited_hair)
@@ -68,10 +72,10 @@ def uncover(
 def weigh_layers(
     source_labels: Labels, edited_labels: Labels, removed: Masks, edited_hair: Masks
 ) -> tuple[SoftMasks, SoftMasks, SoftMasks]:
-    """How much of background, clothes and person each pixel shows without the hair; they sum to 1.
+    """Return how much of background, clothes and person each pixel shows without the hair; the three sum to 1.
 
-    A seamless cloning of the label maps: the edit's indicator of each layer plus a membrane of its difference to the
-    photo's, so that they agree all around `removed`.
+    This is a seamless cloning of label maps: each layer's indicator in the edit plus the membrane of its difference to
+    the photo. So the layers agree with the photo all around `removed`.
     """
     height = source_labels.shape[-2]
     blur = to_pixels(1 / 256, height)
@@ -87,9 +91,9 @@ def weigh_layers(
 
 
 def measure_noise(images: Images, masks: Masks) -> Tensor:
-    """Standard deviation of the grain within `masks`, (B, 3, 1, 1), after Immerkaer (1996).
+    """Return the standard deviation of the grain within `masks`, (B, 3, 1, 1), after Immerkaer 1996.
 
-    The median of the absolute second difference in both directions: edges and gradients hardly touch it.
+    It is the median of the absolute second difference in both directions, which edges and gradients hardly change.
     """
     second = images - soften(images, 1)
     second = second - soften(second, 1)
@@ -104,14 +108,14 @@ def measure_noise(images: Images, masks: Masks) -> Tensor:
 
 
 def add_grain(images: Images, sigma: Tensor, seed: int = 0) -> Images:
-    """Add white noise of the given strength, the same for every sample, so that batches equal single pictures."""
+    """Return pictures with white noise of a given standard deviation, the same for every sample of a batch."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(1, *images.shape[1:], generator=generator).to(images)
     return images + sigma * noise
 
 
 def _grain_gain() -> float:
-    """Root of the energy that white noise keeps in `measure_noise`'s second difference."""
+    """Return the factor by which the second difference of `measure_noise` scales white noise."""
     impulse = torch.zeros(1, 1, 11, 11, dtype=torch.float64)
     impulse[..., 5, 5] = 1.0
     second = impulse - soften(impulse, 1)

@@ -1,7 +1,7 @@
-"""How much of each pixel is hair: what the parser calls hair, and the strands around it that it does not.
+"""Estimate how much of each pixel is hair: the parser's hair, and the strands around it.
 
-Parsers draw hair as a shape with an edge. Real hair ends in strands thinner than a pixel, through which the
-background shows; a mask that stops at the shape leaves them standing when the hair is taken away.
+Parsers draw hair as a shape with an edge. Real hair ends in strands thinner than a pixel, and the background shows
+through them. A mask that ends at the shape would leave these strands in the picture when the hair is taken away.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ def _ids(*names: str) -> tuple[int, ...]:
 
 BACKGROUND, CLOTHES = _ids("background"), _ids("cloth", "hat")
 PERSON = tuple(i for i in range(len(CELEBAMASK_CLASSES)) if i not in (HAIR, *BACKGROUND, *CLOTHES))
-# Dark as hair, near hair, and not hair.
+# They are dark as hair and near it, but no hair.
 FEATURES = _ids("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
 
 def keep_main_hair(hair: Masks) -> Masks:
-    """Hair that hangs together with some around the head: parsers see hair in clutter, too."""
+    """Return the hair that is connected to hair around the middle of the crop: parsers see hair in clutter, too."""
     height, width = hair.shape[-2:]
     head = torch.zeros_like(hair)
     head[..., round(0.1 * height) : round(0.75 * height), round(0.2 * width) : round(0.8 * width)] = True
@@ -36,27 +36,30 @@ def keep_main_hair(hair: Masks) -> Masks:
 
 @dataclass(frozen=True)
 class HairMatte:
-    """Hair of a picture, cut from its surroundings."""
+    """The hair of pictures, cut from its surroundings.
+
+    Attributes:
+        alpha: share of each pixel that is hair, (B, 1, H, W) in [0, 1].
+        color: color of the hair alone, (B, 3, H, W): the picture inside the hair, extended outwards.
+    """
 
     alpha: SoftMasks
-    """Share of each pixel that is hair, (B, 1, H, W) in [0, 1]."""
     color: Images
-    """Colour of the hair alone: the picture inside, continued outwards where surroundings shine through."""
 
 
 def estimate_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: bool = False) -> HairMatte:
-    """Estimate the matte of the hair by colour.
+    """Return the matte of the hair, estimated from colors.
 
-    Around the parser's hair, each pixel I is placed on the line between the colour H of the hair nearby and the colour
-    S of what is labelled as the pixel is, further away: alpha = (I - S) (H - S) / |H - S|^2, the least-squares
-    solution of the compositing equation I = alpha H + (1 - alpha) S. Only what hangs together with the parser's hair
-    counts, and only where hair and surroundings differ enough to tell.
+    A pixel around the parser's hair has color I. Let H be the color of the hair nearby and S the color of pixels with
+    the same label further away. The compositing equation I = alpha H + (1 - alpha) S has the least-squares solution
+    alpha = (I - S) (H - S) / |H - S|^2. A pixel counts only if it is connected to the parser's hair, and if H and S
+    differ enough.
 
     Args:
         images: (B, 3, H, W) in [-1, 1].
-        labels: (B, H, W) of the same size.
-        reach: how far from the parser's hair strands are looked for, as a share of the height.
-        rim: weigh the outermost pixels of the parser's hair, too, instead of taking them for nothing but hair.
+        labels: parsed pictures, (B, H, W).
+        reach: distance from the parser's hair up to which strands are looked for, as a share of the height.
+        rim: also estimate the outermost pixels of the parser's hair; otherwise they count as hair alone.
     """
     height = images.shape[-2]
     margin, far = to_pixels(1 / 128, height), to_pixels(reach, height)
@@ -79,7 +82,7 @@ def estimate_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: 
     telling = distance > 0.05
     share = share.clamp(0.0, 1.0)
     strands = torch.where(telling & ~select_labels(labels, FEATURES), share, torch.zeros_like(share))
-    # Shading makes skin look a little like hair nearly everywhere; only what is plainly hair, and near, counts there.
+    # Shaded skin looks a little like hair nearly everywhere: there a pixel must be mostly hair, and near the hair.
     skin = select_labels(labels, PERSON)
     present = torch.where(skin, (strands > 0.5) & dilate(hair, to_pixels(reach / 3, height)), strands > 0.2)
     connected = hair

@@ -1,4 +1,4 @@
-"""From one level of a picture's pyramid to the next."""
+"""Go from one level of a picture's pyramid to the next."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,7 +7,10 @@ __all__ = ["enlarge_to", "halve"]
 
 
 def halve(fields: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels, fewer at the end of an odd side, (..., H, W); several times faster than pooling."""
+    """Return the means of 2 x 2 pixels of (..., H, W); fewer pixels at the end of an odd side.
+
+    This is several times faster than `F.avg_pool2d`.
+    """
     return _means_of_rows(_means_of_rows(fields).mT).mT
 
 
@@ -18,5 +21,5 @@ def _means_of_rows(fields: Tensor) -> Tensor:
 
 
 def enlarge_to(coarse: Tensor, like: Tensor) -> Tensor:
-    """Bilinearly to the size of `like`, (B, C, H, W)."""
+    """Return `coarse` enlarged bilinearly to the size of `like`, both (B, C, H, W)."""
     return F.interpolate(coarse, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,11 +1,11 @@
-"""A new colour on the photo's own strands.
+"""Give the photo's own strands a new color.
 
-Where only the colour of hair is to change, the photo's strands and shading are right as they are. The generator drew
-the person twice, alike but for that colour: this pair of pictures tells how the new colour follows the old brightness,
-and the photo's brightness is led through it. That what was found between coarse pictures may be applied to a fine one
-is the idea of bilateral guided upsampling (Chen, Adams, Wadhwa, Hasinoff 2016). Here the transfer is affine: per
-channel a slope for all hair, by ridge regression as in the guided filter (He, Sun, Tang 2010, equation 5), and an
-offset that varies slowly over the picture.
+If only the color of the hair changes, the photo's strands and shading stay. The generator makes two pictures of the
+person that differ in that color alone: the inversion and the edit. They show how the new color depends on the old
+brightness, and this transfer is applied to the brightness of the photo. A transfer found between coarse pictures may be
+applied to a fine one (bilateral guided upsampling, Chen, Adams, Wadhwa, Hasinoff 2016). Here it is affine: per channel
+one slope for all hair, by ridge regression as in the guided filter (He, Sun, Tang 2010, equation 5), and an offset that
+varies slowly over the picture.
 """
 
 from dataclasses import dataclass
@@ -24,27 +24,35 @@ from hairclip.editing.blending.regions import dilate, erode, match_color, select
 
 __all__ = ["Recoloring", "find_recoloring", "take_color"]
 
-RIDGE = 0.005  # added to the brightness's variance, pictures in [-1, 1]: hair with less contrast keeps its own
-REACH = 0.02  # of the height: how far from the parser's hair strands are recoloured
-LEAST_SHARED = 0.5  # of the photo's hair must be hair before and after the edit
-TINT_SLACK = 0.05  # by how much hair's tint may differ beyond its own spread
-NEAR = 0.03  # of the height: how far from the generator's hair the photo's is believed
+RIDGE = 0.005
+"""Added to the variance of the brightness in [-1, 1], so that hair of little contrast keeps its contrast."""
+REACH = 0.02
+"""Distance from the parser's hair up to which strands are recolored, as a share of the height."""
+LEAST_SHARED = 0.5
+"""Least share of the photo's hair that must be hair before and after the edit."""
+TINT_SLACK = 0.05
+"""Difference of a hair's tint that is allowed beyond the spread of all tints."""
+NEAR = 0.03
+"""Distance from the generator's hair up to which the photo's hair counts, as a share of the height."""
 
 
 @dataclass(frozen=True)
 class Recoloring:
-    """How the hair of a batch of photos takes its new colour."""
+    """How the hair of a batch of photos takes its new color.
+
+    Attributes:
+        slope: change of each channel per change of brightness, (B, 3, 1, 1).
+        offset: new color of hair with brightness 0, (B, 3, H, W).
+        shift: change of the color of the hair nearby, (B, 3, H, W). Pixels that are partly hair change by it.
+        alpha: share of each pixel that is hair, (B, 1, H, W). Where it is 0, nothing changes.
+        labels: parsed photos without hair that the generator did not draw, (B, H, W).
+    """
 
     slope: Float[Tensor, "batch 3 1 1"]
-    """Of each channel, by brightness."""
     offset: Images
-    """The channels of hair whose brightness is 0, (B, 3, H, W)."""
     shift: Images
-    """By how much the colour of the hair nearby changes: for pixels that are hair in part."""
     alpha: SoftMasks
-    """Share of each pixel that is hair, (B, 1, H, W); where it is 0 nothing changes."""
     labels: Labels
-    """The parsed photos, without hair that the generator did not draw."""
 
     def __len__(self) -> int:
         return len(self.slope)
@@ -53,11 +61,11 @@ class Recoloring:
         return Recoloring(*(value[index] for value in vars(self).values()))
 
     def foreground(self, photos: Images) -> Images:
-        """What to lay over photos of the fields' size by `alpha`: see `take_color`."""
+        """Return the recolored photos, to be laid over them by `alpha`; the photos have the size of the fields."""
         return take_color(photos, self.slope, self.offset, self.shift, self.alpha)
 
     def enlarged(self, photos: Images) -> "Recoloring":
-        """The same for larger versions of the photos, whose size is a multiple: strands are cut out at their detail."""
+        """Return the recoloring for photos of a multiple of the size, with strands cut out at their detail."""
         factor = photos.shape[-1] // self.offset.shape[-1]
         offset = F.interpolate(self.offset, size=photos.shape[-2:], mode="bilinear", align_corners=False)
         labels = self.labels.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
@@ -65,7 +73,7 @@ class Recoloring:
 
 
 def take_color(photos: Images, slope: Tensor, offset: Images, shift: Images, alpha: SoftMasks) -> Images:
-    """Photos whose hair has its new colour, to be laid over them by `alpha`; fields as those of `Recoloring`."""
+    """Return photos whose hair has its new color, to be laid over them by `alpha`; see `Recoloring` for the fields."""
     whole = smoothstep(0.6, 0.98, alpha)
     change = torch.lerp(shift, slope * luma(photos) + offset - photos, whole)
     return (photos + change).clamp(-1.0, 1.0)
@@ -79,23 +87,24 @@ def find_recoloring(
     edited: Images,
     edited_labels: Labels,
 ) -> tuple[Recoloring, Flags]:
-    """From what the generator changed to what is to change in the photos.
+    """Return how the photos' hair takes the color that the generator gave it.
 
     Args:
         photos: (B, 3, H, W) in [-1, 1].
         labels: parsed photos, (B, H, W).
-        inverted: what the generator makes of their codes.
-        inverted_labels: parsed.
-        edited: what it makes of the edited codes: other in nothing but the hair's colour.
-        edited_labels: parsed.
+        inverted: what the generator makes of the photos' codes, (B, 3, H, W).
+        inverted_labels: parsed inversions, (B, H, W).
+        edited: what the generator makes of the edited codes, which differ in the hair's color alone, (B, 3, H, W).
+        edited_labels: parsed edits, (B, H, W).
 
     Returns:
-        The recolouring, and for which samples it can be relied on: those whose hair lies where the generator drew it.
+        The recoloring, and one flag per sample: whether its hair lies where the generator drew it. Others cannot be
+        recolored in this way.
     """
     hair, before, after = (select_labels(one, (HAIR,)) for one in (labels, inverted_labels, edited_labels))
     shared = hair & before & after
     height = photos.shape[-2]
-    # Parsers see hair in clutter, too: of another tint (colour without brightness), or where none was drawn.
+    # Parsers see hair in clutter, too: its tint (color without brightness) differs, or no hair was generated there.
     tinted = match_color(photos - luma(photos), shared, TINT_SLACK)
     clutter = hair & ~(dilate(before & after, to_pixels(NEAR, height)) & tinted)
     labels = torch.where(clutter[:, 0], BACKGROUND, labels)
@@ -110,7 +119,7 @@ def find_recoloring(
     edited, old = edited.clamp(-1.0, 1.0), luma(inverted)
     old = old - mean(old)
     slope = (mean(old * (edited - mean(edited))) + RIDGE) / (mean(old.square()) + RIDGE)
-    # The mean is what was asked for, however bright the photo's hair is against its inversion.
+    # The photo's hair may be brighter than the inversion's: its own mean brightness shall give the requested color.
     offset = spread_means(edited - slope * old, inside) - slope * mean(luma(photos))
     return _cut_out(photos, labels, slope, offset), usable
 

@@ -1,4 +1,4 @@
-"""Shapes in a picture: growing, softening and grouping them."""
+"""Grow, soften and select regions of a picture."""
 
 from collections.abc import Sequence
 
@@ -23,25 +23,25 @@ __all__ = [
 
 
 def to_pixels(share: float, height: int) -> int:
-    """A share of a picture's height in whole pixels, at least one."""
+    """Return a share of a picture's height in whole pixels, at least one."""
     return max(1, round(share * height))
 
 
 def dilate(masks: Masks, radius: int) -> Masks:
-    """Grow boolean masks by `radius` pixels (an octagon: alternating cross and square steps)."""
+    """Return masks grown by `radius` pixels; cross and square steps alternate, so a pixel grows into an octagon."""
     for step in range(radius):
         masks = _step(masks, square=step % 2 == 1)
     return masks
 
 
 def _step(masks: Masks, *, square: bool) -> Masks:
-    """Masks grown by one pixel, in a square or in a cross; far faster than pooling, which compares numbers."""
-    rows = _with_neighbours(masks, masks, dim=-1)
-    return _with_neighbours(rows, rows if square else masks, dim=-2)
+    """Return masks grown by one pixel, in a square or a cross; far faster than pooling, which compares numbers."""
+    rows = _add_neighbors(masks, masks, dim=-1)
+    return _add_neighbors(rows, rows if square else masks, dim=-2)
 
 
-def _with_neighbours(masks: Masks, others: Masks, dim: int) -> Masks:
-    """A copy of `masks` with what lies beside `others` along a dimension."""
+def _add_neighbors(masks: Masks, others: Masks, dim: int) -> Masks:
+    """Return `masks` with the pixels added that lie beside `others` along a dimension."""
     grown, size = masks.clone(), masks.shape[dim] - 1
     grown.narrow(dim, 1, size).logical_or_(others.narrow(dim, 0, size))
     grown.narrow(dim, 0, size).logical_or_(others.narrow(dim, 1, size))
@@ -49,12 +49,12 @@ def _with_neighbours(masks: Masks, others: Masks, dim: int) -> Masks:
 
 
 def erode(masks: Masks, radius: int) -> Masks:
-    """Shrink boolean masks by `radius` pixels; what lies beyond the picture's border counts as inside."""
+    """Return masks shrunk by `radius` pixels; pixels beyond the picture's border count as inside."""
     return ~dilate(~masks, radius)
 
 
 def keep_connected(seeds: Masks, masks: Masks, size: int = 128) -> Masks:
-    """The part of `masks` that hangs together with `seeds`, looked at with at most `size` pixels across."""
+    """Return the parts of `masks` that are connected to `seeds`, found at no more than `size` pixels per side."""
     height, width = masks.shape[-2:]
     small = (min(height, size), min(width, size))
     allowed, reached = (F.adaptive_max_pool2d(one.float(), small) > 0.5 for one in (masks, seeds & masks))
@@ -64,7 +64,7 @@ def keep_connected(seeds: Masks, masks: Masks, size: int = 128) -> Masks:
 
 
 def ramp_outwards(masks: Masks, width: int) -> SoftMasks:
-    """Exactly 1 on the masks, falling smoothly to exactly 0 beyond `width` pixels outside them."""
+    """Return weights of exactly 1 on the masks that fall smoothly to exactly 0 over `width` pixels outside them."""
     heights = smoothstep(0.0, 1.0, torch.arange(width + 2, device=masks.device) / (width + 1))
     within = masks.short()
     for _ in range(width):
@@ -76,13 +76,13 @@ def ramp_outwards(masks: Masks, width: int) -> SoftMasks:
 def alpha_from_masks(
     source_hair: Masks, edited_hair: Masks, feather: int | None = None, grow: int | None = None
 ) -> SoftMasks:
-    """Weight of the edit in a composite.
+    """Return the weight of the edit in a composite.
 
     Args:
         source_hair: hair of the photo, (B, 1, H, W) bool.
         edited_hair: hair of the edited picture, same size.
         feather: width of the ramp in pixels; None means 1/40 of the height (3 px at 128).
-        grow: pixels added around both masks before the ramp, since parsers cut loose strands; None means 1/128 of
+        grow: pixels that both masks grow before the ramp, because parsers cut loose strands off; None means 1/128 of
             the height.
 
     Returns:
@@ -96,7 +96,7 @@ def alpha_from_masks(
 
 
 def soften(fields: Tensor, radius: int) -> Tensor:
-    """Binomial blur of (B, C, H, W) that reaches `radius` pixels; the border is mirrored into the mean."""
+    """Return (B, C, H, W) after a binomial blur that reaches `radius` pixels; the border is mirrored."""
     for _ in range(radius):
         for dim in (-1, -2):
             last = fields.shape[dim] - 1
@@ -110,25 +110,25 @@ def soften(fields: Tensor, radius: int) -> Tensor:
 
 
 def smoothstep(low: float, high: float, values: Tensor) -> Tensor:
-    """0 below `low`, 1 above `high`, a cubic with flat ends between."""
+    """Return 0 below `low`, 1 above `high`, and a cubic with flat ends between."""
     t = ((values - low) / (high - low)).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def color_distance(images: Tensor, others: Tensor) -> Tensor:
-    """Euclidean distance of the channels, (B, 1, H, W)."""
+    """Return the Euclidean distance of the colors of each pixel, (B, 1, H, W)."""
     return (images - others).square().sum(dim=1, keepdim=True).sqrt()
 
 
 def match_color(images: Tensor, masks: Masks, slack: float) -> Masks:
-    """Where pictures have the colour that most of `masks` have: within `slack` and two standard deviations of it."""
+    """Return where pictures have the mean color of `masks`, within `slack` plus two standard deviations."""
     weight = masks.float() / masks.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     off = color_distance(images, (images * weight).sum(dim=(2, 3), keepdim=True))
     return off < slack + 2.0 * (off.square() * weight).sum(dim=(2, 3), keepdim=True).sqrt()
 
 
 def select_labels(labels: Labels, classes: Sequence[int]) -> Masks:
-    """Where `labels` is one of `classes`, (B, 1, H, W)."""
+    """Return where `labels` is one of `classes`, (B, 1, H, W)."""
     table = torch.zeros(256, dtype=torch.bool)
     table[list(classes)] = True
     return torch.take(table.to(labels.device), labels)[:, None]  # `torch.isin` compares with one class after another

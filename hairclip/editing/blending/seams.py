@@ -1,4 +1,4 @@
-"""Three ways to join two pictures along a soft mask, each with the photo's own bits where the mask is 0."""
+"""Join two pictures along a soft mask in one of three ways. Where the mask is 0, the photo keeps its bits."""
 
 from typing import Literal, TypeAlias
 
@@ -17,23 +17,23 @@ SEAMS: tuple[Seam, ...] = ("feather", "laplacian", "poisson")
 
 
 def composite(source: Images, edited: Images, alpha: SoftMasks) -> Images:
-    """`alpha * edited + (1 - alpha) * source`, returning the source's own bits where alpha is 0."""
+    """Return `alpha * edited + (1 - alpha) * source`, with the source's bits where alpha is 0."""
     mixed = torch.lerp(source, edited, alpha.to(source.dtype))
     return torch.where(alpha > 0, mixed, source)
 
 
 def laplacian_blend(source: Images, edited: Images, alpha: SoftMasks, levels: int | None = None) -> Images:
-    """Multi-band blending: each octave of detail crosses over within its own wavelength.
+    """Return a multi-band blend, in which each octave of detail crosses over within its own wavelength.
 
-    Burt and Adelson 1983, "A Multiresolution Spline With Application to Image Mosaics": Laplacian pyramids of both
-    pictures are mixed by the Gaussian pyramid of the mask. Coarse bands would change pixels far outside the mask, so
-    the answer is let in through `alpha` last.
+    Laplacian pyramids of both pictures are mixed by the Gaussian pyramid of the mask (Burt and Adelson 1983, "A
+    Multiresolution Spline With Application to Image Mosaics"). Coarse bands would change pixels far outside the mask,
+    so the mix is composited with the source by `alpha` at the end.
 
     Args:
-        source: what is seen where alpha is 0.
-        edited: what is seen where alpha is 1.
+        source: picture seen where alpha is 0, (B, 3, H, W).
+        edited: picture seen where alpha is 1, (B, 3, H, W).
         alpha: (B, 1, H, W) in [0, 1].
-        levels: octaves; None takes as many as leave 8 pixels.
+        levels: number of octaves; None takes as many as leave 8 pixels.
     """
     if levels is None:
         levels = max(1, min(source.shape[-2:]).bit_length() - 3)
@@ -42,7 +42,7 @@ def laplacian_blend(source: Images, edited: Images, alpha: SoftMasks, levels: in
 
 
 def _mix(source: Images, edited: Images, weight: SoftMasks, levels: int) -> Images:
-    """One level of the pyramids: the mixed detail on top of what the coarser levels make."""
+    """Return the mix of one level of the pyramids and all coarser ones."""
     if levels <= 1 or min(source.shape[-2:]) < 2:
         return torch.lerp(source, edited, weight)
     coarse_source, coarse_edited = _reduce(source), _reduce(edited)
@@ -52,15 +52,15 @@ def _mix(source: Images, edited: Images, weight: SoftMasks, levels: int) -> Imag
 
 
 def _reduce(fields: Tensor) -> Tensor:
-    """Blur with the 5-tap binomial and keep every second pixel."""
+    """Return fields blurred and reduced to half the size."""
     return halve(soften(fields, 1))
 
 
 def poisson_blend(source: Images, edited: Images, alpha: SoftMasks) -> Images:
-    """Seamless cloning: the edit's gradients inside the mask, the photo's values on its rim.
+    """Return a seamless clone: the edit's gradients inside the mask, the photo's values on its rim.
 
-    Perez, Gangnet, Blake 2003, "Poisson Image Editing", equation 4, in the form of their equation 5: with the edit's
-    gradient as guidance, the answer is the edit plus the membrane of photo - edit.
+    Perez, Gangnet, Blake 2003, "Poisson Image Editing", equation 4 in the form of their equation 5: with the gradient
+    of the edit as guidance, the solution is the edit plus the membrane of photo - edit.
     """
     outside = alpha <= 0
     moved = edited + solve_membrane(source - edited, outside)
@@ -68,7 +68,7 @@ def poisson_blend(source: Images, edited: Images, alpha: SoftMasks) -> Images:
 
 
 def join(source: Images, edited: Images, alpha: SoftMasks, seam: Seam) -> Images:
-    """Join two pictures by one of `SEAMS`; values stay in [-1, 1], the source's bits where alpha is 0."""
+    """Return two pictures joined by one of `SEAMS`, in [-1, 1], with the source's bits where alpha is 0."""
     if seam == "feather":
         mixed = composite(source, edited, alpha)
     elif seam == "laplacian":
