@@ -1,6 +1,7 @@
 """The command ``python -m hairclip edit``: from a photo, or a folder of them, and wishes to edited photos."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def _edit(options: argparse.Namespace) -> int | None:
 
         wishes = _checked(options)
         editor = photo_editor(options)
-    if Path(options.image).is_dir():
+    if os.path.isdir(options.image):
         from hairclip.cli.edit_folder import edit_folder_by
 
         return edit_folder_by(options, wishes, editor, editing(options))
@@ -157,14 +158,14 @@ def _checked(options: argparse.Namespace) -> list["NamedWish"]:
     for option in ("grid", "compare", "save_stages"):
         if options.steps is not None and getattr(options, option):
             raise HairclipError(f"--{option.replace('_', '-')} shows single edits: leave it out, or leave out --steps.")
-    folder = Path(options.image).is_dir()
+    folder = os.path.isdir(options.image)
     if options.out is None:
         suffix = Path(options.image).suffix.lower()
         kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
         options.out = "edited" if folder else f"edited{kept}"
     for path in (None if folder else options.out, options.compare):
         if isinstance(path, str):
-            check_image_path(path)
+            check_image_path(path, [options.image, options.hairstyle, options.color])
     options.face = as_choice(options.face)
     wishes = read_wishes(options)
     if options.grid and len(wishes) > 1:

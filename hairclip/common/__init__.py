@@ -1,1 +1,1 @@
-"""What every other package builds on: errors, files, devices, pictures, colours."""
+"""What every other package builds on: errors, files, devices, pictures, colors."""

@@ -1,4 +1,4 @@
-"""RGB to Lab as HairCLIP's colour losses define it, the mean hair colour, and the twelve named hair colours."""
+"""Convert RGB to Lab as HairCLIP's color losses define it, measure the color of hair, and name it."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.files import open_regular, write_atomic
 from hairclip.common.images import Images, Masks, constant
 
 Gamma: TypeAlias = Literal["none", "srgb"]
@@ -26,12 +27,12 @@ _LINEAR_BELOW = 0.008856  # CIE 1976: the cube root becomes a straight line unde
 
 
 def rgb_to_lab(images: Images, gamma: Gamma = "none") -> LabImages:
-    """CIE L*a*b* of every pixel: L in about [0, 100], a and b in about [-110, 110].
+    """Return CIE L*a*b* of every pixel: L in about [0, 100], a and b in about [-110, 110].
 
     Args:
-        images: RGB in [-1, 1]; values outside are followed, not clamped, so a gradient always points back.
-        gamma: ``"none"`` feeds the gamma-encoded values in as if they were linear light, which is what the losses of
-            HairCLIP (section 3.3) do; ``"srgb"`` decodes them first, which is what Lab means.
+        images: RGB in [-1, 1]. Values outside are not clamped, so that they have a gradient, too.
+        gamma: "none" takes the gamma-encoded values for linear light, as the losses of HairCLIP do (section 3.3).
+            "srgb" decodes them first, as Lab is defined.
     """
     rgb = (images + 1) / 2
     if gamma == "srgb":
@@ -40,7 +41,7 @@ def rgb_to_lab(images: Images, gamma: Gamma = "none") -> LabImages:
         raise ValueError(f"gamma is 'none' or 'srgb', not {gamma!r}")
     matrix = constant(_RGB_TO_XYZ, like=rgb)
     xyz = torch.einsum("ij,bjhw->bihw", matrix / matrix.sum(dim=1, keepdim=True), rgb)
-    # Clamped inside `where` too: the root's slope at 0 is infinite and would turn the other branch's gradient into NaN.
+    # Clamped inside `where` too: the root's slope at 0 is infinite and would make the other branch's gradient NaN.
     root = xyz.clamp(min=_LINEAR_BELOW) ** (1 / 3)
     f = torch.where(xyz > _LINEAR_BELOW, root, 7.787 * xyz + 0.137931)
     fx, fy, fz = f.unbind(dim=1)
@@ -50,12 +51,12 @@ def rgb_to_lab(images: Images, gamma: Gamma = "none") -> LabImages:
 
 
 def mean_lab(images: Images, masks: Masks, gamma: Gamma = "none") -> LabColors:
-    """Mean Lab colour inside each mask, ``(B, 3)``; an empty mask gives (0, 0, 0)."""
+    """Return the mean Lab color inside each mask, (B, 3); (0, 0, 0) for an empty mask."""
     lab = torch.where(masks, rgb_to_lab(images, gamma), 0.0)
     return lab.sum(dim=(2, 3)) / masks.sum(dim=(2, 3)).clamp(min=1)
 
 
-# Plain sRGB hair colours (0..255) for HairCLIP's twelve colour words: what a hairdresser's chart shows, in daylight.
+# sRGB in 0..255 of HairCLIP's twelve color words, as a hairdresser's chart shows them in daylight.
 NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
     "purple": (118, 62, 158),
     "red": (168, 38, 40),
@@ -73,22 +74,22 @@ NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
 
 
 def luma(images: Images) -> Float[Tensor, "batch 1 height width"]:
-    """Brightness of gamma-encoded RGB (ITU-R BT.601), in the range of the images."""
+    """Return the brightness of gamma-encoded RGB (ITU-R BT.601), in the range of the images."""
     weights = constant((0.299, 0.587, 0.114), like=images)
     return (images * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def grey_hair(images: Images, masks: Masks) -> Images:
-    """Hair without its colour: luma (Rec. 601) brought to mean 0 and deviation 0.2 in the mask, 0 outside of it."""
+def gray_hair(images: Images, masks: Masks) -> Images:
+    """Return hair without its color: `luma` with mean 0 and standard deviation 0.2 inside the mask, 0 outside."""
     brightness = luma(images)
     count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    centred = (brightness - (brightness * masks).sum(dim=(2, 3), keepdim=True) / count) * masks
-    deviation = (centred.square().sum(dim=(2, 3), keepdim=True) / count).clamp_min(0.03**2).sqrt()
-    return (0.2 * centred / deviation).clamp(-1, 1).expand(-1, 3, -1, -1)
+    centered = (brightness - (brightness * masks).sum(dim=(2, 3), keepdim=True) / count) * masks
+    deviation = (centered.square().sum(dim=(2, 3), keepdim=True) / count).clamp_min(0.03**2).sqrt()
+    return (0.2 * centered / deviation).clamp(-1, 1).expand(-1, 3, -1, -1)
 
 
 def flat_hair_color(images: Images, masks: Masks) -> Images:
-    """The colour of hair without its shape: pictures that show nothing but its mean RGB; 0 where the mask is empty."""
+    """Return the color of hair without its shape: images of its mean RGB everywhere, 0 for an empty mask."""
     count = masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     return ((images * masks).sum(dim=(2, 3), keepdim=True) / count).expand_as(images)
 
@@ -101,39 +102,36 @@ def _lab_of_named() -> dict[str, tuple[float, float, float]]:
 
 NamedColors: TypeAlias = Mapping[str, tuple[float, float, float]]
 NAMED_COLORS: NamedColors = _lab_of_named()
-"""Lab of the twelve colours with ``gamma="none"``, the same as :func:`mean_lab`'s default."""
+"""Name -> Lab of the twelve colors with `gamma="none"`, which is the default of `mean_lab`."""
 
 
 def nearest_color(lab: LabColors, named: NamedColors = NAMED_COLORS) -> list[str]:
-    """The name of the reference colour nearest to each row of `lab` (Euclidean, the 1976 colour difference)."""
+    """Return the name of the color nearest to each row of `lab`, by Euclidean distance (CIE 1976)."""
     names = list(named)
-    references = torch.tensor([named[name] for name in names], dtype=torch.float64)
-    distances = (lab.detach().cpu().double()[:, None] - references).norm(dim=2)
+    table = torch.tensor([named[name] for name in names], dtype=torch.float64)
+    distances = (lab.detach().cpu().double()[:, None] - table).norm(dim=2)
     return [names[index] for index in distances.argmin(dim=1).tolist()]
 
 
 def load_named_colors(path: str | Path) -> NamedColors:
-    """Reference colours measured elsewhere, for example on rendered hair: JSON ``{"red": [L, a, b], ...}``."""
+    """Return a table of named colors from a file, JSON such as `{"red": [L, a, b], ...}`.
+
+    Raises:
+        HairclipError: if there is no such file, or it holds no such table.
+    """
+    with open_regular(path, "color table") as file:
+        content = file.read(2**20)
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
+        table = json.loads(content.decode())
         named = {str(name): (float(row[0]), float(row[1]), float(row[2])) for name, row in table.items()}
-    except FileNotFoundError:
-        raise HairclipError(f"there is no colour table at {path}: check the path.") from None
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise HairclipError(f'{path} is no colour table ({error}): write JSON like {{"red": [40, 30, 20]}}.') from None
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise HairclipError(f'{path} is no color table ({error}): write JSON like {{"red": [40, 30, 20]}}.') from None
     if not named:
-        raise HairclipError(f'{path} names no colour: write JSON such as {{"red": [40, 30, 20]}}.')
+        raise HairclipError(f'{path} names no color: write JSON such as {{"red": [40, 30, 20]}}.')
     return named
 
 
 def save_named_colors(named: NamedColors, path: str | Path) -> None:
-    """Write reference colours as :func:`load_named_colors` reads them; the file appears whole or not at all."""
+    """Write a table of named colors for `load_named_colors`. The file appears whole or not at all."""
     rows = {name: [round(value, 3) for value in row] for name, row in named.items()}
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise HairclipError(f"cannot write {path} ({error.strerror or error}): choose another place.") from None
+    write_atomic(path, json.dumps(rows, indent=1) + "\n")

@@ -116,6 +116,8 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
             that writes hides the system's error. `path` then keeps its old content.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise HairclipError(f"cannot write {str(path)!r} (its name holds a null character): choose another name.")
     partial = path.with_name(f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
     file: _PartialFile | None = None
     try:

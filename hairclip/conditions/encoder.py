@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hairclip.common.color import Gamma, LabColors, flat_hair_color, grey_hair, mean_lab
+from hairclip.common.color import Gamma, LabColors, flat_hair_color, gray_hair, mean_lab
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Embeddings, Flags, Images, Masks
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
@@ -220,4 +220,4 @@ class ConditionEncoder:
 
 def shown_hair(images: Images, masks: Masks, references: References) -> Images:
     """What CLIP is shown of pictures that stand for a hairstyle: their hair, or its shape alone."""
-    return grey_hair(images, masks) if references == "separated" else images * masks
+    return gray_hair(images, masks) if references == "separated" else images * masks

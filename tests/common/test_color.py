@@ -1,4 +1,4 @@
-"""Lab as the losses define it, mean hair colour, the nearest named colour."""
+"""Lab as the losses define it, mean hair color, the nearest named color."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from hairclip.common.color import (
     NAMED_COLORS,
     flat_hair_color,
-    grey_hair,
+    gray_hair,
     load_named_colors,
     mean_lab,
     nearest_color,
@@ -98,25 +98,25 @@ def test_a_color_table_that_cannot_be_written_is_a_user_error(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["colors.json"]
 
 
-def test_grey_hair_keeps_the_pattern_and_nothing_of_the_color():
+def test_gray_hair_keeps_the_pattern_and_nothing_of_the_color():
     pattern = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
     red, pale = pattern * torch.tensor([1.0, 0.2, 0.1]).view(3, 1, 1), 0.6 * pattern + 0.3
     masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     masks[..., 2:7, 1:6] = True
-    grey = grey_hair(red.expand(1, 3, 8, 8), masks)
-    torch.testing.assert_close(grey, grey_hair(pale.expand(1, 3, 8, 8), masks), rtol=0, atol=1e-5)
-    assert torch.equal(grey[:, 0], grey[:, 2])
-    inside = grey[0, 0][masks[0, 0]]
+    gray = gray_hair(red.expand(1, 3, 8, 8), masks)
+    torch.testing.assert_close(gray, gray_hair(pale.expand(1, 3, 8, 8), masks), rtol=0, atol=1e-5)
+    assert torch.equal(gray[:, 0], gray[:, 2])
+    inside = gray[0, 0][masks[0, 0]]
     assert inside.mean().abs() < 1e-6
     torch.testing.assert_close(inside.std(correction=0), torch.tensor(0.2))
-    assert not grey[~masks.expand(1, 3, 8, 8)].any()
+    assert not gray[~masks.expand(1, 3, 8, 8)].any()
 
 
 @pytest.mark.parametrize("masked", ["nothing", "flat"])
 def test_hair_without_any_pattern_has_finite_gradients(masked):
     images = torch.full((1, 3, 8, 8), 0.3, requires_grad=True)
     masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool) if masked == "nothing" else torch.ones(1, 1, 8, 8) > 0
-    (grey_hair(images, masks).square().sum() + flat_hair_color(images, masks).square().sum()).backward()
+    (gray_hair(images, masks).square().sum() + flat_hair_color(images, masks).square().sum()).backward()
     assert images.grad.isfinite().all()
 
 

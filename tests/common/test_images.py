@@ -1,3 +1,6 @@
+import io
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +11,13 @@ from hairclip.common.images import (
     check_image_path,
     from_uint8,
     load_image,
+    open_image,
     resize_area,
     save_image,
     to_pil,
     to_uint8,
 )
+from hairclip.editing.photo.files import read_photo, write_photo
 
 
 @pytest.fixture
@@ -24,11 +29,69 @@ def test_every_kind_of_source_gives_the_same_image(picture, tmp_path):
     path = tmp_path / "picture.png"
     Image.fromarray(picture).save(path)
     expected = from_uint8(picture[None])
-    for source in (picture, Image.fromarray(picture), path, str(path), expected, expected[0]):
-        torch.testing.assert_close(load_image(source), expected, rtol=0, atol=0)
-    assert expected.shape == (1, 3, 12, 10)
-    assert expected.min() >= -1
-    assert expected.max() <= 1
+    first = np.moveaxis(picture, -1, 0)
+    sources = {
+        "path": path,
+        "text of a path": str(path),
+        "PIL": Image.fromarray(picture),
+        "bytes": path.read_bytes(),
+        "BytesIO": io.BytesIO(path.read_bytes()),
+        "uint8": picture,
+        "uint8, channels first": first,
+        "uint8, a batch of one": picture[None],
+        "floats": (picture / 255).astype(np.float32),
+        "double floats, channels first": first[None] / 255,
+        "opaque RGBA": np.concatenate([picture, np.full_like(picture[..., :1], 255)], -1),
+        "tensor": expected[0],
+        "tensor, a batch of one": expected,
+        "double tensor": expected.double(),
+        "uint8 tensor, as torchvision reads": torch.from_numpy(first.copy()),
+    }
+    with open(path, "rb") as file:
+        for name, source in (sources | {"file": file}).items():
+            torch.testing.assert_close(load_image(source), expected, rtol=0, atol=0, msg=name)
+            assert (np.asarray(read_photo(source).picture) == picture).all(), name
+    for gray in (picture[..., 0], picture[..., :1], first[:1], picture[..., 0] / 255):
+        torch.testing.assert_close(load_image(gray), expected[:, :1].expand(-1, 3, -1, -1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, "None is no image"),
+        ((255, 0, 0), "type tuple is no image"),
+        (["bob cut"], "type list is no image"),
+        (np.zeros((8, 8, 3)) + 200.0, "floats from 200 to 200"),
+        (np.zeros((8, 8, 3)) - 0.5, "floats from -0.5 to -0.5"),
+        (np.full((8, 8, 3), np.nan), "floats from nan to nan"),
+        (np.zeros((8, 8, 3), np.int64), "array of int64"),
+        (np.zeros((8, 8, 3), np.uint16), "array of uint16"),
+        (np.zeros((8, 8, 3), bool), "array of bool"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"shape \(2, 8, 8, 3\)"),
+        (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+        (np.zeros(8, np.uint8), r"shape \(8,\)"),
+        (torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255, "values from .* to 25"),
+        (torch.full((3, 8, 8), float("nan")), "values from nan to nan"),
+        (torch.full((3, 8, 8), float("inf")), "values from inf to inf"),
+        (torch.zeros(2, 3, 8, 8), r"shape \(2, 3, 8, 8\)"),
+        (torch.zeros(8, 8, 3), r"shape \(8, 8, 3\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), "array of int64"),
+    ],
+)
+def test_what_is_no_image_is_told_with_what_is(source, words):
+    with (
+        pytest.raises(HairclipError, match=rf"{words}.*: give a path, a PIL image, .* in \[-1, 1\]\.$"),
+        open_image(source),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
+def test_bytes_that_are_no_image_are_one_sentence(content):
+    for source in (content, io.BytesIO(content)):
+        with pytest.raises(HairclipError, match="the picture cannot be read as an image"):
+            load_image(source)
 
 
 def test_uint8_round_trip_is_exact(picture):
@@ -101,3 +164,18 @@ def test_area_resize_keeps_the_mean():
     torch.testing.assert_close(small.mean((2, 3)), images.mean((2, 3)))
     assert resize_area(images, 16) is images
     assert resize_area(small, 8).shape == (2, 3, 8, 8)
+
+
+def test_a_picture_does_not_replace_the_one_it_is_made_from(tmp_path, picture):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(picture).save(photo)
+    (tmp_path / "link.png").symlink_to(photo)
+    os.link(photo, tmp_path / "hard.png")
+    for out in ("photo.png", "link.png", "hard.png", "../" + tmp_path.name + "/photo.png"):
+        for source in (photo, str(tmp_path / "link.png")):
+            with pytest.raises(HairclipError, match="would replace the picture"):
+                check_image_path(tmp_path / out, [None, "bob cut", picture, source])
+    check_image_path(tmp_path / "other.png", [photo, "bob cut", None])
+    read = read_photo(photo)
+    with pytest.raises(HairclipError, match="would replace the picture"):
+        write_photo(read.picture, tmp_path / "link.png", read)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hairclip.common.color import Gamma, LabColors, flat_hair_color, grey_hair, rgb_to_lab
+from hairclip.common.color import Gamma, LabColors, flat_hair_color, gray_hair, rgb_to_lab
 from hairclip.common.images import Embeddings, Images, Masks, WPlus
 from hairclip.conditions.encoder import EditBatch
 from hairclip.evaluation.speed.official_networks import generate, hair_mask, mapper_output, text_pixels
@@ -83,14 +83,14 @@ class OfficialStep:
         loss = self.loss
         with torch.no_grad():
             source = generate(self.generator, w_plus)
-        conditions = self._condition(hairstyle, grey_hair), self._condition(color, flat_hair_color)
+        conditions = self._condition(hairstyle, gray_hair), self._condition(color, flat_hair_color)
         move = mapper_output(self.mapper, w_plus, *conditions)
         w_hat = w_plus + move
         edited = generate(self.generator, w_hat)
 
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
         contrasts = "contrast_hairstyle" in loss.weights
-        for name, asked, separated in (("hairstyle", hairstyle, grey_hair), ("color", color, flat_hair_color)):
+        for name, asked, separated in (("hairstyle", hairstyle, gray_hair), ("color", color, flat_hair_color)):
             # The embedding of a hairstyle without colour, or of a colour alone, is taken for a text's.
             if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
                 wanted = self._wanted(asked, separated)
@@ -100,7 +100,7 @@ class OfficialStep:
                     words = loss.hairstyle_words if name == "hairstyle" else loss.color_words
                     terms[f"contrast_{name}"] = self._divergence(seen, wanted, words)
         if isinstance(hairstyle, Tensor):
-            wanted, has = self._hair_embedding(hairstyle, grey_hair), self._hair_embedding(edited, grey_hair)
+            wanted, has = self._hair_embedding(hairstyle, gray_hair), self._hair_embedding(edited, gray_hair)
             terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()
         if isinstance(color, Tensor):
             terms["image_color"] = self._color_distance(color, edited)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hairclip.common.color import flat_hair_color, grey_hair
+from hairclip.common.color import flat_hair_color, gray_hair
 from hairclip.common.face_labels import HAIR
 from hairclip.common.images import Images, Labels
 from hairclip.common.schedules import warm_up_then_half_cosine
@@ -90,7 +90,7 @@ def truth(captions: Captions, styles: np.ndarray, colors: np.ndarray, bald: int)
 def show(images: Images, labels: Labels, views: np.ndarray) -> Images:
     """Each image in its view, one of `SHARES`."""
     hair = (labels == HAIR)[:, None]
-    seen = {"hair": images * hair, "grey": grey_hair(images, hair), "flat": flat_hair_color(images, hair)}
+    seen = {"hair": images * hair, "grey": gray_hair(images, hair), "flat": flat_hair_color(images, hair)}
     for view, shown in seen.items():
         chosen = torch.from_numpy(views == view).to(images.device)
         images = torch.where(chosen[:, None, None, None], shown, images)

@@ -90,7 +90,7 @@ def test_transparency_is_kept_where_the_format_has_it(tmp_path: Path, picture: I
     clear.putalpha(ramp)
     clear.save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")
-    assert difference(photo.picture, picture) == 0  # colours under transparent pixels are the file's
+    assert difference(photo.picture, picture) == 0  # colors under transparent pixels are the file's
     assert photo.alpha is not None
     assert np.array_equal(photo.alpha, ramp)
     assert photo.seen.getpixel((0, 20)) == (255, 255, 255)
@@ -121,7 +121,7 @@ def test_a_jpeg_keeps_its_quality(tmp_path: Path):
         assert again < 0.25 * first
 
 
-def test_colour_profiles_become_srgb(tmp_path: Path, picture: Image.Image):
+def test_color_profiles_become_srgb(tmp_path: Path, picture: Image.Image):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture.save(tmp_path / "a.png", icc_profile=srgb)
     photo = read_photo(tmp_path / "a.png")
