@@ -11,7 +11,7 @@ _HOMES = {
     **dict.fromkeys(
         ("Bundle", "BundleWords", "InversionLimits", "MissingPartError", "Networks", "load_bundle"), "bundle"
     ),
-    **dict.fromkeys(("PARTS", "Source", "list_bundles"), "bundle_files"),
+    **dict.fromkeys(("PARTS", "OwnNetwork", "Source", "list_bundles"), "bundle_files"),
     **dict.fromkeys(("resolve", "weight_names"), "sources"),
     **dict.fromkeys(
         (

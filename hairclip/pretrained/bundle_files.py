@@ -4,6 +4,7 @@
 parts:                                       # each a name (`python -m hairclip download` lists them), a file beside
   generator: stylegan2-ffhq                  # this YAML, for `clip` also MODEL/TAG of open_clip, and for `mapper` also
   mapper: my_mapper.safetensors              # hf-hub:USER/NAME of the Hugging Face Hub
+  parser: {class: my_module:MyParser, file: my_parser.safetensors, width: 64}  # your own class and its arguments
 framing: ffhq                                # or portraits, or {scale: 1.0, shift: 0.1}
 plain_background: false                      # whether the generator knows people before plain backgrounds only
 inversion_limits: {identity: 0.25, psnr: 0}  # or one such pair per method: encoder, optimize, pivotal
@@ -25,12 +26,41 @@ from hairclip.common.files import package_folder
 from hairclip.common.framing import FFHQ, FRAMINGS, Framing
 from hairclip.common.names import nearest
 from hairclip.common.yaml import kind_of, read_yaml
+from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.registry import WEIGHTS
 
-__all__ = ["PARTS", "BundleFile", "BundleWords", "InversionLimits", "Source", "list_bundles", "read_bundle"]
+__all__ = [
+    "PARTS",
+    "BundleFile",
+    "BundleWords",
+    "InversionLimits",
+    "OwnNetwork",
+    "Source",
+    "list_bundles",
+    "read_bundle",
+]
 
-Source: TypeAlias = str | Path
-"""A name or a path that stands for a weight file."""
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A network of a user's own class.
+
+    Attributes:
+        class_name: ``module:Class``, where `module` can be imported, or a class of hairclip by its name.
+        file: its weights, safetensors or a torch file of tensors; None keeps those of the constructor.
+        config: the arguments of the class.
+    """
+
+    class_name: str
+    file: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.class_name if self.file is None else f"{self.class_name} with {self.file}"
+
+
+Source: TypeAlias = str | Path | OwnNetwork
+"""A name or a path that stands for a weight file, or a network of a user's own class."""
 
 PARTS: tuple[str, ...] = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents")
 """What a bundle may hold."""
@@ -105,7 +135,7 @@ def read_bundle(source: Source) -> BundleFile:
     """
     if str(source) in _shipped():
         return _shipped()[str(source)]
-    path = Path(source)
+    path = Path(str(source))
     if path.is_dir() and not (path / BUNDLE_FILE).is_file():
         found = {part: path / f"{part}.safetensors" for part in PARTS if (path / f"{part}.safetensors").is_file()}
         if not found:
@@ -167,6 +197,8 @@ def _read_parts(parts: Mapping[str, Any], folder: Path, known: Collection[str]) 
 
 
 def _read_source(part: str, source: Any, folder: Path, known: Collection[str]) -> Source:
+    if isinstance(source, Mapping):
+        return _read_own(part, source, folder)
     if not isinstance(source, str) or not source:
         raise _Mistake(f"parts.{part}: expected a name or a file, but it is the {kind_of(source)} {_short(source)}")
     if source in known:
@@ -179,6 +211,21 @@ def _read_source(part: str, source: Any, folder: Path, known: Collection[str]) -
         return source
     near = nearest(source, sorted(known))
     raise _Mistake(f"parts.{part}: there is no file {file} and no name {_short(source)}{near}")
+
+
+def _read_own(part: str, described: Mapping[str, Any], folder: Path) -> OwnNetwork:
+    config = dict(described)
+    name, file = config.pop("class", None), config.pop("file", None)
+    if part not in CLASSES or not isinstance(name, str):
+        raise _Mistake(f"parts.{part}: expected a name, a file, or keys with a class, but it is {_short(described)}")
+    try:
+        CLASSES[part].check(name)
+    except HairclipError as error:
+        raise _Mistake(f"parts.{part}.class: {str(error).rstrip('.')}") from None
+    path = None if file is None else folder / Path(str(file)).expanduser()
+    if path is not None and not path.is_file():
+        raise _Mistake(f"parts.{part}.file: there is no file {path}")
+    return OwnNetwork(name, None if path is None else path.absolute(), config)
 
 
 def _read_framing(framing: Any) -> Framing:

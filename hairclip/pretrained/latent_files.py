@@ -51,7 +51,7 @@ def map_latents(path: Path) -> WPlus:
         metadata, content = read_safetensors(path)
         kind = metadata.get("hairclip_kind", "latents")
         if kind != "latents":
-            raise HairclipError(f"{path} holds {kind} weights, but latents are needed here: give another file.")
+            raise HairclipError(f"{path} holds {kind[:40]} weights, but latents are needed here: give another file.")
         if {"mean", "basis", "coefficients"} <= set(content):
             content = {"w_plus": _assembled(path, content)}
     else:

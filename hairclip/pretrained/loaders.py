@@ -5,11 +5,13 @@ another project, which is recognized by its content. Networks come in float32 an
 parameters can be trained. All loaders raise a `HairclipError` for a file that is missing, damaged or of another kind.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hairclip.common.errors import HairclipError
 from hairclip.common.images import WPlus
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.e4e import E4EEncoder
@@ -17,19 +19,20 @@ from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained.bundle_files import list_bundles, read_bundle
+from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.latent_files import map_latents, read_labels
 from hairclip.pretrained.mapper import HairMapper, build_mapper, check_companions
+from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.network_files import (
     Device,
     NetworkFile,
-    Source,
     build_network,
     read_content,
     read_network,
     recognize_network,
 )
 from hairclip.pretrained.sources import is_weight_name, resolve
+from hairclip.pretrained.weight_files import as_float32
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
@@ -66,6 +69,9 @@ def load_clip(
         name_or_path: a name, a file, or ``MODEL/TAG`` of open_clip; the default is OpenAI's ViT-B/32.
         device: where to put the network.
     """
+    if isinstance(name_or_path, OwnNetwork):
+        own: hairclip.networks.clip.Clip = load_own(name_or_path, "clip", device)
+        return own
     from hairclip.pretrained import open_clip as open_clip_files  # open_clip takes seconds to import
 
     name = str(name_or_path)
@@ -158,7 +164,40 @@ def load_latent_labels(name_or_path: Source) -> Any:
 
 
 def _load(name_or_path: Source, kind: str, device: Device) -> Any:
+    if isinstance(name_or_path, OwnNetwork):
+        return load_own(name_or_path, kind, device)
     return _build(read_network(resolve(name_or_path), kind), device)
+
+
+def load_own(own: OwnNetwork, kind: str, device: Device = "cpu") -> Any:
+    """Return a network of a user's own class in float32 and eval mode, frozen unless it is a mapper.
+
+    Args:
+        own: its class, arguments and weights.
+        kind: the kind of network that it takes the place of.
+        device: where to put it.
+
+    Raises:
+        HairclipError: if there is no such class, its arguments build nothing, or the weights do not fit.
+    """
+    try:
+        network = CLASSES[kind].load(own.class_name)(**own.config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise HairclipError(f"{own.class_name} cannot be built ({_first_line(error)}): check its arguments.") from None
+    if own.file is not None:
+        _, content = read_content(own.file)
+        state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+        try:
+            network.load_state_dict({key: as_float32(value) for key, value in (state or {}).items()})
+        except (AttributeError, RuntimeError) as error:
+            raise HairclipError(
+                f"{own.file} does not fit {own.class_name} ({_first_line(error)}): give weights of this class."
+            ) from None
+    return network.to(device).eval().requires_grad_(kind == "mapper")
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
 
 
 def _build(file: NetworkFile, device: Device) -> Any:

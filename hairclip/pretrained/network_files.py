@@ -23,29 +23,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hairclip.common.errors import HairclipError
-from hairclip.networks.classifier import HairstyleClassifier
-from hairclip.networks.e4e import E4EEncoder
-from hairclip.networks.face_parser import BiSeNet, UNetParser
-from hairclip.networks.ir_se import IdentityEncoder
-from hairclip.networks.mapper import HairMapper
-from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import foreign
+from hairclip.pretrained.network_classes import class_in_file
 from hairclip.pretrained.weight_files import as_float32, is_safetensors, read_safetensors, read_torch, write_safetensors
 
 Kind = Literal["generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents"]
 Source: TypeAlias = str | Path
 Device: TypeAlias = str | torch.device
 
-#: Kind -> class name -> class, the default first. CLIP and the facenet network are imported when first needed.
-_CLASSES: dict[str, dict[str, type[nn.Module]]] = {
-    "generator": {"Generator": Generator},
-    "parser": {"UNetParser": UNetParser, "BiSeNet": BiSeNet},
-    "identity": {"IdentityEncoder": IdentityEncoder},
-    "encoder": {"E4EEncoder": E4EEncoder, "PcaEncoder": PcaEncoder},
-    "mapper": {"HairMapper": HairMapper},
-    "judge": {"HairstyleClassifier": HairstyleClassifier},
-}
 #: Ends of names that half-precision files keep in float32: rounding variances and averages costs most, saves nothing.
 _KEEP_FLOAT32 = ("running_mean", "running_var", "latent_avg", "logit_scale")
 _AVERAGED = 10_000  # number of random latents whose mean replaces a missing latent_avg, as in e4e's code
@@ -158,6 +144,7 @@ def recognize_network(path: Path, kind: str, metadata: Mapping[str, str], conten
         if found is not None:
             expected = _expected(kind, found.class_name, found.config, len(found.state))
             state, notes = found.fit(expected), _options(content)
+            _check_finite(state)
             return NetworkFile(kind, found.class_name, found.config, state, found.form.name, notes)
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
@@ -191,7 +178,7 @@ def build_network(file: NetworkFile, device: Device, cls: type[nn.Module] | None
     """
     # The constructor draws random weights, which the file's replace: keep the caller's random numbers as they are.
     with torch.random.fork_rng(devices=[]):
-        network = (cls or _class_of(file.kind, file.class_name))(**file.config)
+        network = (cls or class_in_file(file.kind, file.class_name))(**file.config)
     # Not strict: counters of batch-norm steps may be missing. `fit` has checked all other tensors.
     network.load_state_dict({key: as_float32(value) for key, value in file.state.items()}, strict=False)
     network.to(device).eval().requires_grad_(file.kind == "mapper")
@@ -202,6 +189,10 @@ def build_network(file: NetworkFile, device: Device, cls: type[nn.Module] | None
 
 def wrong_kind(path: Path, wanted: str, content: Any) -> AnotherKindError:
     """Return the error for a file of another project that holds no network of the wanted kind."""
+    if isinstance(content, Mapping) and {"step", "config", "mapper", "optimizer"} <= content.keys():
+        return AnotherKindError(
+            f"{path} is a checkpoint of a training run: give {path.with_name('mapper.safetensors')}, its mapper."
+        )
     best = foreign.best_candidate(content)
     if best is not None and best.complete:
         return AnotherKindError(
@@ -231,7 +222,8 @@ def _options(content: Mapping[str, Any]) -> dict[str, Any]:
 def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: dict[str, Tensor]) -> NetworkFile:
     if metadata["hairclip_kind"] != kind:
         raise HairclipError(
-            f"{path} holds {metadata['hairclip_kind']} weights, but {kind} weights are needed here: give another file."
+            f"{path} holds {metadata['hairclip_kind'][:40]} weights, but {kind} weights are needed here: give another "
+            "file."
         )
     try:
         config = dict(json.loads(metadata["config"]))
@@ -246,9 +238,17 @@ def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: di
         if kind == "generator" and "latent_avg" in content:  # generators have one or not
             expected["latent_avg"] = torch.empty(config.get("w_dim", 512), device="meta")
         state = foreign.fit(content, expected, label=f"it says it is a {kind}")
+        _check_finite(state)
     except HairclipError as error:
         raise HairclipError(f"{path}: {error}.") from None
     return NetworkFile(kind, class_name, config, state, "hairclip's own", notes)
+
+
+def _check_finite(state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors with NaN or infinity, which would spoil every result."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(as_float32(tensor).isfinite().all()):
+            raise HairclipError(f"its tensor {name} holds NaN or infinity: give an undamaged file, or train it again")
 
 
 def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) -> dict[str, Tensor]:
@@ -257,7 +257,7 @@ def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) 
     The arguments come from a file and may be anything: no memory is taken for tensors, and building stops once there
     are far more tensors than `held`, the number in the file.
     """
-    cls = _class_of(kind, class_name)
+    cls = class_in_file(kind, class_name)
     limit = 1000 + 2 * held
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -277,20 +277,3 @@ def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) 
         raise HairclipError(f"it describes a {kind} that cannot be built ({reason}): give an unmodified file") from None
     finally:
         hook.remove()
-
-
-def _class_of(kind: str, class_name: str) -> type[nn.Module]:
-    if kind == "clip":  # open_clip takes seconds to import: it is loaded with the first CLIP
-        from hairclip.networks import clip
-
-        classes = clip.CLASSES
-    elif (kind, class_name) == ("identity", "FacenetEncoder"):
-        from hairclip.networks.facenet import FacenetEncoder
-
-        return FacenetEncoder
-    else:
-        classes = _CLASSES.get(kind, {})
-    cls = classes.get(class_name or next(iter(classes), ""))
-    if cls is None:
-        raise HairclipError(f"it is a {kind} of the unknown class {class_name!r}: update hairclip")
-    return cls

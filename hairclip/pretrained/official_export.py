@@ -13,7 +13,6 @@ from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained.bundle_files import Source
 from hairclip.pretrained.foreign import generator_to_rosinality, mapper_to_hairclip
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.weight_files import write_torch
@@ -49,7 +48,9 @@ _OPTIONS = {
 }
 
 
-def save_hairclip(path: Source, mapper: HairMapper, generator: Generator, clip: "hairclip.networks.clip.Clip") -> None:
+def save_hairclip(
+    path: str | Path, mapper: HairMapper, generator: Generator, clip: "hairclip.networks.clip.Clip"
+) -> None:
     """Write a checkpoint that HairCLIP's own code loads, in the layout of the published ``hairclip.pt``.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import data_folder
 from hairclip.common.names import nearest
-from hairclip.pretrained.bundle_files import Source, list_bundles, read_bundle
+from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.download import obtain
 from hairclip.pretrained.registry import SAME_NETWORK, WEIGHTS
 
@@ -59,7 +59,7 @@ def resolve(name_or_path: Source) -> Path:
                 "scripts/train_portrait_networks.py."
             )
         return path
-    path = Path(name_or_path)
+    path = Path(str(name_or_path))
     if path.is_dir():
         mapper = path / "mapper.safetensors"
         raise HairclipError(f"{path} is a folder: give {mapper if mapper.is_file() else 'the weight file inside it'}.")
@@ -83,6 +83,8 @@ def content_of(part: str, name_or_path: Source) -> str | None:
         The name of a published network, else the SHA-256 of the file; None where there is no file to read. Nothing is
         fetched.
     """
+    if isinstance(name_or_path, OwnNetwork):
+        name_or_path = name_or_path.file or str(name_or_path)
     name = source_of(name_or_path)
     if name in WEIGHTS:
         return SAME_NETWORK.get((part, name), name)

@@ -12,13 +12,11 @@ from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.conditions.prompts import COLORS, HAIRSTYLES, in_vocabulary_order
 from hairclip.config import TRAINED_WITH, Config
 from hairclip.losses.hair_edit import HairEditLoss
-from hairclip.networks.clip import Clip
-from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
-from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.bundle import Bundle, load_bundle
 from hairclip.pretrained.loaders import load_mapper
 from hairclip.pretrained.mapper import HairMapper
+from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.network_files import Device
 from hairclip.training.data import EditData, Networks, Sources
 from hairclip.training.latents import LatentSet, training_and_validation
@@ -195,18 +193,14 @@ def _random_mapper(config: Config, networks: Networks) -> HairMapper:
 
 
 def _random_networks(architectures: Mapping[str, Mapping[str, Any]], *, seed: int) -> dict[str, nn.Module]:
-    settings = {name: dict(architectures[name]) for name in TRAINED_WITH}
-    parsers: dict[str, type[FaceParser]] = {"UNetParser": UNetParser, "BiSeNet": BiSeNet}
-    parser = parsers.get(str(settings["parser"].pop("class", "UNetParser")))
-    if parser is None:
-        raise HairclipError(f"networks.architectures.parser.class: choose one of {', '.join(parsers)}.")
-    classes = {"generator": Generator, "clip": Clip, "parser": parser, "identity": IdentityEncoder}
     networks: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, cls in classes.items():
+        for name in TRAINED_WITH:
+            settings = dict(architectures[name])
+            cls = CLASSES[name].load(str(settings.pop("class", next(iter(CLASSES[name])))))
             try:
-                networks[name] = cls(**settings[name])
+                networks[name] = cls(**settings)
             except (TypeError, ValueError, KeyError) as error:
                 raise HairclipError(f"networks.architectures.{name} builds no {name}: {error}.") from None
     return networks

@@ -6,15 +6,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import hairclip
 from hairclip.common.errors import HairclipError
 from hairclip.common.framing import FFHQ, PORTRAITS, Framing
 from hairclip.conditions.prompts import COLORS, HAIRSTYLES
+from hairclip.config import load_config
 from hairclip.editing.inversion.invert import INVERSION_METHODS
 from hairclip.editing.vocabulary import list_colors, list_hairstyles
 from hairclip.networks.face_parser import UNetParser
-from hairclip.pretrained import PARTS, InversionLimits, MissingPartError, load_bundle, save_network
+from hairclip.pretrained import PARTS, InversionLimits, MissingPartError, load_bundle, load_parser, save_network
+from hairclip.training.setup import build_networks
+from tests.helpers.tiny_networks import CLIP_CONFIG
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY_ARCHITECTURES = {
+    "generator": {"size": 16, "z_dim": 8, "w_dim": 8, "mapping_layers": 1, "channels": {4: 4, 8: 4, 16: 4}},
+    "clip": {"model": CLIP_CONFIG},
+    "identity": {"units": [1, 1], "widths": [4, 8], "input_size": 16, "embedding": 8, "frame": 32},
+}
 
 
 def parser_file(path: Path, seed: int = 0) -> Path:
@@ -147,3 +158,79 @@ def test_the_digest_of_weights_with_a_known_sha256_fetches_nothing(tmp_path: Pat
     monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path))
     monkeypatch.setenv("HAIRCLIP_OFFLINE", "1")
     assert load_bundle("ffhq").digest() != load_bundle("portraits").digest()
+
+
+OWN_PARSER = """
+import torch
+from torch import nn
+from hairclip.networks.face_parser import FaceParser
+
+class Stripes(FaceParser):
+    def __init__(self, bands=2):
+        super().__init__(input_size=8)
+        self.config = {"bands": bands}
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def logits(self, images):
+        hair = torch.zeros(len(images), 19, *images.shape[2:])
+        hair[:, 13, : images.shape[2] // self.config["bands"]] = 1 + self.shift
+        return hair
+"""
+
+
+@pytest.fixture
+def own_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module outside the package with a parser, and weights for it."""
+    (tmp_path / "my_parsers.py").write_text(OWN_PARSER)
+    torch.save({"shift": torch.ones(1)}, tmp_path / "stripes.pt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_a_parser_of_ones_own_is_named_in_a_bundle(own_parser: Path):
+    text = "parts: {parser: {class: my_parsers:Stripes, file: stripes.pt, bands: 4}}"
+    bundle = load_bundle(write(own_parser, text))
+    parser = bundle.parser
+    assert type(parser).__name__ == "Stripes"
+    assert float(parser.shift) == 1
+    assert not parser.training
+    assert not parser.shift.requires_grad
+    assert parser.hair_mask(torch.zeros(1, 3, 8, 8)).sum() == 2 * 8
+    before = bundle.digest()
+    torch.save({"shift": torch.zeros(1)}, own_parser / "stripes.pt")
+    assert bundle.digest() != before
+
+
+def test_a_parser_of_ones_own_is_named_in_a_training_configuration(own_parser: Path):
+    config = load_config(ROOT / "configs" / "portraits.yaml")
+    own = {**TINY_ARCHITECTURES, "parser": {"class": "my_parsers:Stripes", "bands": 3}}
+    networks = config.networks.model_copy(update={"architectures": own})
+    built = build_networks(config.model_copy(update={"dry_run": True, "networks": networks}), torch.device("cpu"))
+    assert built.parser.config == {"bands": 3}
+
+
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        ("{file: stripes.pt}", "keys with a class"),
+        ("{class: Stripes}", "there is no parser class 'Stripes'"),
+        ("{class: my_parsers:Stripes, file: none.pt}", "parts.parser.file: there is no file"),
+        ("{class: my_parsers:Spots}", "has no Spots"),
+        ("{class: no_such_module:Spots}", "there is no module no_such_module"),
+        ("{class: my_parsers:Stripes, strips: 2}", "cannot be built"),
+        ("{class: UNetParser, file: stripes.pt}", "does not fit UNetParser"),
+    ],
+)
+def test_a_mistake_about_ones_own_class_is_one_sentence(own_parser: Path, described: str, words: str):
+    with pytest.raises(HairclipError) as caught:
+        _ = load_bundle(write(own_parser, f"parts: {{parser: {described}}}")).parser
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_weight_file_cannot_name_a_class_outside_hairclip(own_parser: Path):
+    metadata = {"hairclip_kind": "parser", "hairclip_class": "my_parsers:Stripes", "config": "{}"}
+    save_file({"shift": torch.ones(1)}, own_parser / "parser.safetensors", metadata)
+    with pytest.raises(HairclipError, match="unknown class 'my_parsers:Stripes'"):
+        load_parser(own_parser / "parser.safetensors")

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hairclip import pretrained
+from hairclip.cli import main as cli
 from hairclip.common.errors import HairclipError
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import Clip
@@ -317,3 +318,61 @@ def test_loading_leaves_the_global_random_numbers_alone(tmp_path):
     before = torch.random.get_rng_state()
     pretrained.load_judge(tmp_path / "judge.safetensors")
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_tensor_that_is_not_finite_is_named(value, tmp_path, capsys):
+    for half in (False, True):
+        parser = make("parser")
+        parser.final.weight.data[0, 0] = value
+        pretrained.save_network(tmp_path / "p.safetensors", "parser", parser, half=half)
+        with pytest.raises(HairclipError) as caught:
+            pretrained.load_parser(tmp_path / "p.safetensors")
+        one_sentence(caught.value, "p.safetensors", "its tensor final.weight holds NaN or infinity")
+    assert cli.main(["doctor", "--file", str(tmp_path / "p.safetensors")]) == 2
+    assert "final.weight holds NaN or infinity" in capsys.readouterr().err
+    identity = make("identity")
+    state = {key: value for key, value in identity.backbone.state_dict().items() if "num_batches" not in key}
+    state["input_layer.0.weight"][0] = value
+    torch.save(state, tmp_path / "ir_se.pth")
+    with pytest.raises(HairclipError, match="input_layer.0.weight holds NaN or infinity"):
+        pretrained.load_identity(tmp_path / "ir_se.pth")
+
+
+def test_a_run_or_a_checkpoint_in_place_of_a_mapper_says_what_to_give(tmp_path):
+    mapper = make("mapper")
+    state = {"step": 3, "config": {}, "mapper": mapper.state_dict(), "optimizer": {"state": {}}}
+    torch.save(state, tmp_path / "checkpoint-3.pt")
+    with pytest.raises(HairclipError) as caught:
+        pretrained.load_mapper(tmp_path / "checkpoint-3.pt")
+    one_sentence(caught.value, "is a checkpoint of a training run", f"give {tmp_path / 'mapper.safetensors'}")
+    pretrained.save_network(tmp_path / "mapper.safetensors", "mapper", mapper)
+    with pytest.raises(HairclipError) as caught:
+        pretrained.load_mapper(tmp_path)
+    one_sentence(caught.value, "is a folder", f"give {tmp_path / 'mapper.safetensors'}")
+
+
+def test_no_refusal_is_longer_than_people_read(tmp_path):
+    long = "x" * 5000
+    state, path = make("parser").state_dict(), tmp_path / "p.safetensors"
+    described = {"hairclip_kind": "parser", "hairclip_class": "UNetParser", "config": "{}"}
+    many = {f"{long}.{number}": torch.zeros(1) for number in range(20)}
+    files = [
+        (state, described | {"hairclip_class": long}),
+        (state, described | {"hairclip_kind": long}),
+        (state, described | {"config": f'{{"{long}": 1}}'}),
+        (state, described | {"config": f'{{"input_size": "{long}"}}'}),
+        (state, described | {"config": long}),
+        (many, described),
+        (state | many, described | {"config": '{"filters": [4, 6, 8], "input_size": 16}'}),
+        (many, {}),
+    ]
+    for tensors, metadata in files:
+        save_file(tensors, path, metadata)
+        for kind in ("parser", "generator", "clip", "latents"):
+            with pytest.raises(HairclipError) as caught:
+                load(kind, path)
+            assert len(str(caught.value)) < 400 + len(str(path)), (kind, str(caught.value))
+    with pytest.raises(HairclipError) as caught:
+        pretrained.load_parser("no-such-name")
+    assert len(str(caught.value)) < 400
