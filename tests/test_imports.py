@@ -35,7 +35,7 @@ INSIDE = {
         ("render",),
         ("dataset",),
     ],
-    "editing": [("photo", "inversion", "blending")],
+    "editing": [("choices",), ("photo", "inversion", "blending")],
 }
 
 MOST_ENTRIES = 14

@@ -1,28 +1,40 @@
-"""The command ``python -m hairclip edit``: from a photo, or a folder of them, and wishes to edited photos."""
+"""The command `python -m hairclip edit`: edit the hair in a photo, or in a folder of photos."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip.cli.edit_arguments import beside, changed, editing, inverting, photo_editor, slug, timing
+from hairclip.cli.edit_arguments import (
+    add_fields,
+    beside,
+    describe_change,
+    describe_seconds,
+    load_photo_editor,
+    name_flags,
+    name_flags_in_errors,
+    read_fields,
+)
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
-    from hairclip.cli.edit_wishes import NamedWish
     from hairclip.common.stopwatch import Stopwatch
+    from hairclip.editing.options import EditOptions, InversionOptions
     from hairclip.editing.photo_editor import PhotoEditor
-    from hairclip.editing.photo_result import Ask, OpenPhoto, PhotoResult
+    from hairclip.editing.photo_result import OpenPhoto
+    from hairclip.editing.request import EditRequest
 
 
 def add_command(commands: Any) -> None:
-    """Add ``edit`` to the subcommands of a parser."""
+    """Add `edit` to the subcommands of a parser."""
+    from hairclip.editing.options import EditOptions, InversionOptions
+
     edit = commands.add_parser(
         "edit",
-        help="edit a photo, or a folder of photos",
-        description="Edit the hair in a photo: read it, find the face, align, invert, edit, blend, paste back, write. "
-        "With a folder as --image, every photo in it goes to the folder --out; those that cannot be edited are named "
-        "at the end, the exit code is then 1, and a second run does only what is left.",
+        help="edit the hair in a photo, or in a folder of photos",
+        description="Edit the hair in a photo. With a folder as --image, every photo in it is edited into the folder "
+        "--out. Photos that cannot be edited are named at the end, and the exit code is then 1. A second run edits "
+        "only what is left.",
     )
     edit.add_argument("--image", required=True, metavar="PATH", help="the photo, or a folder of photos")
     edit.add_argument("--out", metavar="PATH", help="the photo to write (default: edited, in the photo's format)")
@@ -30,202 +42,259 @@ def add_command(commands: Any) -> None:
         "--text",
         action="append",
         default=[],
-        help="hairstyle and colour in words, such as 'red bob cut'; each --text is an edit of its own, written to "
-        "OUT_1_red_bob_cut.jpg and so on",
+        metavar="TEXT|@FILE",
+        help="hairstyle and color in words, such as 'red bob cut'; @FILE reads one text from each line of a file. "
+        "Several texts give several edits: OUT_1_red_bob_cut.jpg and so on",
     )
-    edit.add_argument("--edits", metavar="FILE", help="more texts, one per line")
-    edit.add_argument("--hairstyle", help="a hairstyle in words, or a photo of someone who wears it")
-    edit.add_argument("--color", help="a colour in words, or a photo of someone who wears it")
-    edit.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 2, default 1")
-    edit.add_argument("--seed", type=int, default=0)
     edit.add_argument(
-        "--face", default="largest", metavar="largest|left|right|all|N", help="which face, N counted from the left"
+        "--hairstyle", metavar="TEXT|PATH", help="a hairstyle in words, or a photo of somebody who wears it"
+    )
+    edit.add_argument("--color", metavar="TEXT|PATH", help="a color in words, or a photo of somebody who wears it")
+    edit.add_argument(
+        "--face",
+        default="largest",
+        metavar="largest|left|right|all|N",
+        help="which face; N counts from the left (default largest)",
     )
     edit.add_argument("--aligned", action="store_true", help="the picture is already cropped to the face")
+    add_fields(edit, EditOptions, InversionOptions)
     edit.add_argument(
-        "--framing",
-        choices=("auto", "ffhq", "portraits"),
-        default="auto",
-        help="the crop that the networks were trained on (default: by the size of their pictures)",
-    )
-    edit.add_argument(
-        "--compare",
-        nargs="?",
-        const=True,
-        metavar="PATH",
-        help="write source, inversion and edit as one picture: to PATH beside --out, or without PATH to --out itself",
+        "--compare", metavar="PATH", help="also write the crop, its inversion and its edit as one picture"
     )
     edit.add_argument(
         "--grid",
         action="store_true",
-        help="write a contact sheet, hairstyles times colours, to --out; --hairstyle and --color may list words, comma "
-        "between them (default: all that the bundle knows)",
+        help="write a contact sheet to --out: a row per hairstyle, a column per color. --hairstyle and --color "
+        "then are lists of words with commas between them (default: all words that the networks know)",
     )
     edit.add_argument(
-        "--steps",
+        "--frames",
         type=int,
         metavar="N",
-        help="write N pictures, OUT_001.jpg and so on, that turn from each --text's edit into the next, or with one "
-        "text from the inverted photo into its edit",
+        help="write N pictures, OUT_001.jpg and so on, that morph from the edit of each --text to the next; with one "
+        "text, from the inversion to its edit",
     )
-    edit.add_argument("--gif", action="store_true", help="with --steps: also an animated GIF, OUT.gif")
-    edit.add_argument("--invert", choices=("encoder", "optimize", "pivotal"), default="encoder", help=INVERT)
-    edit.add_argument("--invert-steps", type=int, default=100, help="steps of optimize or pivotal, default 100")
-    edit.add_argument("--no-cache", action="store_true", help="invert anew, and do not keep the inversion")
+    edit.add_argument("--gif", action="store_true", help="with --frames: also write an animated GIF, OUT.gif")
     edit.add_argument(
-        "--blend",
-        choices=("feather", "laplacian", "poisson"),
-        help="how the edit is joined to the photo (default: feather)",
+        "--save-stages", metavar="DIR", help="write every stage of the edit as a picture into this folder"
     )
-    edit.add_argument(
-        "--behind",
-        choices=("photo", "edit"),
-        default="photo",
-        help="what is seen where hair was: the photo's background continued (default), or the generator's",
-    )
-    edit.add_argument(
-        "--strands",
-        choices=("photo", "edit"),
-        default="photo",
-        help="whose hair takes a new colour where the hairstyle stays: the photo's own strands (default), or the "
-        "generator's hair",
-    )
-    edit.add_argument("--no-blend", action="store_true", help="paste the generator's picture as it is")
-    edit.add_argument("--method", choices=("mapper", "optimize"), default="mapper")
-    edit.add_argument("--optimize-steps", type=int, default=100, help="steps of --method optimize, default 100")
-    edit.add_argument("--save-stages", metavar="DIR", help="write every stage as a picture into this folder")
     edit.add_argument("--timing", action="store_true", help="print the seconds of each stage")
-    edit.add_argument("--bundle", default="portraits", help="name or folder of the networks")
-    edit.add_argument("--mapper", help="a mapper's file, such as runs/portraits/mapper.safetensors")
-    edit.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    edit.add_argument("--bundle", default="portraits", metavar="NAME", help="name or folder of the networks")
+    edit.add_argument("--mapper", metavar="PATH", help="a mapper's file, such as runs/portraits/mapper.safetensors")
+    edit.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     edit.set_defaults(run=_edit)
-
-
-INVERT = (
-    "how the photo's codes are found: one pass of the encoder (default), descent on the codes, or then tuning a copy "
-    "of the generator to the photo"
-)
 
 
 def _edit(options: argparse.Namespace) -> int | None:
     from hairclip.common.stopwatch import Stopwatch
+    from hairclip.editing.options import EditOptions, InversionOptions
 
-    watch = Stopwatch()
-    with watch("start"):  # what Python loads for it
-        from hairclip.common.images import save_image
+    with name_flags_in_errors(EditOptions, InversionOptions):
+        watch = Stopwatch()
+        with watch("start"):  # what Python loads
+            editing, inverting = read_fields(EditOptions, options), read_fields(InversionOptions, options)
+            texts = _check(options)
+            editor = load_photo_editor(options)
+            editor.editor.check([], editing)
+        if options.grid:
+            _write_grid(options, editor, editing, inverting)
+            return None
+        requests = _ask(options, editor, texts, watch)
+        if os.path.isdir(options.image):
+            from hairclip.cli.edit_folder import write_folder
 
-        wishes = _checked(options)
-        editor = photo_editor(options)
-    if os.path.isdir(options.image):
-        from hairclip.cli.edit_folder import edit_folder_by
-
-        return edit_folder_by(options, wishes, editor, editing(options))
-    asks = _asks_of_grid(options, editor, wishes[0]) if options.grid else []
-    asks = asks or [editor.ask(wish.hairstyle, wish.color) for wish in wishes]
-    opened = editor.open(options.image, face=options.face, aligned=options.aligned, **inverting(options))
-    if options.no_blend:
-        opened.refuse_stranger()
-    for note in dict.fromkeys([*opened.notes, *(note for ask in asks for note in ask.notes)]):
-        print(f"note: {note}")
-    if options.grid:
-        styles = [ask.hairstyle for ask in asks if ask.color is None]
-        colors = [ask.color for ask in asks if ask.hairstyle is None]
-        save_image(editor.editor.grid(opened.prepared[[0]], styles, colors, **editing(options)), options.out)
-        print(f"wrote {options.out}")
+            return write_folder(options, requests, editor, editing, inverting)
+        editor.editor.check(requests, editing)
+        opened = _open(options, editor, inverting)
+        if not editing.blend:
+            opened.refuse_strangers()
+        _print_notes(opened.notes)
+        if options.frames is not None:
+            _write_frames(options, editor, opened, requests, editing)
+        else:
+            _write_edits(options, editor, opened, requests, editing, watch)
         return None
-    if options.steps is not None:
-        _write_frames(options, editor, opened, asks)
-        return None
-    for number, (ask, wish) in enumerate(zip(asks, wishes, strict=True), start=1):
-        added = f"_{number}_{slug(wish.label)}" if len(wishes) > 1 else ""
-        (result,) = editor.edit_open([opened], ask, **editing(options))
-        _write(options, result, added, watch)
-    return None
 
 
-def _checked(options: argparse.Namespace) -> list["NamedWish"]:
-    """What is asked for; whatever cannot be done is told before the work, not after it."""
-    from hairclip.cli.edit_wishes import read_wishes
+# ------------------------------------------------------------------------------------------ reading the command line
+
+
+def _check(options: argparse.Namespace) -> list[str]:
+    """Refuse what cannot be done before the work starts; fill in --out and --face. Returns the texts."""
     from hairclip.common.images import check_image_path
-    from hairclip.editing.editor import check_request
     from hairclip.editing.photo.faces import as_choice
 
-    for option, least in (("optimize_steps", 1), ("invert_steps", 1), ("seed", 0), ("steps", 2)):
-        if getattr(options, option) is not None:
-            check_range(f"--{option.replace('_', '-')}", getattr(options, option), least)
-    if options.gif and options.steps is None:
-        raise HairclipError("--gif needs the number of its pictures: add --steps 24.")
+    if not options.image:
+        raise HairclipError("--image is empty: give the path of a photo or of a folder of photos.")
+    if options.frames is not None:
+        check_range("--frames", options.frames, 2)
+    if options.gif and options.frames is None:
+        raise HairclipError("--gif needs the number of its pictures: add --frames 24.")
     for option in ("grid", "compare", "save_stages"):
-        if options.steps is not None and getattr(options, option):
-            raise HairclipError(f"--{option.replace('_', '-')} shows single edits: leave it out, or leave out --steps.")
-    folder = os.path.isdir(options.image)
+        flag = f"--{option.replace('_', '-')}"
+        if options.frames is not None and getattr(options, option):
+            raise HairclipError(f"{flag} shows single edits: leave it out, or leave out --frames.")
+    if options.grid and options.text:
+        raise HairclipError("--grid takes lists of words as --hairstyle and --color: leave out --text.")
+    is_folder = os.path.isdir(options.image)
+    for option in ("grid", "frames", "compare") if is_folder else ():
+        if getattr(options, option):
+            raise HairclipError(f"--{option} is for one photo: give a file as --image, not a folder.")
     if options.out is None:
         suffix = Path(options.image).suffix.lower()
         kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
-        options.out = "edited" if folder else f"edited{kept}"
-    for path in (None if folder else options.out, options.compare):
-        if isinstance(path, str):
+        options.out = "edited" if is_folder else f"edited{kept}"
+    for path in (None if is_folder else options.out, options.compare):
+        if path is not None:
             check_image_path(path, [options.image, options.hairstyle, options.color])
     options.face = as_choice(options.face)
-    wishes = read_wishes(options)
-    if options.grid and len(wishes) > 1:
-        raise HairclipError("--grid makes one sheet: give one --text, or lists as --hairstyle and --color.")
-    for wish in wishes:
-        check_request(["all"] if options.grid else [wish.hairstyle, wish.color], options.strength)
-    return wishes
+    return [text for given in options.text for text in _read_texts(given)]
 
 
-def _write(options: argparse.Namespace, result: "PhotoResult", added: str, started: "Stopwatch") -> None:
+def _read_texts(given: str) -> list[str]:
+    """Return the text, or the lines of the file that @FILE names; empty lines are left out."""
+    if not given.startswith("@"):
+        return [given]
+    try:
+        with open(given[1:], encoding="utf-8") as file:
+            texts = [line.strip() for line in file if line.strip()]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise HairclipError(f"--text {given} cannot be read ({reason}): give a file with one text per line.") from None
+    if not texts:
+        raise HairclipError(f"--text {given} names no edit: write one per line, such as 'red bob cut'.")
+    return texts
+
+
+def _ask(
+    options: argparse.Namespace, editor: "PhotoEditor", texts: list[str], watch: "Stopwatch"
+) -> list["EditRequest"]:
+    """Return one request per text; without a text, one for --hairstyle and --color. Prints how they were understood."""
+    from hairclip.editing.request import check_requests
+
+    words: list[str | None] = [*texts] or [None]
+    asked = [editor.ask(options.hairstyle, options.color, text=text, watch=watch) for text in words]
+    check_requests(asked)
+    for request in asked:
+        print(request.summary)
+    _print_notes([note for request in asked for note in request.notes])
+    return asked
+
+
+def _print_notes(notes: list[str]) -> None:
+    """Print each note once, with arguments of the library named as flags."""
+    from hairclip.editing.options import EditOptions, InversionOptions
+
+    for note in dict.fromkeys(notes):
+        print(f"note: {name_flags(note, EditOptions, InversionOptions)}")
+
+
+def _open(options: argparse.Namespace, editor: "PhotoEditor", inverting: "InversionOptions") -> "OpenPhoto":
+    return editor.open(
+        options.image,
+        face=options.face,
+        aligned=options.aligned,
+        inverting=inverting,
+        progress=inverting.inversion != "encoder",
+    )
+
+
+# ------------------------------------------------------------------------------------------ writing pictures
+
+
+def _write_edits(
+    options: argparse.Namespace,
+    editor: "PhotoEditor",
+    opened: "OpenPhoto",
+    requests: list["EditRequest"],
+    editing: "EditOptions",
+    started: "Stopwatch",
+) -> None:
+    """Write the edit of each request, and what --compare, --save-stages and --timing ask for."""
     from hairclip.common.images import save_image
     from hairclip.common.sheets import stacked
     from hairclip.common.stopwatch import Stopwatch
-    from hairclip.editing.editor import compare
+    from hairclip.editing.request import name_files
+    from hairclip.editing.result import compare
     from hairclip.editing.stages import save_stages
 
-    out, watch = beside(options.out, added), Stopwatch()
-    with watch("write"):
-        if options.compare is True:
-            save_image(stacked([compare(edit) for edit in result.edits]), out)
-        else:
+    for request, added in zip(requests, name_files(requests), strict=True):
+        (result,) = editor.edit_open([opened], request, editing, progress=editing.method != "mapper")
+        out, watch = beside(options.out, added), Stopwatch()
+        with watch("write"):
             result.save(out)
-    if isinstance(options.compare, str):
-        save_image(stacked([compare(edit) for edit in result.edits]), beside(options.compare, added))
-        print(f"wrote {beside(options.compare, added)}")
-    if options.save_stages:
-        stages = Path(options.save_stages) / added.strip("_")
-        save_stages(result, stages)
-        print(f"wrote the stages to {stages}")
-    print(f"wrote {out}{'' if options.compare is True else f': {changed(result)}'}")
-    if options.timing:
-        print(timing({**started.seconds, **result.seconds, **watch.seconds}))
+        if options.compare:
+            save_image(stacked([compare(edit) for edit in result.edits]), beside(options.compare, added))
+            print(f"wrote {beside(options.compare, added)}")
+        if options.save_stages:
+            stages = Path(options.save_stages) / added.strip("_")
+            save_stages(result, stages)
+            print(f"wrote the stages to {stages}")
+        print(f"wrote {out}: {describe_change(result)}")
+        if options.timing:
+            print(describe_seconds({**started.seconds, **result.seconds, **watch.seconds}))
 
 
-def _asks_of_grid(options: argparse.Namespace, editor: "PhotoEditor", wish: "NamedWish") -> list["Ask"]:
-    """Rows, which ask for no colour, and columns, which ask for no hairstyle; what asks for nothing is both."""
-    from hairclip.cli.edit_wishes import listed
+def _write_grid(
+    options: argparse.Namespace, editor: "PhotoEditor", editing: "EditOptions", inverting: "InversionOptions"
+) -> None:
+    """Write a contact sheet of one photo: a row per hairstyle, a column per color, the first of each unchanged."""
+    from hairclip.common.images import save_image
 
-    styles = listed(wish.hairstyle, options.bundle, "hairstyle")
-    colors = listed(wish.color, options.bundle, "color")
-    rows = [editor.ask(hairstyle=style) for style in styles]
-    return rows + [editor.ask(color=color) for color in colors if color is not None]
+    hairstyles = _list_words(options, "hairstyle")
+    colors = _list_words(options, "color")
+    rows = [editor.ask(hairstyle=word) for word in hairstyles]
+    columns = [editor.ask(color=word) for word in colors]
+    opened = _open(options, editor, inverting)
+    if not editing.blend:
+        opened.refuse_strangers()
+    _print_notes([*opened.notes, *(note for request in [*rows, *columns] for note in request.notes)])
+    sheet = editor.editor.grid(
+        opened.prepared[[0]],
+        [None, *(row.hairstyle for row in rows)],
+        [None, *(column.color for column in columns)],
+        options=editing,
+    )
+    save_image(sheet, options.out)
+    print(f"wrote {options.out}")
 
 
-def _write_frames(options: argparse.Namespace, editor: "PhotoEditor", opened: "OpenPhoto", asks: list["Ask"]) -> None:
+def _list_words(options: argparse.Namespace, kind: str) -> list[str]:
+    """Return the words of --hairstyle or --color, or all that the networks know."""
+    words = getattr(options, kind)
+    if words is not None:
+        named = [word.strip() for word in words.split(",") if word.strip()]
+        if not named:
+            raise HairclipError(f"--{kind} {words!r} names nothing: list words, comma between them, or leave it out.")
+        return named
+    from hairclip.editing.vocabulary import list_colors, list_hairstyles
+
+    return (list_hairstyles if kind == "hairstyle" else list_colors)(options.bundle)
+
+
+def _write_frames(
+    options: argparse.Namespace,
+    editor: "PhotoEditor",
+    opened: "OpenPhoto",
+    requests: list["EditRequest"],
+    editing: "EditOptions",
+) -> None:
+    """Write the pictures of an animation, and with --gif the animation."""
     from PIL import Image
 
     from hairclip.common.images import save_image
     from hairclip.common.progress import progress_bar
 
     small: list[Image.Image] = []
-    frames = editor.frames(opened, asks, options.steps, **editing(options))
-    digits = max(3, len(str(options.steps)))
-    for number, result in enumerate(progress_bar(frames, label="frames", total=options.steps), start=1):
+    frames = editor.frames(opened, requests, options.frames, editing, progress=editing.method != "mapper")
+    digits = max(3, len(str(options.frames)))
+    for number, result in enumerate(progress_bar(frames, label="frames", total=options.frames), start=1):
         result.save(beside(options.out, f"_{number:0{digits}}"))
         if options.gif:
             shown = result.picture.convert("RGB")
             shown.thumbnail((640, 640), Image.Resampling.LANCZOS)
             small.append(shown)
-    first, last = (beside(options.out, f"_{number:0{digits}}") for number in (1, options.steps))
+    first, last = (beside(options.out, f"_{number:0{digits}}") for number in (1, options.frames))
     print(f"wrote {first} to {last}")
     if options.gif:
         there_and_back = [*small, *small[-2:0:-1]]

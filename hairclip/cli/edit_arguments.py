@@ -1,69 +1,130 @@
-"""From the options of the command ``edit`` to an editor and its settings, and from results to what is printed."""
+"""Make arguments of the command line from dataclasses, and words to print from results."""
 
 import argparse
+import json
 import re
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from hairclip.common.errors import HairclipError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hairclip.editing.photo_editor import PhotoEditor
     from hairclip.editing.photo_result import PhotoResult
 
-__all__ = ["beside", "changed", "editing", "inverting", "photo_editor", "slug", "timing"]
+__all__ = [
+    "add_fields",
+    "beside",
+    "describe_change",
+    "describe_seconds",
+    "load_photo_editor",
+    "name_flags",
+    "name_flags_in_errors",
+    "read_fields",
+]
+
+T = TypeVar("T")
+_FLAGS = {"blend": "--no-blend", "method_settings": "--set"}
+"""Fields whose argument has another name than the field."""
 
 
-def photo_editor(options: argparse.Namespace) -> "PhotoEditor":
-    """An editor whose parts fit each other."""
-    from hairclip.common.device import pick_device
-    from hairclip.common.framing import FFHQ, PORTRAITS
-    from hairclip.editing.editor import HairEditor
+def add_fields(parser: argparse.ArgumentParser, *kinds: type) -> None:
+    """Add one argument per field of dataclasses; a field that two of them have is added once.
+
+    Args:
+        parser: the command's parser.
+        kinds: dataclasses whose fields have the metadata `help`.
+    """
+    known: set[str] = set()
+    for kind in kinds:
+        types = get_type_hints(kind)
+        for one in fields(kind):
+            if one.name not in known:
+                known.add(one.name)
+                parser.add_argument(_flag(one.name), dest=one.name, **_describe(one, types[one.name]))
+
+
+def read_fields(kind: type[T], options: argparse.Namespace) -> T:
+    """Return a dataclass whose fields have the values of the command line."""
+    given = {one.name: getattr(options, one.name) for one in fields(kind)}  # type: ignore[arg-type]
+    if "method_settings" in given:
+        given["method_settings"] = dict(given["method_settings"])
+    return kind(**given)
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _describe(one: "Field[Any]", kind: Any) -> dict[str, Any]:
+    """Return the arguments of `add_argument` for a field."""
+    text = one.metadata["help"]
+    if kind is bool:
+        return {"action": "store_false", "help": f"do not {text}"}
+    if get_origin(kind) is Mapping or one.name == "method_settings":
+        return {"action": "append", "default": [], "type": _read_setting, "metavar": "NAME=VALUE", "help": text}
+    values = [value for value in get_args(kind) if value is not type(None)] or [kind]
+    told = text if one.default is None else f"{text} (default {one.default})"
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind), "default": one.default, "help": told}
+    metavar = {int: "N", float: "X"}.get(values[0], "NAME")
+    return {"type": values[0], "default": one.default, "metavar": metavar, "help": told}
+
+
+def _read_setting(text: str) -> tuple[str, Any]:
+    """Return the name and the value of NAME=VALUE: a number, true or false, or else a text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = value
+    return name, found if isinstance(found, (int, float, bool)) else value
+
+
+def name_flags(text: str, *kinds: type) -> str:
+    """Return a message with the library's arguments named as flags: `inversion="pivotal"` gives --inversion pivotal."""
+    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), "text", "face"])
+    text = text.replace("blend=False", "--no-blend")
+    for name in names:
+        text = re.sub(rf"\b{name}=[\"']([\w:.]+)[\"']", rf"{_flag(name)} \1", text)
+        text = re.sub(rf"\b{name}=(?=[\"'])", f"{_flag(name)} ", text)
+        text = re.sub(rf"\b{name}=(?=\w)", f"{_flag(name)} ", text)
+        text = re.sub(rf"^{name} (?=['\d-])", f"{_flag(name)} ", text)
+    return text
+
+
+@contextmanager
+def name_flags_in_errors(*kinds: type) -> "Iterator[None]":
+    """Name arguments as flags in every `HairclipError` of a `with` block."""
+    try:
+        yield
+    except HairclipError as error:
+        raise HairclipError(name_flags(str(error), *kinds)) from None
+
+
+def load_photo_editor(options: argparse.Namespace) -> "PhotoEditor":
+    """Return the editor for --bundle, --mapper and --device; inversions that take long are remembered."""
     from hairclip.editing.inversion.cache import InversionCache
     from hairclip.editing.photo_editor import PhotoEditor
 
-    cache = None if options.no_cache or options.invert == "encoder" else InversionCache()
-    editor = HairEditor.from_bundle(
-        options.bundle, device=pick_device(options.device), mapper=options.mapper, cache=cache
-    )
-    return PhotoEditor(editor, framing={"auto": None, "ffhq": FFHQ, "portraits": PORTRAITS}[options.framing])
-
-
-def inverting(options: argparse.Namespace) -> dict[str, Any]:
-    """Options of `HairEditor.prepare`."""
-    return {
-        "inversion": options.invert,
-        "invert_steps": options.invert_steps,
-        "seed": options.seed,
-        "progress": options.invert != "encoder",
-    }
-
-
-def editing(options: argparse.Namespace) -> dict[str, Any]:
-    """Options of `HairEditor.edit_prepared`."""
-    return {
-        "strength": options.strength,
-        "seed": options.seed,
-        "method": options.method,
-        "steps": options.optimize_steps,
-        "blend": not options.no_blend,
-        "behind": options.behind,
-        "strands": options.strands,
-        **({} if options.blend is None else {"seam": options.blend}),
-        "progress": options.method == "optimize",
-    }
-
-
-def slug(words: str) -> str:
-    """Words as a part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:40] or "edit"
+    cache = None if options.inversion == "encoder" else InversionCache()
+    return PhotoEditor.from_bundle(options.bundle, device=options.device, mapper=options.mapper, cache=cache)
 
 
 def beside(path: str | Path, added: str) -> Path:
-    """The path with something added to its name before the suffix."""
+    """Return the path with something added to its name before the suffix."""
     return Path(path).with_name(f"{Path(path).stem}{added}{Path(path).suffix}")
 
 
-def changed(result: "PhotoResult") -> str:
-    """The part of a photo that an edit changed, in words."""
+def describe_change(result: "PhotoResult") -> str:
+    """Return in words which part of a photo an edit changed."""
     width, height = result.picture.size
     if result.rectangle is None:
         return f"none of its {width} x {height} pixels changed"
@@ -72,7 +133,7 @@ def changed(result: "PhotoResult") -> str:
     return f"of its {width} x {height} pixels, only some {place} changed"
 
 
-def timing(seconds: dict[str, float]) -> str:
-    """The seconds of each stage in one line."""
+def describe_seconds(seconds: dict[str, float]) -> str:
+    """Return the seconds of each stage in one line."""
     stages = ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items())
     return f"seconds: {stages}, together {sum(seconds.values()):.2f}"

@@ -1,4 +1,4 @@
-"""Edit the hair of a portrait: align, invert, condition, map (or optimise), synthesize, blend.
+"""Edit the hair of a portrait: align, invert, condition, edit the codes, synthesize, blend.
 
 ```python
 from hairclip import HairEditor
@@ -8,44 +8,73 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 ```
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
+from hairclip.common.device import pick_device
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.face_labels import BACKGROUND, HAIR
+from hairclip.common.files import digest
 from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
 from hairclip.common.sheets import captioned_sheet
 from hairclip.common.stopwatch import Stopwatch
-from hairclip.conditions.encoder import EditBatch
+from hairclip.conditions.encoder import ConditionEncoder, EditBatch
 from hairclip.editing.blending.fill import plain_background
-from hairclip.editing.blending.hair import DEFAULT_SEAM, PIXELS_TOGETHER, Behind, blend_hair
+from hairclip.editing.blending.hair import PIXELS_TOGETHER, blend_hair
 from hairclip.editing.blending.recolor import Recoloring, find_recoloring
-from hairclip.editing.blending.seams import Seam, composite
-from hairclip.editing.editor_networks import EditorNetworks, Method, check_mapper
+from hairclip.editing.blending.seams import composite
 from hairclip.editing.inversion.cache import InversionCache
-from hairclip.editing.inversion.invert import InversionMethod, invert
+from hairclip.editing.inversion.invert import invert
 from hairclip.editing.inversion.loss import ReconstructionLoss
 from hairclip.editing.inversion.perceptual import parser_distance
-from hairclip.editing.methods.latent_descent import optimize_codes
-from hairclip.editing.request import Wish, as_wish, load_picture, told
-from hairclip.editing.result import Captions, EditResult, Prepared, compare, edit_results
-from hairclip.pretrained.bundle import load_bundle
+from hairclip.editing.methods.hair_mapper import check_mapper
+from hairclip.editing.methods.method import MethodResult, load_method
+from hairclip.editing.options import EditOptions, InversionOptions, Settings, read_settings
+from hairclip.editing.request import EditRequest, check_requests, load_picture, make_request
+from hairclip.editing.result import EditResult, Prepared, compare, edit_results, keep_photo
+from hairclip.losses.hair_edit import HairEditLoss
+from hairclip.networks.ir_se import FaceEncoder
+from hairclip.networks.mapper import References
+from hairclip.pretrained.bundle import EDITING_PARTS, MissingPartError, Networks, load_bundle
 from hairclip.pretrained.loaders import load_mapper
 
-__all__ = ["EditResult", "HairEditor", "Method", "Prepared", "Strands", "Wish", "as_wish", "check_request", "compare"]
+__all__ = ["EditRequest", "EditResult", "HairEditor", "Prepared", "compare"]
 
 
-Strands: TypeAlias = Literal["photo", "edit"]
-"""Whose hair takes a new colour where the hairstyle stays."""
+class HairEditor:
+    """Edits the hair of pictures with one set of networks.
 
+    Args:
+        networks: a bundle, or any object with its attributes, all on one device and in eval mode. Each network is read
+            when it is first needed.
+        mapper: used instead of `networks.mapper`.
+        groups: first medium and first fine layer of the codes, for `method="optimize"`.
+        loss: what `method="optimize"` descends on; None takes HairCLIP's weights, and pixels as CLIP was trained with.
+        cache: remembers inversions; None inverts every time.
+    """
 
-class HairEditor(EditorNetworks):
-    """Edits the hair of pictures with one set of networks; its arguments are those of `EditorNetworks`."""
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        mapper: nn.Module | None = None,
+        groups: tuple[int, int] = (4, 8),
+        loss: HairEditLoss | None = None,
+        cache: InversionCache | None = None,
+    ) -> None:
+        self.networks = networks
+        self.cache = cache
+        self.groups = groups
+        self._mapper = mapper
+        self._conditions: dict[References, ConditionEncoder] = {}
+        self._loss = loss
 
     @classmethod
     def from_bundle(
@@ -56,39 +85,138 @@ class HairEditor(EditorNetworks):
         mapper: str | Path | nn.Module | None = None,
         cache: InversionCache | None = None,
     ) -> "HairEditor":
-        """An editor of a named bundle; device None takes a GPU if there is one; `mapper` is a name, file or network."""
-        device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+        """Return an editor with the networks of a bundle.
+
+        Args:
+            name: a bundle's name or folder.
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None is "auto": CUDA, else Apple's MPS, else the CPU.
+            mapper: a name, a file or a network, used instead of the bundle's.
+            cache: remembers inversions; None inverts every time.
+
+        Raises:
+            HairclipError: if there is no such bundle, device or mapper, or if the mapper does not fit.
+        """
+        device = pick_device("auto" if device is None else str(device))
         networks = load_bundle(name, device)
         if isinstance(mapper, (str, Path)):
             path, mapper = mapper, load_mapper(mapper)
             check_mapper(mapper, networks, f"the mapper {path}")
         return cls(networks, mapper=None if mapper is None else mapper.to(device).eval(), cache=cache)
 
-    # ------------------------------------------------------------------ the three steps of an edit
+    # ------------------------------------------------------------------ the networks
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the networks."""
+        return next(self.networks.generator.parameters()).device
+
+    @property
+    def mapper(self) -> nn.Module:
+        """The trained mapper.
+
+        Raises:
+            HairclipError: if it was trained for another generator or CLIP.
+        """
+        mapper = self.networks.mapper if self._mapper is None else self._mapper
+        check_mapper(mapper, self.networks, "the mapper")
+        return mapper
+
+    @property
+    def loss(self) -> HairEditLoss:
+        """What `method="optimize"` descends on."""
+        if self._loss is None:
+            identity = self.identity
+            if identity is None:
+                raise MissingPartError(
+                    'these networks have no identity network, which method="optimize" needs: use method="mapper".'
+                )
+            clip, parser = self.networks.clip, self.networks.parser
+            self._loss = HairEditLoss(clip, parser, identity, text_pixels="normalized")
+        return self._loss
+
+    @property
+    def identity(self) -> FaceEncoder | None:
+        """What tells whether an inversion shows the same person; None for networks without one."""
+        try:
+            return self.networks.identity
+        except MissingPartError:
+            return None
+
+    def conditions(self, references: References = "whole") -> ConditionEncoder:
+        """Return what turns texts and reference pictures into conditions.
+
+        Args:
+            references: how CLIP is shown reference pictures.
+        """
+        if references not in self._conditions:
+            gamma = "none" if self._loss is None else self._loss.gamma
+            self._conditions[references] = ConditionEncoder(
+                self.networks.clip, self.networks.parser, gamma=gamma, references=references
+            )
+        return self._conditions[references]
+
+    def digest(self) -> str:
+        """Return a SHA-256 of all that an edit depends on beside its request and options: the networks' content."""
+        bundle = getattr(self.networks, "digest", None)
+        if bundle is not None:
+            return digest(bundle(), self._mapper, self.groups)
+        return digest([getattr(self.networks, part, None) for part in EDITING_PARTS], self._mapper, self.groups)
+
+    # ------------------------------------------------------------------ the steps of an edit
+
+    def ask(
+        self, hairstyle: ImageSource | None = None, color: ImageSource | None = None, *, text: str | None = None
+    ) -> EditRequest:
+        """Return a request. Its texts are read as words that the networks know, and its notes say how.
+
+        Args:
+            hairstyle: a text ("bob cut"), a picture whose hairstyle to take, cropped to the face, or None to keep it.
+            color: a text ("red"), a picture whose hair color to take, cropped to the face, or None to keep it.
+            text: a text that may name both ("red bob cut").
+
+        Raises:
+            HairclipError: if nothing in the texts is understood, or a picture cannot be read.
+        """
+        words = getattr(self.networks, "known_words", None)
+        known = None if words is None else words()
+        return make_request(
+            hairstyle,
+            color,
+            text,
+            hairstyles=None if known is None else known.hairstyles,
+            colors=None if known is None else known.colors,
+        )
+
+    def check(self, requests: Sequence[EditRequest], options: EditOptions) -> None:
+        """Refuse requests that the method or the networks cannot do.
+
+        Raises:
+            HairclipError: with one sentence about the first such request.
+        """
+        method = load_method(options)
+        for request in requests:
+            if not request.is_empty:
+                method.check(request, self)
 
     @torch.no_grad()
     def prepare(
         self,
         images: Sequence[ImageSource],
+        options: InversionOptions | None = None,
         *,
-        inversion: InversionMethod = "encoder",
-        invert_steps: int = 100,
-        seed: int = 0,
         plain: bool = False,
         progress: bool = False,
     ) -> Prepared:
-        """Load, align, invert and parse pictures of any size.
+        """Load, align, invert and parse pictures.
 
         Args:
-            images: portraits, see `edit`.
-            inversion: see `hairclip.editing.inversion.invert.invert`.
-            invert_steps: its steps; the encoder takes none.
-            seed: of its random latents.
+            images: portraits of any size, see `edit`.
+            options: how they are inverted.
             plain: invert the person before a plain background: for generators that know no other, where only hair will
                 be taken from the edit.
             progress: show progress bars.
         """
-        networks = self.networks
+        networks, options = self.networks, options or InversionOptions()
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
         labels = networks.parser.labels(aligned)
@@ -96,280 +224,323 @@ class HairEditor(EditorNetworks):
             plain_background(aligned, (labels == BACKGROUND)[:, None]) if plain else aligned,
             networks.encoder,
             networks.generator,
-            method=inversion,
-            steps=invert_steps,
+            method=options.inversion,
+            steps=options.inversion_steps,
             loss=ReconstructionLoss(parser_distance(networks.parser), self.identity),
             identity=self.identity,
-            seed=seed,
+            seed=options.seed,
             progress=progress,
         )
         return Prepared(aligned, found, labels)
 
+    def encode(self, requests: Sequence[EditRequest], options: EditOptions) -> EditBatch:
+        """Return requests as the conditions of a batch, as the editing method sees them."""
+        conditions = self.conditions(load_method(options).references(self))
+        styles, colors = [one.hairstyle for one in requests], [one.color for one in requests]
+        return conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
+
     @torch.no_grad()
-    def edited_codes(
-        self,
-        prepared: Prepared,
-        batch: EditBatch,
-        *,
-        strength: float = 1.0,
-        method: Method = "mapper",
-        seed: int = 0,
-        steps: int = 100,
-        lr: float = 0.1,
-        progress: bool = False,
-    ) -> Tensor:
-        """W+ codes after the edit, (B, n_latent, w_dim). A sample that asks for nothing keeps its codes."""
-        w_plus, condition = prepared.inversion.w_plus, batch.condition
-        if method == "mapper":
-            moved = w_plus + self.mapper(w_plus, condition)
-        elif method == "optimize":
-            moved = optimize_codes(
-                w_plus,
-                lambda codes: prepared.inversion.synthesize(codes, self.networks.generator),
-                self.loss,
-                self.loss.source_features(prepared.inversion.images),
-                batch,
-                steps=steps,
-                lr=lr,
-                seed=seed,
-                groups=self.groups,
-                progress=progress,
-            )
-        else:
-            raise HairclipError(f"there is no editing method '{method}': choose mapper or optimize.")
-        asked = (condition.has_hairstyle | condition.has_color)[:, None, None]
-        return torch.where(asked, w_plus + strength * (moved - w_plus), w_plus)
+    def edit_codes(
+        self, prepared: Prepared, requests: Sequence[EditRequest], options: EditOptions, *, progress: bool = False
+    ) -> MethodResult:
+        """Let the editing method edit prepared pictures. A sample that asks for nothing keeps its codes.
+
+        Args:
+            prepared: where the edits start.
+            requests: what is asked of each picture.
+            options: the method, its settings, and the strength.
+            progress: show a progress bar.
+
+        Returns:
+            Codes with the strength applied, (B, n_latent, w_dim), or the pictures of a method that gives those.
+        """
+        w_plus, batch = prepared.inversion.w_plus, self.encode(requests, options)
+        edited = load_method(options).edit(prepared, batch, options, self, progress=progress)
+        if edited.codes is None:
+            return edited
+        asked = (batch.condition.has_hairstyle | batch.condition.has_color)[:, None, None]
+        moved = w_plus + options.strength * (edited.codes - w_plus)
+        return MethodResult(codes=torch.where(asked, moved, w_plus))
 
     @torch.no_grad()
     def render(
         self,
         prepared: Prepared,
-        codes: Tensor,
-        captions: Sequence[Captions] | None = None,
+        edited: MethodResult,
+        requests: Sequence[EditRequest],
+        options: EditOptions,
         *,
-        blend: bool = True,
-        feather: int | None = None,
-        seam: Seam = DEFAULT_SEAM,
-        behind: Behind = "photo",
-        recolor: Sequence[bool] | None = None,
         watch: Stopwatch | None = None,
     ) -> list[EditResult]:
-        """Synthesize codes and blend them into the pictures they came from; see `hairclip.editing.blending.blend_hair`.
+        """Synthesize edited codes and blend the hair into the pictures.
+
+        A picture of which nothing is asked, or at strength 0, stays as it is, bit for bit.
 
         Args:
             prepared: where the edits started.
-            codes: the edited W+ codes, (B, n_latent, w_dim).
-            captions: what was asked of each.
-            blend: see `edit_batch`; so are the others.
-            feather: width of the seam.
-            seam: how hair is joined to the photo.
-            behind: what is seen where hair was.
-            recolor: which samples change nothing but the hair's colour, so that the photo's own strands may take it
-                (`hairclip.editing.blending.recolor`); None for none.
-            watch: what counts the seconds.
+            edited: the edited codes, or pictures.
+            requests: what was asked of each picture.
+            options: how the edit is blended; `options.strands` says whether the photo's own strands take a new color.
+            watch: counts the seconds.
         """
         watch = watch or Stopwatch()
         with watch("edit"):
-            synthesized = prepared.inversion.synthesize(codes, self.networks.generator)
+            synthesized = edited.images
+            if edited.codes is not None:
+                synthesized = prepared.inversion.synthesize(edited.codes, self.networks.generator)
+            assert synthesized is not None
         with watch("blend"):
             labels = self.networks.parser.labels(synthesized)
             many = {"synthesized": synthesized, "mask": (labels == HAIR)[:, None]}
-            own = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
-            found: Recoloring | None = None
-            if blend and recolor is not None and any(recolor):
-                found, usable = self._recoloring(prepared, synthesized, labels)
-                own = usable & torch.tensor(recolor, device=own.device)
-            if not blend:
+            recolor = torch.tensor(
+                [options.strands == "photo" and request.changes_color_alone for request in requests],
+                device=synthesized.device,
+            )
+            own, found = torch.zeros_like(recolor), None
+            if options.blend and recolor.any():
+                found, usable = self._find_recoloring(prepared, synthesized, labels)
+                own = usable & recolor
+            if not options.blend:
                 many["alpha"] = torch.ones_like(many["mask"], dtype=torch.float32)
                 many["image"] = many["foreground"] = synthesized.clamp(-1, 1)
             elif not own.all():
-                joined = blend_hair(
-                    prepared.aligned, synthesized, prepared.labels, labels, seam=seam, behind=behind, feather=feather
+                blended = blend_hair(
+                    prepared.aligned,
+                    synthesized,
+                    prepared.labels,
+                    labels,
+                    seam=options.seam,
+                    behind=options.behind,
+                    feather=options.feather,
                 )
-                many |= {"image": joined.image, "foreground": joined.foreground, "alpha": joined.alpha}
-                if joined.bare is not None:
-                    many["bare"] = joined.bare
-            recolorings: list[Recoloring | None] = [None] * len(codes)
+                many |= {"image": blended.image, "foreground": blended.foreground, "alpha": blended.alpha}
+                if blended.bare is not None:
+                    many["bare"] = blended.bare
+            recolorings: list[Recoloring | None] = [None] * len(requests)
             if found is not None:
                 foreground = found.foreground(prepared.aligned)
                 image = composite(prepared.aligned, foreground, found.alpha)
                 for name, value in {"image": image, "foreground": foreground, "alpha": found.alpha}.items():
                     many[name] = torch.where(own[:, None, None, None], value, many.get(name, value))
                 recolorings = [found[i : i + 1] if mine else None for i, mine in enumerate(own.tolist())]
-        return edit_results(prepared, codes, many, captions, recolorings)
+        results = edit_results(prepared, edited.codes, many, requests, recolorings)
+        return [
+            keep_photo(result) if options.strength == 0 or request.is_empty else result
+            for result, request in zip(results, requests, strict=True)
+        ]
 
-    def _recoloring(self, prepared: Prepared, edited: Images, labels: Labels) -> tuple[Recoloring, Flags]:
-        """How the photos' own hair takes the new colour, and for which of them that can be relied on."""
+    def _find_recoloring(self, prepared: Prepared, edited: Images, labels: Labels) -> tuple[Recoloring, Flags]:
+        """Return how the photos' own hair takes the new color, and for which of them that can be relied on."""
         before = prepared.inversion.images
         parsed = self.networks.parser.labels(before)
         return find_recoloring(prepared.aligned, prepared.labels, before, parsed, edited, labels)
 
     # ------------------------------------------------------------------ what people call
 
-    def edit(self, image: ImageSource, hairstyle: Wish = None, color: Wish = None, **options: Any) -> EditResult:
+    def edit(
+        self,
+        image: ImageSource,
+        hairstyle: ImageSource | None = None,
+        color: ImageSource | None = None,
+        *,
+        options: EditOptions | None = None,
+        inverting: InversionOptions | None = None,
+        progress: bool = False,
+        **settings: Unpack[Settings],
+    ) -> EditResult:
         """Edit one picture.
 
         Args:
-            image: the portrait: a path, PIL image, uint8 array (H, W, 3) or tensor in [-1, 1], already cropped to
-                the face.
+            image: the portrait, cropped to the face: a path, PIL image, uint8 array (H, W, 3) or tensor in [-1, 1].
             hairstyle: a text ("bob cut"), a picture whose hairstyle to take, or None to keep it.
-            color: a text ("red"), a picture whose hair colour to take, or None.
-            options: as of `edit_batch`.
+            color: a text ("red"), a picture whose hair color to take, or None to keep it.
+            options: how the edit is made.
+            inverting: how the picture is inverted.
+            progress: show progress bars where something takes long.
+            settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
+
+        Raises:
+            HairclipError: if nothing is asked for, or a picture, a text or a setting is refused.
         """
-        return self.edit_batch([image], [hairstyle], [color], **options)[0]
+        options, inverting = read_settings(options, inverting, settings)
+        return self._edit_all([image], [self.ask(hairstyle, color)], options, inverting, None, progress)[0]
 
     def edit_batch(
         self,
         images: Sequence[ImageSource],
-        hairstyles: Sequence[Wish] | None = None,
-        colors: Sequence[Wish] | None = None,
+        hairstyles: Sequence[ImageSource | None] | None = None,
+        colors: Sequence[ImageSource | None] | None = None,
         *,
-        strength: float = 1.0,
-        seed: int = 0,
-        method: Method = "mapper",
-        blend: bool = True,
-        feather: int | None = None,
-        seam: Seam = DEFAULT_SEAM,
-        behind: Behind = "photo",
-        strands: Strands = "photo",
-        inversion: InversionMethod = "encoder",
-        invert_steps: int = 100,
-        steps: int = 100,
-        lr: float = 0.1,
+        options: EditOptions | None = None,
+        inverting: InversionOptions | None = None,
         batch_size: int | None = None,
         progress: bool = False,
+        **settings: Unpack[Settings],
     ) -> list[EditResult]:
-        """Edit many pictures; each may ask for another thing, by text or by reference.
+        """Edit many pictures. Each may ask for another thing, by text or by reference picture.
 
         Args:
             images: portraits, see `edit`.
-            hairstyles: one text, picture or None per portrait; None for none at all.
-            colors: likewise.
-            strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
-            seed: of the random offsets of `method="optimize"`.
-            method: "mapper" (one pass of the trained network) or "optimize" (descent on the code, needs no mapper).
-            blend: keep the photo outside the hair; False returns the generator's picture.
-            feather: width of the seam in pixels, None for 1/40 of the height.
-            seam: how hair is joined to the photo: "feather", "laplacian" or "poisson".
-            behind: what is seen where hair was: "photo" (continued under it) or "edit".
-            strands: whose hair takes a new colour where the hairstyle stays: "photo" (its own strands, and nothing else
-                changes) or "edit" (the generator's hair is blended in).
-            inversion: how the pictures' codes are found: "encoder" (one pass), "optimize" (then descent) or "pivotal"
-                (then a generator tuned to each picture).
-            invert_steps: steps of the descent, and as many of the tuning.
-            steps: steps of `method="optimize"`.
-            lr: its learning rate.
-            batch_size: how many pictures go through the networks together; None takes no more than memory allows for:
-                32 up to 256 px, 4 at 1024 px.
+            hairstyles: one text, picture or None per portrait; None keeps all hairstyles.
+            colors: one text, picture or None per portrait; None keeps all colors.
+            options: how the edits are made.
+            inverting: how the pictures are inverted.
+            batch_size: how many pictures go through the networks together; None takes what fits the memory: 32 up to
+                256 px, 4 at 1024 px.
             progress: show progress bars where something takes long.
+            settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
+
+        Raises:
+            HairclipError: if nothing is asked for, the lists differ in length, or a picture, a text or a setting is
+                refused.
         """
+        options, inverting = read_settings(options, inverting, settings)
+        parts = {"images": images, "hairstyles": hairstyles, "colors": colors}
+        for name, values in parts.items():
+            if isinstance(values, (str, Path)):
+                raise HairclipError(f"{name} is {str(values)!r}: give a list with one entry per picture.")
         hairstyles = [None] * len(images) if hairstyles is None else list(hairstyles)
         colors = [None] * len(images) if colors is None else list(colors)
         if not len(images) == len(hairstyles) == len(colors):
-            raise ValueError(
-                f"{len(images)} images, {len(hairstyles)} hairstyles and {len(colors)} colours do not pair up"
+            raise HairclipError(
+                f"{len(images)} images, {len(hairstyles)} hairstyles and {len(colors)} colors do not pair up: "
+                "give one of each per picture, None where that part stays."
             )
-        check_request([*hairstyles, *colors], strength)
-        wishes = [(as_wish(style), as_wish(color)) for style, color in zip(hairstyles, colors, strict=True)]
-        results: list[EditResult] = []
+        if batch_size is not None:
+            check_range("batch_size", batch_size, 1)
+        requests = [self.ask(style, color) for style, color in zip(hairstyles, colors, strict=True)]
+        return self._edit_all(images, requests, options, inverting, batch_size, progress)
+
+    def _edit_all(
+        self,
+        images: Sequence[ImageSource],
+        requests: Sequence[EditRequest],
+        options: EditOptions,
+        inverting: InversionOptions,
+        batch_size: int | None,
+        progress: bool,
+    ) -> list[EditResult]:
+        """Edit pictures, as many at once as fit the memory."""
+        check_requests(requests)
+        self.check(requests, options)
         batch_size = batch_size or max(1, min(32, PIXELS_TOGETHER // self.networks.generator.size**2))
+        results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
-            prepared = self.prepare(
-                images[part], inversion=inversion, invert_steps=invert_steps, seed=seed, progress=progress
-            )
-            results += self.edit_prepared(
-                prepared,
-                wishes[part],
-                strength=strength,
-                seed=seed,
-                method=method,
-                blend=blend,
-                feather=feather,
-                seam=seam,
-                behind=behind,
-                strands=strands,
-                steps=steps,
-                lr=lr,
-                progress=progress,
-            )
+            prepared = self.prepare(images[part], inverting, progress=progress)
+            results += self.edit_prepared(prepared, requests[part], options, progress=progress)
         return results
 
     @torch.no_grad()
     def edit_prepared(
         self,
         prepared: Prepared,
-        wishes: Sequence[tuple[Any, Any]],
+        requests: Sequence[EditRequest],
+        options: EditOptions | None = None,
         *,
-        method: Method = "mapper",
-        blend: bool = True,
-        feather: int | None = None,
-        seam: Seam = DEFAULT_SEAM,
-        behind: Behind = "photo",
-        strands: Strands = "photo",
+        progress: bool = False,
         watch: Stopwatch | None = None,
-        **options: Any,
     ) -> list[EditResult]:
-        """Edit prepared pictures: one (hairstyle, colour) pair of texts, image tensors or None per picture."""
-        watch = watch or Stopwatch()
-        with watch("edit"):
-            codes = self.edited_codes(prepared, self.asked(wishes, method), method=method, **options)
-        captions = [(told(style), told(color)) for style, color in wishes]
-        return self.render(
-            prepared,
-            codes,
-            captions,
-            blend=blend,
-            feather=feather,
-            seam=seam,
-            behind=behind,
-            recolor=[strands == "photo" and changes_color_alone(*wish) for wish in wishes],
-            watch=watch,
-        )
+        """Edit prepared pictures.
 
-    def asked(self, wishes: Sequence[tuple[Any, Any]], method: Method = "mapper") -> EditBatch:
-        """Pairs of hairstyle and colour, each a text, an image tensor or None, as conditions."""
-        styles, colors = [style for style, _ in wishes], [color for _, color in wishes]
-        return self.conditions(method).encode(styles, colors, minimum_hair=0.005).to(self.device)
+        Args:
+            prepared: pictures that `prepare` made ready.
+            requests: one per picture.
+            options: how the edits are made.
+            progress: show a progress bar where the method takes long.
+            watch: counts the seconds.
+        """
+        watch, options = watch or Stopwatch(), options or EditOptions()
+        with watch("edit"):
+            if options.strength == 0 or all(request.is_empty for request in requests):
+                edited = MethodResult(codes=prepared.inversion.w_plus)
+            else:
+                edited = self.edit_codes(prepared, requests, options, progress=progress)
+        return self.render(prepared, edited, requests, options, watch=watch)
 
     def grid(
         self,
         image: ImageSource | Prepared,
-        styles: Sequence[Wish],
-        colors: Sequence[Wish],
+        hairstyles: Sequence[ImageSource | None],
+        colors: Sequence[ImageSource | None],
         *,
-        inversion: InversionMethod = "encoder",
-        invert_steps: int = 100,
+        options: EditOptions | None = None,
+        inverting: InversionOptions | None = None,
         tile: int = 160,
-        **options: Any,
+        progress: bool = False,
+        **settings: Unpack[Settings],
     ) -> Image.Image:
-        """Contact sheet of one person: a row per hairstyle, a column per colour; None leaves that part as it is."""
-        rows, columns = [as_wish(style) for style in styles] or [None], [as_wish(color) for color in colors] or [None]
-        prepared = (
-            image
-            if isinstance(image, Prepared)
-            else self.prepare([image], inversion=inversion, invert_steps=invert_steps)
-        )
-        sheet: list[list[Tensor]] = []
-        for row in rows:
-            many = prepared[[0] * len(columns)]
-            results = self.edit_prepared(many, [(row, column) for column in columns], **options)
-            sheet.append([r.image if r.hairstyle or r.color else r.aligned for r in results])
+        """Return a contact sheet of one person: a row per hairstyle, a column per color.
+
+        Args:
+            image: a portrait, see `edit`, or one prepared picture.
+            hairstyles: what the rows ask for; None keeps the hairstyle.
+            colors: what the columns ask for; None keeps the color.
+            options: how the edits are made.
+            inverting: how the picture is inverted.
+            tile: pixels of each picture.
+            progress: show progress bars where something takes long.
+            settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
+        """
+        options, inverting = read_settings(options, inverting, settings)
+        rows = [self.ask(hairstyle=style) for style in hairstyles] or [EditRequest()]
+        columns = [self.ask(color=color) for color in colors] or [EditRequest()]
+        requests = [[EditRequest(row.hairstyle, column.color) for column in columns] for row in rows]
+        self.check([request for row in requests for request in row], options)
+        prepared = image if isinstance(image, Prepared) else self.prepare([image], inverting, progress=progress)
+        many = prepared[[0] * len(columns)]
+        sheet = [
+            [result.image for result in self.edit_prepared(many, row, options, progress=progress)] for row in requests
+        ]
         return captioned_sheet(
             sheet,
-            columns=[told(column) or "own colour" for column in columns],
-            rows=[told(row) or "own style" for row in rows],
+            columns=[column.names[1] or "own color" for column in columns],
+            rows=[row.names[0] or "own style" for row in rows],
             tile=tile,
         )
 
+    @torch.no_grad()
+    def frames(
+        self,
+        prepared: Prepared,
+        requests: Sequence[EditRequest],
+        count: int,
+        options: EditOptions | None = None,
+        *,
+        progress: bool = False,
+    ) -> Iterator[list[EditResult]]:
+        """Yield `count` frames that morph from one edit to the next. With a single request, morph from the inversion.
 
-def changes_color_alone(hairstyle: Any, color: Any) -> bool:
-    """Whether a wish leaves the hairstyle as it is."""
-    return hairstyle is None and color is not None
+        Args:
+            prepared: pictures that `prepare` made ready.
+            requests: what each stop of the animation asks of every picture.
+            count: number of frames, 2 or more.
+            options: how the edits are made.
+            progress: show a progress bar where the method takes long.
 
+        Yields:
+            One result per prepared picture.
 
-def check_request(wishes: Sequence[Wish], strength: float) -> None:
-    """Refuse a strength out of range, and wishes of which none asks for anything."""
-    check_range("strength", strength, 0.0, 2.0)
-    if all(wish is None for wish in wishes):
-        raise HairclipError("there is nothing to edit: give a hairstyle, a colour or both.")
+        Raises:
+            HairclipError: if nothing is asked for, or the method gives no codes between which a frame could lie.
+        """
+        check_range("count", count, 2)
+        check_requests(requests)
+        options = options or EditOptions()
+        self.check(requests, options)
+        if not all(request.is_empty or request.changes_color_alone for request in requests):
+            options = replace(options, strands="edit")
+        stops: list[Tensor] = [] if len(requests) > 1 else [prepared.inversion.w_plus]
+        for request in requests:
+            codes = self.edit_codes(prepared, [request] * len(prepared), options, progress=progress).codes
+            if codes is None:
+                raise HairclipError(
+                    f"method={options.method!r} edits pictures, not codes, so there are no frames between two edits: "
+                    'choose method="mapper" or "optimize".'
+                )
+            stops.append(codes)
+        last = [next(request for request in reversed(requests) if not request.is_empty)] * len(prepared)
+        for position in np.linspace(0.0, len(stops) - 1.0, count):
+            before = min(int(position), len(stops) - 2)
+            codes = torch.lerp(stops[before], stops[before + 1], float(position) - before)
+            yield self.render(prepared, MethodResult(codes=codes), last, options)

@@ -1,80 +1,120 @@
-"""Edit a folder of photos: in batches, past bad ones, and on from where an earlier run stopped."""
+"""Edit a folder of photos: in batches, past photos that fail, and on from where an earlier run stopped."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.files import digest, write_atomic
 from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.progress import progress_bar
+from hairclip.common.version import __version__
+from hairclip.editing.options import EditOptions, InversionOptions
 from hairclip.editing.photo.faces import FaceChoice
 from hairclip.editing.photo_editor import PhotoEditor
-from hairclip.editing.photo_result import Ask, CutPhoto, PhotoResult
+from hairclip.editing.photo_result import CutPhoto, OpenPhoto, PhotoResult
+from hairclip.editing.request import EditRequest, check_requests, name_files
 
-__all__ = ["FolderReport", "Job", "edit_folder", "photos_in"]
+__all__ = ["FolderReport", "FolderSettings", "edit_folder", "list_photos", "make_key"]
 
-MANIFEST = "edits.json"
-MOST_PIXELS = 64_000_000
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+RECORD = "edits.json"
+"""The file that says from what each picture of the folder was made."""
+_FORMAT = 2
+"""Part of every key: raise it when the same request and options shall give other pictures."""
+_MOST_PIXELS = 64_000_000
 """Photos of a batch have no more together: they are all in memory at once."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One edit of every photo."""
+class FolderSettings:
+    """How the photos of a folder are edited.
 
-    ask: Ask
-    suffix: str
-    """What its files' names get before the suffix of the format, such as "_1_red_bob_cut"; empty for none."""
-    key: str
-    """Tells jobs of other wishes or settings apart: what it was done with."""
+    Attributes:
+        options: how edits are made.
+        inverting: how faces are inverted.
+        face: which faces of a photo.
+        aligned: whether the pictures are already cropped to the face.
+    """
+
+    options: EditOptions = field(default_factory=EditOptions)
+    inverting: InversionOptions = field(default_factory=InversionOptions)
+    face: FaceChoice = "largest"
+    aligned: bool = False
 
 
 @dataclass
 class FolderReport:
-    """What became of the photos of a folder."""
+    """What became of the photos of a folder.
+
+    Attributes:
+        found: number of photos in the folder.
+        written: the pictures that were written.
+        skipped: number of photos that an earlier run had done.
+        failed: file name -> why the photo could not be edited, one sentence.
+        notes: what the person should know, one sentence each.
+    """
 
     found: int
-    """Photos that the folder has."""
     written: list[Path] = field(default_factory=list)
     skipped: int = 0
-    """Photos that an earlier run had done."""
     failed: dict[str, str] = field(default_factory=dict)
-    """File name -> why, one sentence."""
     notes: list[str] = field(default_factory=list)
 
 
-class Manifest:
-    """What a folder of edits holds: file name -> the key of what it was made from. Written after each photo."""
+class FolderRecord:
+    """Remembers from what each picture of a folder was made. The file is written after each picture.
+
+    A damaged file is renamed, and all pictures are made anew.
+
+    Args:
+        folder: where the pictures are.
+
+    Attributes:
+        done: file name -> key.
+        note: a sentence if the file was damaged, else None.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.done: dict[str, str] = {}
+        self.note: str | None = None
+        path = folder / RECORD
         try:
-            self.done = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["done"])
+            done = json.loads(path.read_text(encoding="utf-8"))["done"]
+            if not isinstance(done, dict) or not all(isinstance(key, str) for key in done.values()):
+                raise TypeError("it holds no file names with keys")
+            self.done = done
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HairclipError(
-                f"{folder / MANIFEST} is damaged ({error}): remove it, and all photos are edited anew."
-            ) from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            aside = path.with_name(f"{RECORD}.damaged")
+            try:
+                path.replace(aside)
+            except OSError as error:
+                raise HairclipError(
+                    f"{path} is damaged and cannot be renamed ({error.strerror}): remove it, or choose another folder."
+                ) from None
+            self.note = f"{path} was damaged: it is now {aside.name}, and all photos are edited anew."
 
     def has(self, name: str, key: str) -> bool:
-        """Whether that file is there and was made from this."""
+        """Return whether the picture of that name is there and was made from what the key stands for."""
         return self.done.get(name) == key and (self.folder / name).is_file()
 
     def add(self, name: str, key: str) -> None:
-        """Note a file that has been written."""
+        """Write down that a picture was made."""
         self.done[name] = key
-        partial = self.folder / f".{MANIFEST}.partial"
-        partial.write_text(json.dumps({"done": self.done}, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.folder / MANIFEST)
+        write_atomic(self.folder / RECORD, json.dumps({"done": self.done}, indent=1) + "\n")
 
 
-def photos_in(folder: Path) -> list[Path]:
-    """The picture files of a folder by name, without those of its folders.
+def list_photos(folder: Path) -> list[Path]:
+    """Return the picture files of a folder by name, without those of its folders.
 
     Raises:
         HairclipError: if it has none.
@@ -86,128 +126,179 @@ def photos_in(folder: Path) -> list[Path]:
     return files
 
 
+def make_key(request: EditRequest, settings: FolderSettings, networks: str) -> str:
+    """Return a digest of all that a photo's edit depends on beside the photo.
+
+    Args:
+        request: its texts and pictures count, not its label.
+        settings: every field counts.
+        networks: the digest of the networks, `HairEditor.digest`.
+    """
+    return digest(_FORMAT, __version__, request.hairstyle, request.color, settings, networks)
+
+
 def edit_folder(
     editor: PhotoEditor,
     folder: Path,
     out: Path,
-    jobs: Sequence[Job],
+    requests: Sequence[EditRequest],
+    settings: FolderSettings | None = None,
     *,
-    face: FaceChoice = "largest",
-    aligned: bool = False,
-    inverting: Mapping[str, Any] | None = None,
-    editing: Mapping[str, Any] | None = None,
     batch_size: int = 8,
-    progress: bool = True,
-    look: Callable[[Path, Job, PhotoResult], None] | None = None,
+    progress: bool = False,
+    look: Callable[[Path, str, PhotoResult], None] | None = None,
 ) -> FolderReport:
     """Edit every photo of a folder.
 
     Args:
         editor: edits them.
         folder: where they are.
-        out: where edits go, named like the photos; another folder.
-        jobs: what to do with each.
-        face: which faces.
-        aligned: the pictures are crops of faces.
-        inverting: options of `HairEditor.prepare`.
-        editing: options of `HairEditor.edit_prepared`.
-        batch_size: faces that go through the networks together.
-        progress: show a progress bar, where there is a terminal.
-        look: called with each photo's path, job and result, once it is written.
+        out: another folder, where edits go; they are named like the photos.
+        requests: what is asked of each photo, one picture per request.
+        settings: how the photos are edited.
+        batch_size: number of faces that go through the networks together.
+        progress: show a progress bar.
+        look: called with each photo's path, what the request adds to its name, and the result, once it is written.
 
     Returns:
-        What became of them. A photo that cannot be read or edited is named there, and the others are edited all the
-        same.
+        What became of the photos. One that cannot be read or edited is named there, and the others are edited.
 
     Raises:
-        HairclipError: if the folder has no pictures, or `out` is the same folder or cannot be written.
+        HairclipError: if the folder has no pictures, `out` is the same folder or cannot be written, or the requests
+            cannot be done.
     """
-    files = photos_in(folder)
+    settings = settings or FolderSettings()
+    files = list_photos(folder)
+    check_requests(requests)
+    editor.editor.check(requests, settings.options)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HairclipError(f"cannot make the folder {out} ({error.strerror}): choose another place.") from None
     if out.resolve() == folder.resolve():
-        raise HairclipError(f"edits would replace the photos in {folder}: give another folder as --out.")
-    report, manifest = FolderReport(len(files)), Manifest(out)
-    names = _output_names(files)
+        raise HairclipError(f"edits would replace the photos in {folder}: give another folder for them.")
+    run = _FolderRun(editor, out, requests, settings, _name_outputs(files), look)
     with progress_bar(total=len(files), label="photos", show=progress) as bar:
         batch: list[tuple[Path, str, CutPhoto]] = []
-
-        def finish() -> None:
-            for path, job, written, result, key in _edited(editor, batch, jobs, names, inverting, editing, report):
-                try:
-                    result.save(out / written)
-                except HairclipError as error:
-                    report.failed[path.name] = str(error)
-                    continue
-                manifest.add(written, key)
-                report.written.append(out / written)
-                if look is not None:
-                    look(path, job, result)
-            bar.update(len(batch))
-            batch.clear()
-
-        for path in files:
-            try:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                if all(manifest.has(_named(names[path], job), f"{digest} {job.key}") for job in jobs):
-                    report.skipped += 1
-                    bar.update()
-                    continue
-                cut = editor.cut(path, face=face, aligned=aligned)
-            except (HairclipError, OSError) as error:
-                report.failed[path.name] = str(error)
+        for number, path in enumerate(files, start=1):
+            cut = run.cut(path)
+            if cut is None:
                 bar.update()
-                continue
-            batch.append((path, digest, cut))
+            else:
+                batch.append(cut)
             faces = sum(len(one.squares) for _, _, one in batch)
             pixels = sum(one.photo.size[0] * one.photo.size[1] for _, _, one in batch)
-            if faces >= batch_size or pixels > MOST_PIXELS:
-                finish()
-        if batch:
-            finish()
-    return report
+            if batch and (number == len(files) or faces >= batch_size or pixels > _MOST_PIXELS):
+                run.edit(batch)
+                bar.update(len(batch))
+                batch = []
+    return run.report
 
 
-def _edited(
-    editor: PhotoEditor,
-    batch: Sequence[tuple[Path, str, CutPhoto]],
-    jobs: Sequence[Job],
-    names: Mapping[Path, str],
-    inverting: Mapping[str, Any] | None,
-    editing: Mapping[str, Any] | None,
-    report: FolderReport,
-) -> Iterator[tuple[Path, Job, str, PhotoResult, str]]:
-    """Every job of every photo of a batch: path, job, name of the file to write, result, key."""
-    editing, kept = editing or {}, []
-    for (path, digest, _), one in zip(
-        batch, editor.invert([cut for _, _, cut in batch], **(inverting or {})), strict=True
-    ):
+class _FolderRun:
+    """One pass over a folder. A photo that fails, for whatever reason, ends up in the report and stops nothing."""
+
+    def __init__(
+        self,
+        editor: PhotoEditor,
+        out: Path,
+        requests: Sequence[EditRequest],
+        settings: FolderSettings,
+        names: dict[Path, str],
+        look: Callable[[Path, str, PhotoResult], None] | None,
+    ) -> None:
+        self.editor, self.out, self.settings, self.names, self.look = editor, out, settings, names, look
+        networks = editor.editor.digest()
+        added = name_files(requests)
+        self.jobs = [
+            (one, suffix, make_key(one, settings, networks)) for one, suffix in zip(requests, added, strict=True)
+        ]
+        self.record = FolderRecord(out)
+        self.report = FolderReport(len(names))
+        if self.record.note is not None:
+            self.report.notes.append(self.record.note)
+
+    def cut(self, path: Path) -> tuple[Path, str, CutPhoto] | None:
+        """Return a photo with its digest and its faces cut out; None if an earlier run did it, or if it fails."""
         try:
-            if not editing.get("blend", True):
-                one.refuse_stranger()
-        except HairclipError as error:
-            report.failed[path.name] = str(error)
-            continue
-        report.notes += one.notes
-        kept.append((path, digest, one))
-    for job in jobs if kept else ():
-        results = editor.edit_open([one for _, _, one in kept], job.ask, **editing)
-        for (path, digest, _), result in zip(kept, results, strict=True):
-            yield path, job, _named(names[path], job), result, f"{digest} {job.key}"
+            photo = digest(path)
+            if all(self.record.has(self._name(path, suffix), f"{photo} {key}") for _, suffix, key in self.jobs):
+                self.report.skipped += 1
+                return None
+            return path, photo, self.editor.cut(path, face=self.settings.face, aligned=self.settings.aligned)
+        except Exception as error:
+            self._fail(path, error)
+            return None
+
+    def edit(self, batch: Sequence[tuple[Path, str, CutPhoto]]) -> None:
+        """Invert and edit photos together, and write every picture."""
+        opened: list[tuple[Path, str, OpenPhoto]] = []
+        inverted = _isolate([cut for _, _, cut in batch], self._invert)
+        for (path, photo, _), one in zip(batch, inverted, strict=True):
+            if isinstance(one, Exception):
+                self._fail(path, one)
+                continue
+            self.report.notes += one.notes
+            opened.append((path, photo, one))
+        for request, suffix, key in self.jobs:
+            left = [entry for entry in opened if entry[0].name not in self.report.failed]
+            edit = partial(self.editor.edit_open, request=request, options=self.settings.options)
+            for (path, photo, _), result in zip(left, _isolate([one for _, _, one in left], edit), strict=True):
+                name = self._name(path, suffix)
+                try:
+                    if isinstance(result, Exception):
+                        raise result
+                    result.save(self.out / name)
+                    self.record.add(name, f"{photo} {key}")
+                    self.report.written.append(self.out / name)
+                    if self.look is not None:
+                        self.look(path, suffix, result)
+                except Exception as error:
+                    self._fail(path, error)
+
+    def _invert(self, cuts: Sequence[CutPhoto]) -> list[OpenPhoto]:
+        opened = self.editor.invert(cuts, self.settings.inverting)
+        if not self.settings.options.blend:
+            for one in opened:
+                one.refuse_strangers()
+        return opened
+
+    def _fail(self, path: Path, error: Exception) -> None:
+        """Note why a photo could not be edited, with the kind of an exception that is no user's mistake."""
+        told = str(error) if isinstance(error, HairclipError) else f"{type(error).__name__}: {error}"
+        self.report.failed[path.name] = told
+
+    def _name(self, path: Path, suffix: str) -> str:
+        """Return the file name of an edit, with what its request adds before the suffix."""
+        name = Path(self.names[path])
+        return f"{name.stem}{suffix}{name.suffix}"
 
 
-def _output_names(files: Sequence[Path]) -> dict[Path, str]:
-    """A file name for the edits of each photo: its own where its format can be written, else with .png behind it."""
-    names = {}
+def _isolate(items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Made]]) -> list[Made | Exception]:
+    """Return what `work` makes of a list; where that raises, of each item alone, or the item's own exception."""
+    if not items:
+        return []
+    with suppress(Exception):
+        return list(work(items))
+    results: list[Made | Exception] = []
+    for item in items:
+        try:
+            results += work([item])
+        except Exception as error:
+            results.append(error)
+    return results
+
+
+def _name_outputs(files: Sequence[Path]) -> dict[Path, str]:
+    """Return a file name for the edits of each photo: its own where its format can be written, else with .png added."""
+    names: dict[Path, str] = {}
+    taken = {path.name for path in files}
     for path in files:
-        kept = path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
-        names[path] = path.name if kept else f"{path.name}.png"
+        name = path.name
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+            name = f"{name}.png"
+            while name in taken:
+                name = f"{name}.png"
+            taken.add(name)
+        names[path] = name
     return names
-
-
-def _named(name: str, job: Job) -> str:
-    """The name with the job's suffix before that of the format."""
-    path = Path(name)
-    return f"{path.stem}{job.suffix}{path.suffix}"

@@ -11,23 +11,26 @@ result.save("me_red_bob.jpg")  # every pixel outside result.rectangle is the pho
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.framing import Framing
 from hairclip.common.images import ImageSource, from_pil
 from hairclip.common.stopwatch import Stopwatch, add_seconds
-from hairclip.editing.editor import HairEditor, Method, changes_color_alone, check_request
-from hairclip.editing.inversion.invert import InversionMethod
+from hairclip.editing.editor import HairEditor
+from hairclip.editing.inversion.cache import InversionCache
+from hairclip.editing.methods.method import load_method
+from hairclip.editing.options import EditOptions, InversionOptions, InversionSettings, Settings, read_settings
+from hairclip.editing.paste import paste_edits
 from hairclip.editing.photo.align import FaceSquare, crop_face
 from hairclip.editing.photo.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
 from hairclip.editing.photo.files import Photo, read_photo
-from hairclip.editing.photo_result import Ask, CutPhoto, OpenPhoto, PhotoResult, pasted
-from hairclip.editing.request import Wish, as_wish, is_picture, told
+from hairclip.editing.photo_result import CutPhoto, OpenPhoto, PhotoResult
+from hairclip.editing.request import EditRequest, check_requests, is_picture, load_picture
 from hairclip.editing.result import EditResult, Prepared
 
 __all__ = ["PhotoEditor", "PhotoResult"]
@@ -48,9 +51,16 @@ class PhotoEditor:
         self._finder = finder
 
     @classmethod
-    def from_bundle(cls, name: str = "portraits", **options: Any) -> "PhotoEditor":
-        """A photo editor of a named bundle; options as of `HairEditor.from_bundle`."""
-        return cls(HairEditor.from_bundle(name, **options))
+    def from_bundle(
+        cls,
+        name: str = "portraits",
+        *,
+        device: str | torch.device | None = None,
+        mapper: str | Path | nn.Module | None = None,
+        cache: InversionCache | None = None,
+    ) -> "PhotoEditor":
+        """Return a photo editor with the networks of a bundle; see `HairEditor.from_bundle`."""
+        return cls(HairEditor.from_bundle(name, device=device, mapper=mapper, cache=cache))
 
     @property
     def framing(self) -> Framing:
@@ -59,54 +69,115 @@ class PhotoEditor:
 
     @property
     def finder(self) -> FaceFinder:
-        """What finds faces."""
+        """The network that finds faces."""
         if self._finder is None:
             self._finder = FaceFinder(self.editor.device)
         return self._finder
 
+    # ------------------------------------------------------------------ what people call
+
     def edit(
         self,
         source: ImageSource,
-        hairstyle: Wish = None,
-        color: Wish = None,
+        hairstyle: ImageSource | None = None,
+        color: ImageSource | None = None,
         *,
         face: FaceChoice = "largest",
         aligned: bool = False,
-        inversion: InversionMethod = "encoder",
-        invert_steps: int = 100,
-        strength: float = 1.0,
-        **options: Any,
+        options: EditOptions | None = None,
+        inverting: InversionOptions | None = None,
+        progress: bool = False,
+        **settings: Unpack[Settings],
     ) -> PhotoResult:
         """Edit one photo.
 
         Args:
             source: the photo: a path, PIL picture, uint8 array or tensor.
-            hairstyle: a text ("bob cut"), a photo of someone whose hairstyle to take, or None to keep it.
-            color: a text ("red"), a photo of someone whose hair colour to take, or None.
-            face: which faces: "largest", "left", "right", "all", or a number from 1, from left to right.
+            hairstyle: a text ("bob cut"), a photo of somebody whose hairstyle to take, or None to keep it.
+            color: a text ("red"), a photo of somebody whose hair color to take, or None to keep it.
+            face: which faces: "largest", "left", "right", "all", or a number from 1, counted from the left.
             aligned: the picture is already cropped to the face as the networks expect it.
-            inversion: "encoder", "optimize" or "pivotal", see `hairclip.editing.inversion.invert.invert`.
-            invert_steps: steps of its descent.
-            strength: 0 gives the inversion, 1 the edit, up to 2 exaggerates.
-            options: as of `HairEditor.edit_batch`: seed, method, blend, feather, seam, behind, strands,
-                steps, lr.
+            options: how the edit is made.
+            inverting: how the faces are inverted.
+            progress: show progress bars where something takes long.
+            settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
 
         Raises:
             HairclipError: if the photo cannot be read, shows no face that can be edited, or nothing is asked for.
         """
-        check_request([hairstyle, color], strength)
-        ask = self.ask(hairstyle, color)
-        opened = self.open(source, face=face, aligned=aligned, inversion=inversion, invert_steps=invert_steps)
-        return self.edit_open([opened], ask, strength=strength, **options)[0]
+        options, inverting = read_settings(options, inverting, settings)
+        watch = Stopwatch()
+        request = self.ask(hairstyle, color, watch=watch)
+        check_requests([request])
+        self.editor.check([request], options)
+        opened = self.invert([self.cut(source, face=face, aligned=aligned)], inverting, progress=progress)
+        (result,) = self.edit_open(opened, request, options, progress=progress)
+        return replace(result, seconds=add_seconds(result.seconds, watch.seconds))
 
     def open(
-        self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False, **inverting: Any
+        self,
+        source: ImageSource,
+        *,
+        face: FaceChoice = "largest",
+        aligned: bool = False,
+        inverting: InversionOptions | None = None,
+        progress: bool = False,
+        **settings: Unpack[InversionSettings],
     ) -> OpenPhoto:
-        """Read a photo, find and cut out its faces, and invert them: `cut` and `invert`."""
-        return self.invert([self.cut(source, face=face, aligned=aligned)], **inverting)[0]
+        """Return a photo with its faces found, cut out and inverted, from which many edits can start.
+
+        Args:
+            source: the photo, see `edit`.
+            face: which faces, see `edit`.
+            aligned: the picture is already cropped to the face.
+            inverting: how the faces are inverted.
+            progress: show progress bars where something takes long.
+            settings: single fields of `InversionOptions`, such as `inversion="pivotal"`.
+        """
+        _, inverting = read_settings(None, inverting, settings)
+        return self.invert([self.cut(source, face=face, aligned=aligned)], inverting, progress=progress)[0]
+
+    def ask(
+        self,
+        hairstyle: ImageSource | None = None,
+        color: ImageSource | None = None,
+        *,
+        text: str | None = None,
+        watch: Stopwatch | None = None,
+    ) -> EditRequest:
+        """Return a request. In photos of other people the face is found and cut out, as in the photo that is edited.
+
+        Args:
+            hairstyle: a text ("bob cut"), a photo of somebody whose hairstyle to take, or None to keep it.
+            color: a text ("red"), a photo of somebody whose hair color to take, or None to keep it.
+            text: a text that may name both ("red bob cut").
+            watch: counts the seconds.
+
+        Raises:
+            HairclipError: if nothing in the texts is understood, or a photo cannot be read.
+        """
+        notes: list[str] = []
+        with (watch or Stopwatch())("references"):
+            parts = (hairstyle, color)
+            style, shade = (self._cut_reference(part, notes) if is_picture(part) else part for part in parts)
+            request = self.editor.ask(style, shade, text=text)
+        return replace(request, notes=(*notes, *request.notes))
+
+    def _cut_reference(self, source: ImageSource, notes: list[str]) -> Tensor:
+        """Return the crop of the face in a reference photo; the whole photo, with a note, where none is found."""
+        photo = read_photo(source)
+        try:
+            faces, _ = self.find(photo)
+        except HairclipError:
+            notes.append(f"no face to cut out was found in the reference {photo.name}: it is taken as a crop of one.")
+            return load_picture(from_pil(photo.seen))
+        crop = crop_face(photo.seen, faces[0].square(self.framing), self.editor.networks.generator.size)
+        return load_picture(from_pil(crop))
+
+    # ------------------------------------------------------------------ the steps of an edit
 
     def cut(self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False) -> CutPhoto:
-        """Read a photo, find its faces and cut them out."""
+        """Read a photo, find its faces and cut them out; arguments as of `edit`."""
         watch = Stopwatch()
         with watch("read"):
             photo = read_photo(source)
@@ -123,27 +194,8 @@ class PhotoEditor:
             crops = [crop_face(photo.seen, square, size) for square in squares]
         return CutPhoto(photo, faces, squares, crops, notes, watch.seconds)
 
-    def invert(self, cuts: Sequence[CutPhoto], **inverting: Any) -> list[OpenPhoto]:
-        """Invert the faces of photos, all in one batch; options as of `HairEditor.prepare`."""
-        watch = Stopwatch()
-        with watch("models"):
-            _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
-        with watch("invert"):
-            plain = self.editor.networks.plain_background
-            crops = [from_pil(crop) for cut in cuts for crop in cut.crops]
-            prepared = self.editor.prepare(crops, plain=plain, **inverting)
-        opened, first = [], 0
-        for cut in cuts:
-            part = prepared[range(first, first + len(cut.crops))]
-            seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
-            limits = self.editor.networks.inversion_limits
-            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits)
-            opened.append(replace(one, notes=[*cut.notes, *one.poor()]))
-            first += len(cut.crops)
-        return opened
-
     def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[str]]:
-        """The chosen faces of a photo, and sentences about them; of all faces, those that can be edited.
+        """Return the chosen faces of a photo, and sentences about them. Of all faces, those that can be edited.
 
         Raises:
             HairclipError: if there is none, or the chosen one cannot be edited.
@@ -152,7 +204,7 @@ class PhotoEditor:
         chosen = choose_faces(found, which, photo.name)
         notes = []
         if len(found) > 1 and which == "largest":
-            notes.append(f"{photo.name} shows {len(found)} faces: the largest is edited; --face chooses others.")
+            notes.append(f'{photo.name} shows {len(found)} faces: the largest is edited; face="all" edits all of them.')
         faces: list[Face] = []
         for rough in chosen:
             face = self.finder.centred(photo.seen, rough)
@@ -166,81 +218,93 @@ class PhotoEditor:
                 faces.append(face)
         return faces, notes
 
-    def ask(self, hairstyle: Wish = None, color: Wish = None) -> Ask:
-        """What to edit, with the faces of reference photos found and cut out as those of photos are."""
-        watch, notes = Stopwatch(), list[str]()
-        with watch("references"):
-            return Ask(self._wish(hairstyle, notes), self._wish(color, notes), notes, watch.seconds)
+    def invert(
+        self, cuts: Sequence[CutPhoto], options: InversionOptions | None = None, *, progress: bool = False
+    ) -> list[OpenPhoto]:
+        """Invert the faces of photos, all in one batch.
 
-    def _wish(self, wish: Wish, notes: list[str]) -> str | Tensor | None:
-        if not is_picture(wish):
-            return as_wish(wish)
-        photo = read_photo(wish)
-        try:
-            faces, _ = self.find(photo)
-        except HairclipError:
-            notes.append(f"no face to cut out was found in the reference {photo.name}: it is taken as a crop of one.")
-            return as_wish(from_pil(photo.seen))
-        crop = crop_face(photo.seen, faces[0].square(self.framing), self.editor.networks.generator.size)
-        return as_wish(from_pil(crop))
+        Args:
+            cuts: photos whose faces are cut out.
+            options: how the faces are inverted.
+            progress: show progress bars.
+        """
+        watch = Stopwatch()
+        with watch("models"):
+            _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
+        with watch("invert"):
+            plain = self.editor.networks.plain_background
+            crops = [from_pil(crop) for cut in cuts for crop in cut.crops]
+            prepared = self.editor.prepare(crops, options, plain=plain, progress=progress)
+        opened, first = [], 0
+        for cut in cuts:
+            part = prepared[range(first, first + len(cut.crops))]
+            seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
+            limits = self.editor.networks.inversion_limits
+            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits)
+            opened.append(replace(one, notes=[*cut.notes, *one.describe_strangers()]))
+            first += len(cut.crops)
+        return opened
 
     def edit_open(
-        self, opened: Sequence[OpenPhoto], ask: Ask, *, method: Method = "mapper", **options: Any
+        self,
+        opened: Sequence[OpenPhoto],
+        request: EditRequest,
+        options: EditOptions | None = None,
+        *,
+        progress: bool = False,
     ) -> list[PhotoResult]:
-        """Edit opened photos alike, all in one batch; `options` as of `HairEditor.edit_prepared`."""
-        watch = Stopwatch()
+        """Edit opened photos alike, all in one batch.
+
+        Args:
+            opened: photos whose faces are inverted.
+            request: what is asked of each.
+            options: how the edits are made.
+            progress: show a progress bar where the method takes long.
+        """
+        options, watch = options or EditOptions(), Stopwatch()
         prepared = Prepared.joined([one.prepared for one in opened])
         with watch("models"):
-            _ = self.editor.networks.clip, self.editor.conditions(method)
-        wishes = [(ask.hairstyle, ask.color)] * len(prepared)
-        edits = self.editor.edit_prepared(prepared, wishes, method=method, watch=watch, **options)
-        return self._results(opened, edits, ask, watch)
+            _ = self.editor.networks.clip, load_method(options).references(self.editor)
+        edits = self.editor.edit_prepared(prepared, [request] * len(prepared), options, progress=progress, watch=watch)
+        return self._paste(opened, edits, request, watch)
 
     def frames(
         self,
         opened: OpenPhoto,
-        asks: Sequence[Ask],
+        requests: Sequence[EditRequest],
         count: int,
+        options: EditOptions | None = None,
         *,
-        method: Method = "mapper",
-        **options: Any,
+        progress: bool = False,
     ) -> Iterator[PhotoResult]:
-        """An edit that turns into the next in `count` pictures; with one, from the inverted photo into that edit."""
-        prepared = opened.prepared
-        rendering = {name: options.pop(name) for name in ("blend", "feather", "seam", "behind") if name in options}
-        own = options.pop("strands", "photo") == "photo" and all(
-            changes_color_alone(ask.hairstyle, ask.color) for ask in asks
-        )
-        if not rendering.get("blend", True):
-            opened.refuse_stranger()
-        turns = []
-        for ask in asks:
-            batch = self.editor.asked([(ask.hairstyle, ask.color)] * len(prepared), method)
-            turns.append(self.editor.edited_codes(prepared, batch, method=method, **options))
-        if len(turns) == 1:
-            turns.insert(0, prepared.inversion.w_plus)
-        captions = [(told(asks[-1].hairstyle), told(asks[-1].color))] * len(prepared)
-        for position in np.linspace(0.0, len(turns) - 1.0, count):
-            before = min(int(position), len(turns) - 2)
-            codes = torch.lerp(turns[before], turns[before + 1], float(position) - before)
-            watch = Stopwatch()
-            edits = self.editor.render(
-                prepared, codes, captions, recolor=[own] * len(prepared), watch=watch, **rendering
-            )
-            yield self._results([opened], edits, asks[-1], watch)[0]
+        """Yield `count` frames that morph from one edit to the next. With a single request, morph from the inversion.
 
-    def _results(
-        self, opened: Sequence[OpenPhoto], edits: Sequence[EditResult], ask: Ask, watch: Stopwatch
+        Args:
+            opened: the photo.
+            requests: the edits, in the order of the animation.
+            count: number of frames, 2 or more.
+            options: how the edits are made.
+            progress: show a progress bar where the method takes long.
+        """
+        options = options or EditOptions()
+        if not options.blend:
+            opened.refuse_strangers()
+        for edits in self.editor.frames(opened.prepared, requests, count, options, progress=progress):
+            yield self._paste([opened], edits, requests[-1], Stopwatch())[0]
+
+    def _paste(
+        self, opened: Sequence[OpenPhoto], edits: Sequence[EditResult], request: EditRequest, watch: Stopwatch
     ) -> list[PhotoResult]:
+        """Return the photos with their edits in them; `watch` holds the seconds that they took together."""
         results, first = [], 0
         for one in opened:
             mine = list(edits[first : first + len(one.squares)])
             first += len(mine)
             paste = Stopwatch()
             with paste("paste"):
-                picture, mask, changed = pasted(one, mine)
-            seconds = add_seconds(one.seconds, ask.seconds, share=1 / len(opened))
-            seconds = add_seconds(seconds, watch.seconds, share=len(mine) / len(edits))
+                picture, mask, changed = paste_edits(one, mine)
+            seconds = add_seconds(one.seconds, watch.seconds, share=len(mine) / len(edits))
             seconds = add_seconds(seconds, paste.seconds)
-            results.append(PhotoResult(picture, mask, changed, one, mine, seconds, [*one.notes, *ask.notes]))
+            notes = list(dict.fromkeys([*one.notes, *request.notes]))
+            results.append(PhotoResult(picture, mask, changed, one, mine, seconds, notes))
         return results

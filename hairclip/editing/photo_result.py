@@ -1,53 +1,61 @@
-"""What editing a photo goes through and what it gives: cut, opened, asked, edited, pasted."""
+"""What a photo becomes on its way through an edit: cut out, inverted, edited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageChops
-from torch import Tensor
+from PIL import Image
 
 from hairclip.common.errors import HairclipError
-from hairclip.common.images import mask_to_pil, to_pil
 from hairclip.editing.inversion.check import check_inversion
-from hairclip.editing.paste_beyond import carry_on, faded
-from hairclip.editing.paste_recolor import recolored
-from hairclip.editing.photo.align import FaceSquare, Rectangle, rectangle, spread
+from hairclip.editing.photo.align import FaceSquare, Rectangle
 from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, write_photo
 from hairclip.editing.result import EditResult, Prepared
 from hairclip.pretrained.bundle_files import InversionLimits
 
-__all__ = ["Ask", "CutPhoto", "OpenPhoto", "PhotoResult", "pasted"]
+__all__ = ["CutPhoto", "OpenPhoto", "PhotoResult"]
 
 
 @dataclass(frozen=True)
 class CutPhoto:
-    """A photo read, its faces found and cut out."""
+    """A photo whose faces are found and cut out.
+
+    Attributes:
+        photo: the photo.
+        faces: the chosen faces; empty where the picture itself is the crop.
+        squares: where each crop lies in the photo.
+        crops: the pictures of the squares.
+        notes: what the person should know, one sentence each.
+        seconds: stage -> seconds.
+    """
 
     photo: Photo
     faces: list[Face]
-    """The chosen ones; empty where the picture itself is the crop."""
     squares: list[FaceSquare]
     crops: list[Image.Image]
-    """One per square."""
     notes: list[str]
-    """What a person should know, a sentence each."""
     seconds: dict[str, float]
-    """By stage."""
 
 
 @dataclass(frozen=True)
 class OpenPhoto(CutPhoto):
-    """And inverted: many edits can start from here."""
+    """A photo whose faces are inverted: many edits can start from here.
+
+    Attributes:
+        prepared: the inverted crops, one sample per square.
+        limits: method of inversion -> the figures below which an inversion is poor.
+    """
 
     prepared: Prepared
-    """One sample per square."""
     limits: Mapping[str, InversionLimits]
-    """Method of inversion -> the figures below which an inversion is poor."""
 
-    def poor(self, *, blend: bool = True) -> list[str]:
-        """A sentence for each face that the generator does not rebuild as the same person's."""
+    def describe_strangers(self, *, blend: bool = True) -> list[str]:
+        """Return a sentence for each face that the generator rebuilds as somebody else's.
+
+        Args:
+            blend: whether the photo's own face will be kept; the advice depends on it.
+        """
         inversion = self.prepared.inversion
         told = [
             check_inversion(inversion, i, limits=self.limits, name=self.photo.name, blend=blend)
@@ -55,40 +63,34 @@ class OpenPhoto(CutPhoto):
         ]
         return [sentence for sentence in told if sentence is not None]
 
-    def refuse_stranger(self) -> None:
-        """Raise a `HairclipError` if the generator's picture without blending would show someone else."""
-        for sentence in self.poor(blend=False):
+    def refuse_strangers(self) -> None:
+        """Raise a `HairclipError` if the generator's picture, shown without blending, would be somebody else's."""
+        for sentence in self.describe_strangers(blend=False):
             raise HairclipError(sentence)
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What an edit asks for, references read: each part a text, a crop (1, 3, size, size) or None."""
-
-    hairstyle: str | Tensor | None
-    color: str | Tensor | None
-    notes: list[str]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
 class PhotoResult:
-    """One edit of a photo."""
+    """One edit of a photo.
+
+    Attributes:
+        picture: the whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent.
+        mask: weight of the edits in `picture`, mode "L"; where it is 0, the pixel is the photo's.
+        rectangle: left, top, right and bottom of the part that changed; None where nothing did.
+        opened: what the edit started from.
+        edits: the edit of each face.
+        seconds: stage -> seconds: models, read, find, align, invert, references, edit, blend, paste. What photos did
+            together counts in equal shares.
+        notes: what the person should know, one sentence each.
+    """
 
     picture: Image.Image
-    """The whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent."""
     mask: Image.Image
-    """Weight of the edits in `picture`, mode "L": where it is 0, every pixel is the photo's."""
     rectangle: Rectangle | None
-    """Left, top, right and bottom of the part that changed; None where nothing did."""
     opened: OpenPhoto
-    """What it started from."""
     edits: list[EditResult]
-    """One per face."""
     seconds: dict[str, float]
-    """By stage: models, read, find, align, invert, references, edit, blend, paste; a batch's in equal shares."""
     notes: list[str]
-    """What a person should know, a sentence each."""
 
     @property
     def photo(self) -> Photo:
@@ -103,44 +105,3 @@ class PhotoResult:
     def save(self, path: str | Path) -> None:
         """Write the photo, encoded as it was where the suffix names the same format."""
         write_photo(self.picture, path, self.photo)
-
-
-def pasted(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
-    """A photo with edited crops put back, the weight of the edits in it, and the rectangle in which it changed."""
-    picture, opaque = opened.photo.picture.copy(), opened.photo.alpha
-    mask = Image.new("L", picture.size)
-    places: list[Rectangle] = []
-    for number, (edit, square) in enumerate(zip(edits, opened.squares, strict=True)):
-        place = rectangle(square, edit.image.shape[-1], picture.size)
-        if place is None:
-            continue
-        if edit.recoloring is None:
-            there = spread(mask_to_pil(edit.alpha), square, picture.size, place)
-            after = spread(to_pil(faded(edit, square)), square, picture.size, place)
-            after = Image.composite(after, picture.crop(place), there)
-        else:
-            after, there = recolored(opened.photo.picture, picture, square, edit.recoloring, place)
-        mask.paste(ImageChops.lighter(mask.crop(place), there), place)
-        picture.paste(after, place)
-        places.append(place)
-        # Where the networks do not know the kind of picture, the parser takes other things for hair: outside the crop
-        # nothing is touched then.
-        if check_inversion(opened.prepared.inversion, number, limits=opened.limits) is None:
-            places += carry_on(opened.photo.picture, picture, mask, square, edit)
-        if opaque is not None:  # new hair in front of a transparent background shows
-            hair = ImageChops.multiply(there, spread(mask_to_pil(edit.mask.float()), square, picture.size, place))
-            opaque = opaque.copy()
-            opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
-    changed = [box for box in (_difference(opened.photo.picture, picture, place) for place in places) if box]
-    if opaque is not None:
-        picture.putalpha(opaque)
-    if not changed:
-        return picture, mask, None
-    left, top, right, bottom = zip(*changed, strict=True)
-    return picture, mask, (min(left), min(top), max(right), max(bottom))
-
-
-def _difference(first: Image.Image, second: Image.Image, place: Rectangle) -> Rectangle | None:
-    """Where two pictures differ within a rectangle."""
-    box = ImageChops.difference(first.crop(place), second.crop(place)).getbbox()
-    return None if box is None else (place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3])

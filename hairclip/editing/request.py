@@ -1,50 +1,165 @@
-"""What a person asks an edit for: a hairstyle or a colour, as a text or as a picture that shows it."""
+"""What a person asks of one edit: a hairstyle, a color or both, each as a text or as a picture that shows it."""
 
 import os
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeGuard
+from typing import TypeGuard
 
 from PIL import Image
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.image_files import PICTURE_SUFFIXES
-from hairclip.common.images import ImageSource, load_image
+from hairclip.common.images import ImageSource, image_name, load_image
+from hairclip.conditions.prompts import Reading, read_color, read_hairstyle, read_request
 
-Wish: TypeAlias = ImageSource | None
+__all__ = ["EditRequest", "check_requests", "is_picture", "load_picture", "make_request", "name_files", "slug"]
 
 
-def as_wish(wish: Wish) -> str | Tensor | None:
-    """What a person gives for a hairstyle or a colour, as a text, an image tensor (1, 3, H, W) or None.
+@dataclass(frozen=True, eq=False)
+class EditRequest:
+    """A hairstyle and a color, as the networks take them.
+
+    Attributes:
+        hairstyle: a text such as "bob cut", a picture (1, 3, H, W) of somebody who wears it, or None to keep it.
+        color: a text such as "red", a picture (1, 3, H, W) of somebody with that hair color, or None to keep it.
+        label: words for file names and captions; without them those of the two parts.
+        notes: what the person should know about how the words were understood, one sentence each.
+    """
+
+    hairstyle: str | Tensor | None = None
+    color: str | Tensor | None = None
+    label: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            hairstyle, color = self.names
+            object.__setattr__(self, "label", " ".join(name for name in (color, hairstyle) if name))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return self.hairstyle is None and self.color is None
+
+    @property
+    def changes_color_alone(self) -> bool:
+        """Whether the hairstyle stays and the color does not."""
+        return self.hairstyle is None and self.color is not None
+
+    @property
+    def names(self) -> tuple[str | None, str | None]:
+        """Hairstyle and color in words; "reference" for a picture."""
+        parts = (self.hairstyle, self.color)
+        hairstyle, color = ("reference" if isinstance(part, Tensor) else part for part in parts)
+        return hairstyle, color
+
+    @property
+    def summary(self) -> str:
+        """What is asked for in one line: "hairstyle: bob cut; color: unchanged"."""
+        hairstyle, color = self.names
+        return f"hairstyle: {hairstyle or 'unchanged'}; color: {color or 'unchanged'}"
+
+
+def check_requests(requests: Sequence[EditRequest]) -> None:
+    """Refuse requests of which none asks for anything.
+
+    Raises:
+        HairclipError: if all are empty.
+    """
+    if all(request.is_empty for request in requests):
+        raise HairclipError("there is nothing to edit: give a hairstyle, a color or both.")
+
+
+def make_request(
+    hairstyle: ImageSource | None = None,
+    color: ImageSource | None = None,
+    text: str | None = None,
+    *,
+    hairstyles: Collection[str] | None = None,
+    colors: Collection[str] | None = None,
+) -> EditRequest:
+    """Return what a person asks for, with texts read as words that the networks know.
 
     A string that names an existing file, or that looks like a path to one, is a picture; any other string is a text.
+
+    Args:
+        hairstyle: a text, a picture or the path of one, or None.
+        color: a text, a picture or the path of one, or None.
+        text: a text that may name both.
+        hairstyles: the hairstyles that the networks were trained on. None for all of the vocabulary; CLIP then reads
+            other hairstyles as they are written.
+        colors: the colors that the networks were trained on; None for all of the vocabulary.
+
+    Raises:
+        HairclipError: if a text is empty, if nothing in the texts is understood, if `text` names what `hairstyle` or
+            `color` gives too, or if a picture cannot be read.
     """
-    if isinstance(wish, str) and not wish.strip():
-        raise HairclipError("the hairstyle or colour is an empty text: name one, give a picture, or leave it out.")
-    if is_picture(wish):
-        return load_picture(wish)
-    return wish.strip() if isinstance(wish, str) else None
+    free = hairstyles is None
+    given = {"hairstyle": hairstyle, "color": color}
+    parts: dict[str, str | Tensor | None] = {}
+    readings: list[Reading] = []
+    for name, source in given.items():
+        if source is None:
+            parts[name] = None
+        elif not isinstance(source, str) or is_picture(source):
+            parts[name] = load_picture(source)
+        elif not source.strip():
+            raise HairclipError(f"the {name} is an empty text: name one, give a picture, or leave it out.")
+        elif name == "hairstyle":
+            readings.append(read_hairstyle(source, hairstyles=hairstyles, free=free))
+            parts[name] = readings[-1].hairstyle
+        else:
+            readings.append(read_color(source, colors=colors))
+            parts[name] = readings[-1].color
+    if text is not None:
+        reading = read_request(text, hairstyles=hairstyles, colors=colors, free=free)
+        readings.append(reading)
+        for name, word in (("hairstyle", reading.hairstyle), ("color", reading.color)):
+            if word is not None and given[name] is not None:
+                raise HairclipError(
+                    f"text={text!r} names the {name} {word}, and {name} is given too: leave one of them out."
+                )
+            parts[name] = parts[name] if word is None else word
+    notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
+    if readings and parts["hairstyle"] is None and parts["color"] is None:
+        raise HairclipError(" ".join(notes))
+    return EditRequest(parts["hairstyle"], parts["color"], text or "", notes)
 
 
-def is_picture(wish: Wish) -> TypeGuard[ImageSource]:
-    """Whether a wish is a picture, or the path of one, and not a text or None."""
-    if not isinstance(wish, str):
-        return wish is not None
-    suffix = Path(wish).suffix.lower()
-    looks_like_file = os.sep in wish or suffix in PICTURE_SUFFIXES or suffix in Image.registered_extensions()
-    return looks_like_file or os.path.isfile(wish)  # Path.is_file raises for a text too long for a name
+def is_picture(source: ImageSource | None) -> TypeGuard[ImageSource]:
+    """Return whether a person gave a picture, or the path of one, and not a text or None."""
+    if not isinstance(source, str):
+        return source is not None
+    suffix = Path(source).suffix.lower()
+    looks_like_file = os.sep in source or suffix in PICTURE_SUFFIXES or suffix in Image.registered_extensions()
+    return looks_like_file or os.path.isfile(source)  # Path.is_file raises for a text too long for a name
 
 
 def load_picture(source: ImageSource) -> Tensor:
-    """A picture (1, 3, H, W) in which a face could be seen at all."""
+    """Return a picture as (1, 3, H, W) in [-1, 1].
+
+    Raises:
+        HairclipError: if it cannot be read, or is too small or too narrow to show a face.
+    """
     image = load_image(source)
     height, width = image.shape[-2:]
     if min(height, width) < 8 or max(height, width) > 3 * min(height, width):
-        name = str(source) if isinstance(source, (str, Path)) else "a picture"
-        raise HairclipError(f"{name} is {width} x {height} pixels: give a picture that is cropped to the face.")
+        raise HairclipError(
+            f"{image_name(source)} is {width} x {height} pixels: give a picture that is cropped to the face."
+        )
     return image
 
 
-def told(wish: str | Tensor | None) -> str | None:
-    """A wish as captions and results name it."""
-    return "reference" if isinstance(wish, Tensor) else wish
+def slug(words: str) -> str:
+    """Return words as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:40] or "edit"
+
+
+def name_files(requests: Sequence[EditRequest]) -> list[str]:
+    """Return what the file name of each request's edit gets before its suffix: "_1_red_bob_cut"; nothing for one."""
+    if len(requests) == 1:
+        return [""]
+    return [f"_{number}_{slug(request.label)}" for number, request in enumerate(requests, start=1)]

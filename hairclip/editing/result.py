@@ -1,24 +1,21 @@
 """What an edit starts from and what it gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from hairclip.common.face_labels import HAIR
 from hairclip.common.images import save_image, to_pil
 from hairclip.common.sheets import captioned_sheet
 from hairclip.editing.blending.recolor import Recoloring
 from hairclip.editing.inversion.invert import Inversion, join_inversions
-from hairclip.networks.face_parser import HAIR
+from hairclip.editing.request import EditRequest
 
-__all__ = ["Captions", "EditResult", "Prepared", "compare", "edit_results"]
-
-Captions: TypeAlias = tuple[str | None, str | None]
-"""The hairstyle and the colour that were asked for, in words."""
+__all__ = ["EditResult", "Prepared", "compare", "edit_results", "keep_photo"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,8 @@ class EditResult:
     """Weight of the edit in `image`, in [0, 1]."""
     w_plus: Tensor
     """Codes of the input, (1, n_latent, w_dim)."""
-    edited_w_plus: Tensor
-    """Codes of the edit."""
+    edited_w_plus: Tensor | None
+    """Codes of the edit; None of a method that edits pictures."""
     inversion_psnr: float
     """How well the generator rebuilds the input, dB."""
     inversion_identity: float | None
@@ -85,6 +82,8 @@ class EditResult:
     hairstyle: str | None
     """What was asked: a text, "reference" for a picture, or None."""
     color: str | None
+    notes: tuple[str, ...] = ()
+    """What the person should know about how the words were understood, one sentence each."""
     bare: Tensor | None = None
     """The input with its hair taken away; None where the edit is seen behind it, and where nothing was taken away."""
     recoloring: Recoloring | None = None
@@ -104,25 +103,24 @@ class EditResult:
 
 def edit_results(
     prepared: Prepared,
-    codes: Tensor,
+    codes: Tensor | None,
     pictures: Mapping[str, Tensor],
-    captions: Sequence[Captions] | None = None,
-    recolorings: Sequence[Recoloring | None] | None = None,
+    requests: Sequence[EditRequest],
+    recolorings: Sequence[Recoloring | None],
 ) -> list[EditResult]:
-    """One result per prepared picture.
+    """Return one result per prepared picture.
 
     Args:
         prepared: what the edits started from.
-        codes: the edited W+ codes, (B, n_latent, w_dim).
+        codes: the edited W+ codes, (B, n_latent, w_dim); None of a method that edits pictures.
         pictures: (B, ...) tensors for the fields of `EditResult` that have their names.
-        captions: what was asked of each.
-        recolorings: how each one's own hair took a new colour, None for those whose hair was taken away.
+        requests: what was asked of each.
+        recolorings: how each one's own hair took a new color, None for those whose hair was taken away.
     """
     inversion, results = prepared.inversion, []
-    for i in range(len(prepared)):
+    for i, (request, recoloring) in enumerate(zip(requests, recolorings, strict=True)):
         one = slice(i, i + 1)
-        hairstyle, color = (None, None) if captions is None else captions[i]
-        recoloring = None if recolorings is None else recolorings[i]
+        hairstyle, color = request.names
         mine = {name: value[one] for name, value in pictures.items() if recoloring is None or name != "bare"}
         results.append(
             EditResult(
@@ -132,14 +130,21 @@ def edit_results(
                 inversion=inversion.images[one],
                 source_mask=prepared.hair_mask[one],
                 w_plus=inversion.w_plus[one],
-                edited_w_plus=codes[one],
+                edited_w_plus=None if codes is None else codes[one],
                 inversion_psnr=float(inversion.psnr[i]),
                 inversion_identity=None if inversion.identity is None else float(inversion.identity[i]),
                 hairstyle=hairstyle,
                 color=color,
+                notes=request.notes,
             )
         )
     return results
+
+
+def keep_photo(result: EditResult) -> EditResult:
+    """Return a result whose answer is the input, bit for bit."""
+    nothing = torch.zeros_like(result.alpha)
+    return replace(result, image=result.aligned, foreground=result.aligned, alpha=nothing, bare=None, recoloring=None)
 
 
 def compare(result: EditResult, tile: int = 256) -> Image.Image:

@@ -12,8 +12,8 @@ from torch import Tensor
 from hairclip.common.color import NamedColors
 from hairclip.common.images import save_image
 from hairclip.common.sheets import captioned_sheet
+from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import EditResult, HairEditor
-from hairclip.editing.inversion.invert import InversionMethod
 from hairclip.evaluation.cases import make_cases, portrait_colors
 from hairclip.evaluation.edits import (
     Record,

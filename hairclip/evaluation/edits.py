@@ -6,14 +6,15 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from hairclip.common.color import NamedColors
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Masks, Scores
 from hairclip.common.metrics import psnr
-from hairclip.editing.editor import EditResult, HairEditor, Method
-from hairclip.editing.inversion.invert import InversionMethod
+from hairclip.editing.editor import EditResult, HairEditor
 from hairclip.editing.inversion.perceptual import PerceptualDistance
+from hairclip.editing.options import Settings
 from hairclip.evaluation.cases import EditCase
 from hairclip.evaluation.metrics import (
     cosine,
@@ -103,29 +104,23 @@ def make_edits(
     editor: HairEditor,
     rendered: RenderedCases,
     *,
-    method: Method = "mapper",
-    inversion: InversionMethod = "encoder",
     progress: bool = False,
-    **options: Any,
+    **settings: Unpack[Settings],
 ) -> list[EditResult]:
     """Return the edit of every case.
 
     Args:
         editor: the editor.
         rendered: the cases.
-        method: how the edits are made.
-        inversion: how the sources are inverted.
         progress: show progress bars.
-        options: further options of the edit.
+        settings: how the edits are made, as of `HairEditor.edit`.
     """
     return editor.edit_batch(
         list(rendered.source.images),
         rendered.hairstyles(),
         rendered.colors(),
-        method=method,
-        inversion=inversion,
         progress=progress,
-        **options,
+        **settings,
     )
 
 

@@ -14,10 +14,13 @@ from torch.nn import functional as F
 from hairclip.common.color import NamedColors
 from hairclip.common.images import Images, Masks, Scores, save_image
 from hairclip.common.sheets import captioned_sheet
+from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.inversion.invert import INVERSION_METHODS, InversionMethod
+from hairclip.editing.inversion.invert import INVERSION_METHODS
 from hairclip.editing.inversion.loss import fine_detail
 from hairclip.editing.inversion.perceptual import PerceptualDistance
+from hairclip.editing.options import InversionOptions
+from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.evaluation.cases import EditCase, make_cases, portrait_colors
 from hairclip.evaluation.metrics import mask_iou, ms_ssim, named_hair_color
@@ -97,7 +100,9 @@ def evaluate_inversions(
             part = slice(first, first + batch_size)
             images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
             started = time.perf_counter()
-            prepared = editor.prepare(list(images), inversion=method, invert_steps=steps, progress=progress)
+            prepared = editor.prepare(
+                list(images), InversionOptions(inversion=method, inversion_steps=steps), progress=progress
+            )
             prepared.inversion.psnr.cpu()  # waits for the device
             seconds = (time.perf_counter() - started) / len(images)
             measured = _measure(editor, perceptual, prepared, hair)
@@ -148,7 +153,7 @@ def _measure_edits(
     editor: HairEditor, judge: HairstyleClassifier, named: NamedColors, prepared: Prepared, cases: Sequence[EditCase]
 ) -> list[dict[str, float]]:
     """Whether the edits that the cases ask for, all by text, come out: codes may rebuild well and edit badly."""
-    edits = editor.edit_prepared(prepared, [(case.hairstyle, case.color) for case in cases])
+    edits = editor.edit_prepared(prepared, [EditRequest(case.hairstyle, case.color) for case in cases])
     pictures = torch.cat([edit.synthesized for edit in edits])
     styles = judge.names(pictures)
     colors = named_hair_color(pictures, torch.cat([edit.mask for edit in edits]), named)

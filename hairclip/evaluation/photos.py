@@ -14,10 +14,11 @@ from torch import Tensor
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Masks, load_image, save_image
 from hairclip.common.sheets import captioned_sheet
-from hairclip.editing.blending.hair import DEFAULT_SEAM, Behind
+from hairclip.editing.blending.hair import DEFAULT_SEAM
 from hairclip.editing.blending.regions import dilate
-from hairclip.editing.blending.seams import SEAMS, Seam
-from hairclip.editing.inversion.invert import InversionMethod
+from hairclip.editing.blending.seams import SEAMS
+from hairclip.editing.choices import Behind, InversionMethod, Seam
+from hairclip.editing.options import EditOptions
 from hairclip.editing.photo.align import FaceSquare, crop_face
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.evaluation.metrics import cosine, masked_psnr, ms_ssim
@@ -121,14 +122,14 @@ def edit_scene(
     """Edit one scene in several ways that share an inversion: the way, the picture and its figures."""
     case = scene.case
     try:
-        opened = editor.open(scene.photo, inversion=ways[0].inversion, invert_steps=inversion_steps)
+        opened = editor.open(scene.photo, inversion=ways[0].inversion, inversion_steps=inversion_steps)
     except HairclipError as error:
         return [(way, scene.photo, {"found": 0.0, "error": str(error)}) for way in ways]
-    ask = editor.ask(case.hairstyle, case.color)
+    request = editor.ask(case.hairstyle, case.color)
     answers = []
     for way in ways:
         started = time.monotonic()
-        result = editor.edit_open([opened], ask, seam=way.seam, behind=way.behind)[0]
+        result = editor.edit_open([opened], request, EditOptions(seam=way.seam, behind=way.behind))[0]
         seconds = time.monotonic() - started
         record = measure(scene, result.picture, result.mask, identity=editor.editor.identity, square=opened.squares[0])
         marks, eyes = opened.faces[0].landmarks, scene.landmarks[:2]

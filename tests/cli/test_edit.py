@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hairclip.cli import main as cli
-from hairclip.cli.edit_arguments import slug
+from hairclip.editing.request import slug
 from tests.helpers.tiny_networks import save_bundle
 
 WORDS = ["--color", "red"]
@@ -41,13 +41,13 @@ def files(place: Path) -> list[str]:
 
 
 def test_each_text_is_an_edit_of_its_own(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
-    Path("wishes.txt").write_text("# of the third kind\n\n  blue afro \n")
-    assert edit(bundle, "--text", "red bob cut", "--text", "Green!", "--edits", "wishes.txt", "--out", "a.webp") == 0
+    Path("wishes.txt").write_text("\n  blue afro \n")
+    assert edit(bundle, "--text", "red bob cut", "--text", "Green!", "--text", "@wishes.txt", "--out", "a.webp") == 0
     names = ["a_1_red_bob_cut.webp", "a_2_green.webp", "a_3_blue_afro.webp"]
     assert files(place) == [*names, "wishes.txt"]
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("hairstyle: ")] == [
-        "hairstyle: bob cut; colour: red", "hairstyle: unchanged; colour: green", "hairstyle: afro; color: blue",
+        "hairstyle: bob cut; color: red", "hairstyle: unchanged; color: green", "hairstyle: afro; color: blue",
     ]  # fmt: skip
     assert len([line for line in lines if line.startswith("note: ")]) == 1  # that the inversion is poor: once
     contents = {Path(name).read_bytes() for name in names}
@@ -61,13 +61,13 @@ def test_the_part_that_changed_and_the_time_are_printed(bundle: Path, place: Pat
     assert re.search(r"wrote edited\.png: of its 48 x 48 pixels, only some from \(\d+, \d+\) to \(\d+, \d+\)", text)
     (seconds,) = re.findall(r"seconds: (.*), together", text)
     stages = [part.split()[0] for part in seconds.split(", ")]
-    assert stages == ["start", "read", "models", "invert", "references", "edit", "blend", "paste", "write"]
+    assert stages == ["start", "references", "read", "models", "invert", "edit", "blend", "paste", "write"]
     assert json.loads(Path("stages/stages.json").read_text())["photo"]["name"] == "photos/me.png"
     assert len(list(Path("stages").glob("*.png"))) == 10
 
 
 def test_frames_and_a_moving_picture(bundle: Path, place: Path):
-    assert edit(bundle, "--text", "red hair", "--text", "blue afro", "--steps", "3", "--gif", "--out", "a.png") == 0
+    assert edit(bundle, "--text", "red hair", "--text", "blue afro", "--frames", "3", "--gif", "--out", "a.png") == 0
     assert files(place) == ["a.gif", "a_001.png", "a_002.png", "a_003.png"]
     with Image.open("a.gif") as moving:
         assert moving.n_frames == 4  # there, and back again
@@ -75,12 +75,11 @@ def test_frames_and_a_moving_picture(bundle: Path, place: Path):
 
 
 def test_inversions_are_kept_for_the_next_edit(bundle: Path, place: Path):
-    options = ["--invert", "optimize", "--invert-steps", "2"]
-    assert edit(bundle, *WORDS, *options, "--no-cache", "--out", "a.png") == 0
-    assert not list(place.glob("home/**/*.safetensors"))
+    options = ["--inversion", "optimize", "--inversion-steps", "2"]
+    assert edit(bundle, *WORDS, *options, "--out", "a.png") == 0
     assert edit(bundle, *WORDS, *options, "--out", "b.png") == 0
     assert len(list(place.glob("home/**/*.safetensors"))) == 1
-    assert edit(bundle, "--color", "blue", *options, "--blend", "laplacian", "--out", "c.png") == 0
+    assert edit(bundle, "--color", "blue", *options, "--seam", "laplacian", "--out", "c.png") == 0
     assert len(list(place.glob("home/**/*.safetensors"))) == 1
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes() != Path("c.png").read_bytes()
 

@@ -9,8 +9,10 @@ from PIL import Image
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import save_image, to_pil
 from hairclip.editing import editor as edit_module
-from hairclip.editing.editor import HairEditor, as_wish, compare
+from hairclip.editing.editor import HairEditor, compare
 from hairclip.editing.inversion.cache import InversionCache
+from hairclip.editing.options import EditOptions, InversionOptions
+from hairclip.editing.request import EditRequest, make_request
 from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import load_bundle, save_network
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
@@ -85,7 +87,7 @@ def test_so_many_pictures_go_together_as_memory_allows_for(
 ):
     sizes: list[int] = []
     prepare = editor.prepare
-    monkeypatch.setattr(editor, "prepare", lambda images, **options: sizes.append(len(images)) or prepare(images))
+    monkeypatch.setattr(editor, "prepare", lambda images, *_, **__: sizes.append(len(images)) or prepare(images))
     editor.edit_batch([portrait] * 5, ["afro"] * 5)
     monkeypatch.setattr(edit_module, "PIXELS_TOGETHER", 2 * editor.networks.generator.size**2)
     editor.edit_batch([portrait] * 5, ["afro"] * 5)
@@ -118,12 +120,14 @@ def test_an_edit_is_synthesised_by_the_generator_that_was_tuned_to_the_photo(
     networks: SimpleNamespace, editor: HairEditor, portrait: torch.Tensor
 ):
     mirrored = portrait.flip(-1)
-    prepared = editor.prepare([portrait, mirrored], inversion="pivotal", invert_steps=10)
-    results = editor.edit_prepared(prepared, [("afro", None), (None, "red")])
+    prepared = editor.prepare([portrait, mirrored], InversionOptions(inversion="pivotal", inversion_steps=10))
+    results = editor.edit_prepared(prepared, [EditRequest("afro"), EditRequest(color="red")])
     for result, tuned in zip(results, prepared.inversion.tuned, strict=True):
         torch.testing.assert_close(result.synthesized, tuned.generator(result.edited_w_plus), atol=1e-5, rtol=1e-4)
         assert not torch.allclose(result.synthesized, networks.generator(result.edited_w_plus), atol=1e-3)
-    optimized = editor.edit_prepared(prepared[[1, 1]], [(None, "red"), (None, "blue")], method="optimize", steps=2)
+    optimized = editor.edit_prepared(
+        prepared[[1, 1]], [EditRequest(color=word) for word in ("red", "blue")], EditOptions(method="optimize", steps=2)
+    )
     assert not torch.equal(optimized[0].image, optimized[1].image)
 
 
@@ -131,10 +135,10 @@ def test_ten_edits_of_one_photo_invert_once(networks: SimpleNamespace, portrait:
     calls: list[int] = []
     handle = networks.encoder.register_forward_hook(lambda *_: calls.append(1))
     editor = HairEditor(networks, groups=(3, 5), cache=InversionCache(tmp_path))
-    options = {"inversion": "optimize", "invert_steps": 3}
+    options = {"inversion": "optimize", "inversion_steps": 3}
     first = editor.edit(portrait, color="red", **options)
     again = editor.edit(portrait, color="blue", **options)
-    editor.edit(portrait, color="red", inversion="optimize", invert_steps=4)
+    editor.edit(portrait, color="red", inversion="optimize", inversion_steps=4)
     handle.remove()
     assert len(calls) == 2
     assert torch.equal(first.w_plus, again.w_plus)
@@ -157,15 +161,15 @@ def test_user_errors_are_one_sentence(editor: HairEditor, portrait: torch.Tensor
         editor.edit(tmp_path / "missing.jpg", hairstyle="afro")
     with pytest.raises(HairclipError, match="empty"):
         editor.edit(portrait, hairstyle=" ")
-    with pytest.raises(ValueError, match="pair up"):
+    with pytest.raises(HairclipError, match="pair up"):
         editor.edit_batch([portrait], ["afro", "bob cut"])
 
 
 def test_a_string_is_a_picture_where_such_a_file_exists(tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "red", "PNG")
-    assert isinstance(as_wish(str(tmp_path / "red")), torch.Tensor)
-    assert as_wish("red") == "red"
-    assert as_wish(None) is None
+    assert isinstance(make_request(color=str(tmp_path / "red")).color, torch.Tensor)
+    assert make_request(color="red").color == "red"
+    assert make_request().is_empty
 
 
 def test_pictures_without_room_for_a_face_are_refused(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
@@ -185,10 +189,10 @@ def test_a_mapper_of_other_networks_is_refused(networks: SimpleNamespace, portra
 
 
 def test_texts_and_paths_are_told_apart(tmp_path: Path):
-    assert as_wish("a" * 5000) == "a" * 5000  # longer than a file name can be
+    assert make_request(hairstyle="a" * 5000).hairstyle == "a" * 5000  # longer than a file name can be
     for path in ("faces/ben", f"{tmp_path}/"):
         with pytest.raises(HairclipError, match="image"):
-            as_wish(path)
+            make_request(hairstyle=path)
 
 
 def test_pictures_to_look_at(editor: HairEditor, portrait: torch.Tensor):

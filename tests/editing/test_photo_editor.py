@@ -12,17 +12,18 @@ import torch
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.face_labels import BACKGROUND
 from hairclip.common.framing import FFHQ, PORTRAITS, Framing
 from hairclip.common.images import to_uint8
 from hairclip.editing.blending.fill import plain_background
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.folder import MANIFEST, Job, edit_folder
+from hairclip.editing.folder import RECORD, FolderSettings, edit_folder
+from hairclip.editing.options import EditOptions
 from hairclip.editing.photo.align import face_square
 from hairclip.editing.photo.faces import Face, FaceFinder
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import PhotoResult
 from hairclip.editing.stages import save_stages
-from hairclip.networks.face_parser import BACKGROUND
 from tests.helpers.tiny_networks import SIZE, tiny_networks
 
 LANDMARKS = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
@@ -30,6 +31,7 @@ LANDMARKS = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]
 
 QUICK: dict[str, Any] = {"behind": "edit"}
 """Blending that takes least time."""
+QUICKLY = EditOptions(**QUICK)
 
 
 class StubFinder(FaceFinder):
@@ -103,7 +105,7 @@ def test_where_the_edit_weighs_nothing_the_photo_stays(editor: PhotoEditor, monk
     parser = editor.editor.networks.parser
     monkeypatch.setattr(type(parser), "logits", lambda self, images: mask.expand(len(images), -1, -1, -1))
     opened = editor.open(source)
-    (result,) = editor.edit_open([opened], editor.ask("afro"), **QUICK)
+    (result,) = editor.edit_open([opened], editor.ask("afro"), QUICKLY)
     alpha = result.edits[0].alpha[0, 0]
     assert (alpha[:, : SIZE // 2] == 1).all()
     assert (alpha[:, -4:] == 0).all()
@@ -185,7 +187,7 @@ def test_ten_edits_read_find_and_invert_once(
     monkeypatch.setattr(StubFinder, "__call__", lambda self, p: (looks.append("find"), finder(self, p))[1])
     photo().save(tmp_path / "me.png")
     opened = editor.open(tmp_path / "me.png")
-    results = [editor.edit_open([opened], editor.ask(color=word), **QUICK)[0] for word in ("red", "blue", "green")]
+    results = [editor.edit_open([opened], editor.ask(color=word), QUICKLY)[0] for word in ("red", "blue", "green")]
     assert looks == ["find", "invert"]
     assert len({result.picture.tobytes() for result in results}) == 3
     assert set(results[0].seconds) >= {"read", "models", "find", "align", "invert", "edit", "blend", "paste"}
@@ -194,7 +196,7 @@ def test_ten_edits_read_find_and_invert_once(
 def test_photos_edited_together_equal_photos_edited_alone(editor: PhotoEditor):
     sources = [photo(seed=seed) for seed in range(3)]
     ask = editor.ask("bob cut", "blue")
-    together = editor.edit_open(editor.invert([editor.cut(source) for source in sources]), ask, **QUICK)
+    together = editor.edit_open(editor.invert([editor.cut(source) for source in sources]), ask, QUICKLY)
     for source, result in zip(sources, together):
         alone = editor.edit(source, "bob cut", "blue", **QUICK)
         assert np.abs(np.asarray(alone.picture, int) - np.asarray(result.picture, int)).max() <= 2
@@ -206,7 +208,7 @@ def test_a_reference_is_a_photo_too(editor: PhotoEditor, monkeypatch: pytest.Mon
     ask = editor.ask(hairstyle=reference)
     assert isinstance(ask.hairstyle, torch.Tensor)
     assert ask.hairstyle.shape == (1, 3, SIZE, SIZE)
-    assert ask.notes == []
+    assert ask.notes == ()
     monkeypatch.setattr(StubFinder, "__call__", lambda self, p: [])
     unfound = editor.ask(hairstyle=reference)
     assert isinstance(unfound.hairstyle, torch.Tensor)
@@ -231,14 +233,14 @@ def test_transparency_stays_and_new_hair_is_seen(editor: PhotoEditor):
 def test_frames_turn_one_edit_into_another(editor: PhotoEditor):
     opened = editor.open(photo())
     asks = [editor.ask("afro", "red"), editor.ask("bob cut", "blue")]
-    frames = list(editor.frames(opened, asks, 5, seam="laplacian", **QUICK))
+    frames = list(editor.frames(opened, asks, 5, EditOptions(seam="laplacian", **QUICK)))
     codes = [frame.edits[0].edited_w_plus for frame in frames]
-    first, last = (editor.edit_open([opened], ask, **QUICK)[0].edits[0].edited_w_plus for ask in asks)
+    first, last = (editor.edit_open([opened], ask, QUICKLY)[0].edits[0].edited_w_plus for ask in asks)
     torch.testing.assert_close(codes[0], first)
     torch.testing.assert_close(codes[-1], last)
     torch.testing.assert_close(codes[2], (first + last) / 2)
     assert torch.equal(
-        next(editor.frames(opened, asks[:1], 3, **QUICK)).edits[0].edited_w_plus, opened.prepared.inversion.w_plus
+        next(editor.frames(opened, asks[:1], 3, QUICKLY)).edits[0].edited_w_plus, opened.prepared.inversion.w_plus
     )
 
 
@@ -277,12 +279,12 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_edited_past_bad_photos_and_only_once(
     folder: Path, editor: PhotoEditor, monkeypatch: pytest.MonkeyPatch
 ):
-    jobs = [Job(editor.ask(color="red"), "", "red")]
-    report = edit_folder(editor, folder / "in", folder / "out", jobs, batch_size=2, progress=False, editing=QUICK)
+    asked, settings = [editor.ask(color="red")], FolderSettings(QUICKLY)
+    report = edit_folder(editor, folder / "in", folder / "out", asked, settings, batch_size=2)
     assert [path.name for path in report.written] == ["a.jpg", "b.png", "c.PNG"]
     assert list(report.failed) == ["broken.jpg"]
     assert "cannot be read as an image" in report.failed["broken.jpg"]
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.jpg", "b.png", "c.PNG", MANIFEST]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.jpg", "b.png", "c.PNG", RECORD]
     alone = editor.edit(folder / "in" / "b.png", color="red", **QUICK)
     with Image.open(folder / "out" / "b.png") as written:
         assert np.abs(np.asarray(written, int) - np.asarray(alone.picture, int)).max() <= 2
@@ -290,39 +292,32 @@ def test_a_folder_is_edited_past_bad_photos_and_only_once(
     cuts: list[str] = []
     cut = PhotoEditor.cut
     monkeypatch.setattr(PhotoEditor, "cut", lambda self, p, **k: (cuts.append(p.name), cut(self, p, **k))[1])
-    again = edit_folder(editor, folder / "in", folder / "out", jobs, progress=False, editing=QUICK)
+    again = edit_folder(editor, folder / "in", folder / "out", asked, settings)
     assert (again.written, again.skipped, cuts) == ([], 3, ["broken.jpg"])
     (folder / "out" / "a.jpg").unlink()  # a lost edit, a new photo under an old name, another wish: these are made anew
     photo(seed=9).save(folder / "in" / "b.png")
     cuts.clear()
-    edit_folder(editor, folder / "in", folder / "out", jobs, progress=False, editing=QUICK)
+    edit_folder(editor, folder / "in", folder / "out", asked, settings)
     assert cuts == ["a.jpg", "b.png", "broken.jpg"]
-    other = edit_folder(
-        editor,
-        folder / "in",
-        folder / "out",
-        [Job(editor.ask(color="blue"), "", "blue")],
-        progress=False,
-        editing=QUICK,
-    )
+    other = edit_folder(editor, folder / "in", folder / "out", [editor.ask(color="blue")], settings)
     assert len(other.written) == 3
 
 
 def test_a_folder_resumes_where_it_was_stopped(folder: Path, editor: PhotoEditor):
-    def stop(path: Path, job: Job, result: PhotoResult) -> None:
+    def stop(path: Path, added: str, result: PhotoResult) -> None:
         raise KeyboardInterrupt
 
-    jobs = [Job(editor.ask(color="red"), "_1_red", "red"), Job(editor.ask("afro"), "_2_afro", "afro")]
+    asked, settings = [editor.ask(color="red"), editor.ask("afro")], FolderSettings(QUICKLY)
     with pytest.raises(KeyboardInterrupt):
-        edit_folder(editor, folder / "in", folder / "out", jobs, batch_size=1, progress=False, editing=QUICK, look=stop)
+        edit_folder(editor, folder / "in", folder / "out", asked, settings, batch_size=1, look=stop)
     assert [path.name for path in (folder / "out").glob("*.jpg")] == ["a_1_red.jpg"]
-    report = edit_folder(editor, folder / "in", folder / "out", jobs, progress=False, editing=QUICK)
+    report = edit_folder(editor, folder / "in", folder / "out", asked, settings)
     assert report.skipped == 0  # the first photo lacks its second edit
     assert len(report.written) == 6
 
 
 def test_mistakes_with_folders_are_one_sentence(folder: Path, editor: PhotoEditor):
-    jobs = [Job(editor.ask(color="red"), "", "red")]
+    jobs = [editor.ask(color="red")]
     (folder / "empty").mkdir()
     with pytest.raises(HairclipError, match="no picture in the folder"):
         edit_folder(editor, folder / "empty", folder / "out", jobs)
@@ -330,23 +325,21 @@ def test_mistakes_with_folders_are_one_sentence(folder: Path, editor: PhotoEdito
         edit_folder(editor, folder / "in", folder / "in", jobs)
     with pytest.raises(HairclipError, match="cannot make the folder"):
         edit_folder(editor, folder / "in", folder / "in" / "a.jpg" / "x", jobs)
-    (folder / "out").mkdir()
-    (folder / "out" / MANIFEST).write_text("{")
-    with pytest.raises(HairclipError, match="is damaged"):
-        edit_folder(editor, folder / "in", folder / "out", jobs)
 
 
 def test_beyond_the_crop_only_known_kinds_of_photos_change(networks: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
     """The parser cannot be trusted on the others; see `hairclip.editing.inversion.check`."""
     looked: list[object] = []
-    monkeypatch.setattr("hairclip.editing.photo_result.carry_on", lambda *arguments: looked.append(arguments) or [])
+    monkeypatch.setattr(
+        "hairclip.editing.paste.follow_hair_beyond_crop", lambda *arguments: looked.append(arguments) or []
+    )
     editor = photo_editor(networks)
     opened = editor.open(photo())
-    assert opened.poor()
-    editor.edit_open([opened], editor.ask(color="red"), **QUICK)
+    assert opened.describe_strangers()
+    editor.edit_open([opened], editor.ask(color="red"), QUICKLY)
     assert looked == []
     good = replace(opened.prepared.inversion, psnr=torch.tensor([40.0]), identity=torch.tensor([0.99]))
     opened = replace(opened, prepared=replace(opened.prepared, inversion=good))
-    assert not opened.poor()
-    editor.edit_open([opened], editor.ask(color="red"), **QUICK)
+    assert not opened.describe_strangers()
+    editor.edit_open([opened], editor.ask(color="red"), QUICKLY)
     assert len(looked) == 1

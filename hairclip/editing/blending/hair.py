@@ -5,7 +5,6 @@ by its matte. Outside them the photo keeps its bits.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 
@@ -13,12 +12,12 @@ from hairclip.common.images import Images, Labels, Masks, SoftMasks
 from hairclip.editing.blending.layers import uncover
 from hairclip.editing.blending.matte import estimate_matte
 from hairclip.editing.blending.regions import alpha_from_masks, dilate, erode, smoothstep, soften, to_pixels
-from hairclip.editing.blending.seams import Seam, composite, join
+from hairclip.editing.blending.seams import composite, join
+from hairclip.editing.choices import Behind, Seam
 
-__all__ = ["DEFAULT_SEAM", "PIXELS_TOGETHER", "Behind", "Blended", "blend_hair"]
+__all__ = ["DEFAULT_SEAM", "PIXELS_TOGETHER", "Blended", "blend_hair"]
 
 DEFAULT_SEAM: Seam = "feather"
-Behind: TypeAlias = Literal["photo", "edit"]
 PIXELS_TOGETHER = 2**22
 """Pixels that are blended at once, four pictures of 1024 px. Blending takes up to a hundred times their memory."""
 

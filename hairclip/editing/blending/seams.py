@@ -1,6 +1,6 @@
 """Join two pictures along a soft mask in one of three ways. Where the mask is 0, the photo keeps its bits."""
 
-from typing import Literal, TypeAlias
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -9,11 +9,11 @@ from hairclip.common.images import Images, SoftMasks
 from hairclip.editing.blending.fill import solve_membrane
 from hairclip.editing.blending.pyramid import enlarge_to, halve
 from hairclip.editing.blending.regions import soften
+from hairclip.editing.choices import Seam
 
-__all__ = ["SEAMS", "Seam", "composite", "join", "laplacian_blend", "poisson_blend"]
+__all__ = ["SEAMS", "composite", "join", "laplacian_blend", "poisson_blend"]
 
-Seam: TypeAlias = Literal["feather", "laplacian", "poisson"]
-SEAMS: tuple[Seam, ...] = ("feather", "laplacian", "poisson")
+SEAMS: tuple[Seam, ...] = get_args(Seam)
 
 
 def composite(source: Images, edited: Images, alpha: SoftMasks) -> Images:

@@ -9,7 +9,7 @@ trade-off of Tov et al. 2021, "Designing an Encoder for StyleGAN Image Manipulat
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -21,13 +21,13 @@ from hairclip.common.images import Images, Scores, WPlus, resize_area
 from hairclip.common.metrics import psnr
 from hairclip.common.progress import progress_bar
 from hairclip.common.schedules import warm_up_then_cosine
+from hairclip.editing.choices import InversionMethod
 from hairclip.editing.inversion.loss import Features, ReconstructionLoss
 from hairclip.editing.inversion.pivotal import Tuned, tune
 from hairclip.networks.stylegan2 import Generator
 
-__all__ = ["INVERSION_METHODS", "Inversion", "InversionMethod", "finish_inversion", "invert", "join_inversions"]
+__all__ = ["INVERSION_METHODS", "Inversion", "finish_inversion", "invert", "join_inversions"]
 
-InversionMethod: TypeAlias = Literal["encoder", "optimize", "pivotal"]
 INVERSION_METHODS: tuple[InversionMethod, ...] = get_args(InversionMethod)
 
 

@@ -1,1 +1,16 @@
-"""The ways to edit a code."""
+"""The ways to edit codes, one a file. To add one, write its file and a line here."""
+
+from typing import Any
+
+from hairclip.common.names import NameTable
+
+__all__ = ["METHODS"]
+
+METHODS: NameTable[Any] = NameTable(
+    "editing method",
+    {
+        "mapper": "hairclip.editing.methods.hair_mapper:HairMapperMethod",
+        "optimize": "hairclip.editing.methods.latent_descent:LatentDescent",
+    },
+)
+"""Name of a method -> its class, an `hairclip.editing.methods.method.EditingMethod`."""

@@ -8,18 +8,70 @@ and medium layers and a colour only the fine ones, as the three sub-mappers of H
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hairclip.common.errors import check_range
 from hairclip.common.images import Flags, WPlus
 from hairclip.common.progress import progress_bar
 from hairclip.common.schedules import warm_up_then_cosine
 from hairclip.conditions.encoder import EditBatch
+from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
+from hairclip.editing.options import EditOptions
+from hairclip.editing.request import EditRequest
+from hairclip.editing.result import Prepared
 from hairclip.losses.hair_edit import HairEditLoss, SourceFeatures
+from hairclip.networks.mapper import References
 
-__all__ = ["layer_mask", "optimize_codes"]
+__all__ = ["LatentDescent", "layer_mask", "optimize_codes"]
+
+
+@dataclass(frozen=True)
+class LatentDescent(EditingMethod):
+    """Descends on the codes; it needs no mapper.
+
+    Attributes:
+        lr: peak rate of Adam, in units of the codes' own spread.
+        noise: spread of the random offsets, in the same units; see `optimize_codes`.
+    """
+
+    lr: float = 0.1
+    noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("lr", self.lr, 0.0)
+        check_range("noise", self.noise, 0.0)
+
+    def check(self, request: EditRequest, editor: Editor) -> None:
+        """Refuse networks without an identity network, which the loss needs."""
+        _ = editor.loss
+
+    def references(self, editor: Editor) -> References:
+        """Return how the loss sees reference pictures."""
+        return editor.loss.references
+
+    def edit(
+        self, prepared: Prepared, batch: EditBatch, options: EditOptions, editor: Editor, *, progress: bool = False
+    ) -> MethodResult:
+        """Edit a batch; see `EditingMethod.edit`."""
+        inversion, generator = prepared.inversion, editor.networks.generator
+        codes = optimize_codes(
+            inversion.w_plus,
+            lambda codes: inversion.synthesize(codes, generator),
+            editor.loss,
+            editor.loss.source_features(inversion.images),
+            batch,
+            steps=options.steps,
+            lr=self.lr,
+            noise=self.noise,
+            groups=editor.groups,
+            seed=options.seed,
+            progress=progress,
+        )
+        return MethodResult(codes=codes)
 
 
 def layer_mask(

@@ -13,7 +13,8 @@ from hairclip.editing.blending.recolor import Recoloring, find_recoloring
 from hairclip.editing.blending.regions import dilate, soften
 from hairclip.editing.blending.seams import composite
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.paste_recolor import recolored
+from hairclip.editing.options import EditOptions
+from hairclip.editing.paste import recolor_photo
 from hairclip.editing.photo.align import FaceSquare, rectangle, spread
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
@@ -132,7 +133,7 @@ def test_a_large_photo_keeps_strands_finer_than_the_crop(turned: float):
     found, _ = find_recoloring(**small)
     place = rectangle(square, 64, photo.size)
     assert place is not None
-    picture, weight = recolored(photo, photo, square, found, place)
+    picture, weight = recolor_photo(photo, photo, square, found, place)
     before, after = np.asarray(photo.crop(place), float), np.asarray(picture, float)
     inside = np.s_[90:110, 100:150]
     contrast = np.abs(np.diff(after[inside], axis=1)).mean() / np.abs(np.diff(before[inside], axis=1)).mean()
@@ -189,6 +190,6 @@ def test_frames_are_recoloured_where_no_end_has_another_hairstyle(steady: Simple
     opened = editor.open(Image.fromarray(np.full((SIZE, SIZE, 3), 90, np.uint8)), aligned=True)
     asks = [editor.ask(None, "red"), editor.ask(None, "blue")]
     assert all(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3))
-    assert not any(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3, strands="edit"))
+    assert not any(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3, EditOptions(strands="edit")))
     asks[0] = editor.ask("afro", "red")
     assert not any(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3))

@@ -8,10 +8,12 @@ import torch
 from hairclip.cli import main as cli
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import save_image
+from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.folder import Job, edit_folder
+from hairclip.editing.folder import FolderSettings, edit_folder
 from hairclip.editing.inversion.check import check_inversion
-from hairclip.editing.inversion.invert import INVERSION_METHODS, Inversion, InversionMethod
+from hairclip.editing.inversion.invert import INVERSION_METHODS, Inversion
+from hairclip.editing.options import EditOptions
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.pretrained import InversionLimits, load_bundle, save_network
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
@@ -80,16 +82,18 @@ def test_a_photo_tells_of_a_stranger_and_keeps_its_own_face(stranger: tuple[Phot
     result = editor.edit(folder / "in" / "me.png", color="red", aligned=True)
     assert note in result.notes
     with pytest.raises(HairclipError, match="leave out --no-blend"):
-        opened.refuse_stranger()
+        opened.refuse_strangers()
 
 
 def test_a_folder_goes_on_past_strangers(stranger: tuple[PhotoEditor, Path]):
     editor, folder = stranger
-    jobs = [Job(editor.ask(None, "red"), "", "red")]
-    raw = edit_folder(editor, folder / "in", folder / "raw", jobs, aligned=True, editing={"blend": False})
+    asked = [editor.ask(None, "red")]
+    raw = edit_folder(
+        editor, folder / "in", folder / "raw", asked, FolderSettings(EditOptions(blend=False), aligned=True)
+    )
     assert raw.written == []
     assert "leave out --no-blend" in raw.failed["me.png"]
-    blended = edit_folder(editor, folder / "in", folder / "out", jobs, aligned=True)
+    blended = edit_folder(editor, folder / "in", folder / "out", asked, FolderSettings(aligned=True))
     assert [path.name for path in blended.written] == ["me.png"]
     assert any("rebuilt poorly" in note for note in blended.notes)
 

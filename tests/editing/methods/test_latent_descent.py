@@ -89,18 +89,3 @@ def test_a_sample_does_not_see_its_neighbours():
     alone = optimize_codes(w_plus[1:], nets.generator, loss, source, batch[1], **settings)
     # Adam turns the rounding of a vanishing gradient into a step, so not to the last bit; a step is 0.01
     torch.testing.assert_close(both[1:], alone, atol=2e-3, rtol=0)
-
-
-def test_the_progress_bar_shows_only_where_asked(capsys):
-    nets = tiny_networks()
-    w_plus = torch.randn(1, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
-    batch = ConditionEncoder(nets.clip, nets.parser).encode(["afro"], [None])
-
-    def run(progress: bool) -> str:
-        loss = Scripted([2.0], [1.0])
-        source = loss.source_features(nets.generator(w_plus))
-        optimize_codes(w_plus, nets.generator, loss, source, batch, steps=1, progress=progress)
-        return capsys.readouterr().err
-
-    assert "optimizing" in run(True)
-    assert run(False) == ""

@@ -1,0 +1,164 @@
+"""Paste edited crops into the photo, and follow the edit where hair goes on beyond the crop."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from hairclip.common.images import from_pil, mask_to_pil, resize_area, to_pil
+from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, mark_border, pad_around
+from hairclip.editing.blending.matte import keep_main_hair
+from hairclip.editing.blending.recolor import Recoloring, take_color
+from hairclip.editing.blending.seams import composite
+from hairclip.editing.inversion.check import check_inversion
+from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread, spread_fields, strips
+from hairclip.editing.photo_result import OpenPhoto
+from hairclip.editing.result import EditResult
+
+__all__ = ["follow_hair_beyond_crop", "paste_edits", "recolor_photo"]
+
+_AROUND = 0.3
+"""How far beyond the crop hair is followed, as a share of the crop's side."""
+_LARGEST_BEYOND = 256
+"""Pixels of the crop at which hair is followed: what is filled in is smooth."""
+_LARGEST_RECOLORED = 512
+"""Pixels of the crop at which strands are cut out."""
+
+
+def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
+    """Return the photo with edited crops in it, the weight of the edits, and the rectangle in which it changed.
+
+    Args:
+        opened: the photo.
+        edits: one edit per square of it.
+
+    Returns:
+        The picture; its mask, mode "L", which is 0 where the pixel is the photo's; and the rectangle, None where
+        nothing changed.
+    """
+    photo, picture, opaque = opened.photo.picture, opened.photo.picture.copy(), opened.photo.alpha
+    mask = Image.new("L", picture.size)
+    places: list[Rectangle] = []
+    for number, (edit, square) in enumerate(zip(edits, opened.squares, strict=True)):
+        place = rectangle(square, edit.image.shape[-1], picture.size)
+        if place is None:
+            continue
+        if edit.recoloring is None:
+            weight = spread(mask_to_pil(edit.alpha), square, picture.size, place)
+            after = spread(to_pil(_fade_foreground(edit, square)), square, picture.size, place)
+            after = Image.composite(after, picture.crop(place), weight)
+        else:
+            after, weight = recolor_photo(photo, picture, square, edit.recoloring, place)
+        mask.paste(ImageChops.lighter(mask.crop(place), weight), place)
+        picture.paste(after, place)
+        places.append(place)
+        # Where an inversion is poor, the networks do not know this kind of picture and the parser takes other things
+        # for hair. Then nothing outside the crop is touched.
+        if check_inversion(opened.prepared.inversion, number, limits=opened.limits) is None:
+            places += follow_hair_beyond_crop(photo, picture, mask, square, edit)
+        if opaque is not None:  # new hair in front of a transparent background shows
+            hair = ImageChops.multiply(weight, spread(mask_to_pil(edit.mask.float()), square, picture.size, place))
+            opaque = opaque.copy()
+            opaque.paste(ImageChops.lighter(opaque.crop(place), hair), place)
+    changed = [box for box in (_find_difference(photo, picture, place) for place in places) if box]
+    if opaque is not None:
+        picture.putalpha(opaque)
+    if not changed:
+        return picture, mask, None
+    left, top, right, bottom = zip(*changed, strict=True)
+    return picture, mask, (min(left), min(top), max(right), max(bottom))
+
+
+def _fade_foreground(edit: EditResult, square: FaceSquare) -> Tensor:
+    """Return the edit's foreground, its new hair thinning out where the crop's border would cut it off."""
+    if square.whole or edit.bare is None:
+        return edit.foreground
+    return fade_at_border(edit.foreground, edit.bare, edit.source_mask, edit.mask)
+
+
+def _find_difference(first: Image.Image, second: Image.Image, place: Rectangle) -> Rectangle | None:
+    """Return where two pictures differ within a rectangle."""
+    box = ImageChops.difference(first.crop(place), second.crop(place)).getbbox()
+    return None if box is None else (place[0] + box[0], place[1] + box[1], place[0] + box[2], place[1] + box[3])
+
+
+@torch.no_grad()
+def follow_hair_beyond_crop(
+    photo: Image.Image, picture: Image.Image, mask: Image.Image, square: FaceSquare, edit: EditResult
+) -> list[Rectangle]:
+    """Take away, or recolor, old hair that goes on beyond the crop.
+
+    Args:
+        photo: the whole photo as it was.
+        picture: the photo with the edited crop pasted; changed in place.
+        mask: weight of the edit in `picture`, mode "L"; changed in place.
+        square: where the crop lies.
+        edit: what was pasted.
+
+    Returns:
+        The rectangle that was looked at, if there is such hair.
+    """
+    size = min(edit.aligned.shape[-1], _LARGEST_BEYOND)
+    device = edit.aligned.device
+    # Hair that takes a new color goes on where it does.
+    hair = (edit.alpha * edit.mask,) * 2 if edit.recoloring else (edit.source_mask, edit.mask)
+    old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5) for one in hair)
+    followed = edit.bare is not None or edit.recoloring is not None
+    if square.whole or not followed or not bool((old & mark_border(old, 2)).any()):
+        return []
+    around = round(_AROUND * size)
+    whole = size + 2 * around
+    middle = square.corners.mean(axis=0)
+    wider = FaceSquare(middle + whole / size * (square.corners - middle))
+    place = rectangle(wider, whole, picture.size)
+    if place is None:
+        return []
+    before, after = (from_pil(crop_face(one, wider, whole)).to(device) for one in (photo, picture))
+    inner = pad_around(torch.ones_like(new, dtype=torch.float32), around) > 0
+    old, new = (pad_around(one.float(), around) > 0 for one in (old, new))
+    filled, weight = continue_beyond(before, after, inner, old, new)
+    there = spread(mask_to_pil(weight), wider, picture.size, place)
+    picture.paste(spread(to_pil(filled), wider, picture.size, place), place, there)
+    mask.paste(ImageChops.lighter(mask.crop(place), there), place)
+    return [place]
+
+
+@torch.no_grad()
+def recolor_photo(
+    photo: Image.Image, picture: Image.Image, square: FaceSquare, recoloring: Recoloring, place: Rectangle
+) -> tuple[Image.Image, Image.Image]:
+    """Recolor hair at the photo's own resolution, so that every strand is kept.
+
+    Args:
+        photo: the photo, mode "RGB".
+        picture: the photo with what was pasted before, of the same size.
+        square: where the crop lies.
+        recoloring: how the crop's hair takes its color, one sample.
+        place: the rectangle of the photo that holds the square.
+
+    Returns:
+        The rectangle of `picture` with recolored hair, and the weight of the new color, mode "L"; where it is 0, the
+        pixel is the picture's.
+    """
+    size = recoloring.offset.shape[-1]
+    factor = max(1, min(_LARGEST_RECOLORED // size, round(square.size / size)))
+    if factor > 1:
+        larger = from_pil(crop_face(photo, square, factor * size))
+        recoloring = recoloring.enlarged(larger.to(recoloring.offset.device))
+    smooth = torch.cat([recoloring.offset, recoloring.shift, recoloring.alpha], dim=1)[0].cpu().numpy()
+    recolored, weight = picture.crop(place), Image.new("L", (place[2] - place[0], place[3] - place[1]))
+    left, top, _, _ = place
+    for strip in strips(place):
+        before = from_pil(photo.crop(strip))
+        maps = torch.from_numpy(spread_fields(smooth, square, photo.size, strip))[None]
+        offset, shift, alpha = maps.split((3, 3, 1), dim=1)
+        share = mask_to_pil(alpha)
+        alpha = torch.from_numpy(np.asarray(share, np.float32) / 255)[None, None]  # 0 where the mask is 0
+        colored = take_color(before, recoloring.slope.cpu(), offset, shift, alpha)
+        after = composite(from_pil(picture.crop(strip)), colored, alpha)
+        at = (strip[0] - left, strip[1] - top)
+        recolored.paste(to_pil(after), at)
+        weight.paste(share, at)
+    return recolored, weight
