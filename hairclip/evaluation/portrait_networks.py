@@ -1,4 +1,4 @@
-"""How good the portrait networks are on people they have never seen: the figures their training is judged by."""
+"""Measure the portrait networks on people they have never seen."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,23 +27,23 @@ from hairclip.portraits.vocabulary import BALD
 __all__ = ["NETWORK_FIGURES", "evaluate_networks"]
 
 NETWORK_FIGURES: tuple[Figure, ...] = (
-    Figure("inversion_psnr", "generator: inversion by optimisation, PSNR", "dB", floor=24.0),
+    Figure("inversion_psnr", "generator: inversion by optimization, PSNR", "dB", floor=24.0),
     Figure("inversion_iou", "generator: that inversion's hair-mask IoU", floor=0.90),
     Figure("inversion_perceptual", "generator: that inversion's perceptual distance"),
     Figure("inversion_ms_ssim", "generator: that inversion's MS-SSIM"),
     Figure("swap_iou", "W+ swap: coarse+medium keep the hair mask (IoU)", floor=0.85),
-    Figure("swap_color", "W+ swap: fine codes bring the hair colour", "%", floor=0.90),
+    Figure("swap_color", "W+ swap: fine codes bring the hair color", "%", floor=0.90),
     Figure("clip_style", "CLIP: zero-shot hairstyle, top 1", "%", floor=0.90),
-    Figure("clip_color", "CLIP: zero-shot hair colour, top 1", "%", floor=0.95),
+    Figure("clip_color", "CLIP: zero-shot hair color, top 1", "%", floor=0.95),
     Figure("clip_reference_style", "CLIP: hairstyle of masked references, top 1", "%"),
     Figure("parser_iou", "parser: hair IoU", floor=0.95),
     Figure("identity_auc", "identity: verification AUC, other hair and light", floor=0.98),
     Figure("identity_auc_pose", "identity: the same, other pose and expression too"),
-    Figure("encoder_gap", "encoder: behind optimisation", "dB", ceiling=2.0),
+    Figure("encoder_gap", "encoder: behind optimization", "dB", ceiling=2.0),
     Figure("encoder_psnr", "encoder: PSNR", "dB"),
     Figure("encoder_iou", "encoder: hair-mask IoU"),
     Figure("encoder_perceptual", "encoder: perceptual distance"),
-    Figure("encoder_style", "encoder: hairstyle recognised by the judge", "%"),
+    Figure("encoder_style", "encoder: hairstyle recognized by the judge", "%"),
     Figure("judge", "judge: held-out accuracy", "%", floor=0.97),
 )
 
@@ -54,12 +54,12 @@ PortraitNetworks: TypeAlias = Any
 
 @dataclass(frozen=True)
 class People:
-    """Held-out people, three portraits each.
+    """Three portraits each of N held-out people.
 
     Attributes:
-        first: as they come.
-        relit: other hair, light and background; the same pose, expression and clothes.
-        elsewhere: everything but the person is another.
+        first: N portraits.
+        relit: the same people with other hair, light and background; pose, expression and clothes stay.
+        elsewhere: the same people; everything else differs.
     """
 
     first: Rendered
@@ -67,7 +67,7 @@ class People:
     elsewhere: Rendered
 
     def everything(self) -> Rendered:
-        """All portraits, one after another."""
+        """Return the 3 N portraits, one part after another."""
         parts = (self.first, self.relit, self.elsewhere)
         return Rendered(
             torch.cat([part.images for part in parts]),
@@ -83,7 +83,7 @@ LIGHT_AND_BACKGROUND = (
 
 
 def sample_people(count: int, seed: int, size: int, *, workers: int = 0, progress: bool = False) -> People:
-    """`count` people of the test split; what changes about them is taken from other test people's portraits."""
+    """Return `count` people of the test split. Their other hair and scenes are those of other people of the split."""
     stream = held_out_people(seed)
     first, other, third = ([next(stream) for _ in range(count)] for _ in range(3))
     relit = [
@@ -119,20 +119,20 @@ def evaluate_networks(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measure every portrait network, print the table, write `networks.json` and pictures to the folder `out`.
+    """Print a table of figures of every network, and write `networks.json` and pictures to a folder.
 
     Args:
         networks: the bundle.
         out: folder of the report.
         count: number of held-out people (three portraits each).
-        optimize_count: how many portraits are also inverted by optimisation.
-        optimize_steps: its steps.
-        seed: of the people.
-        workers: processes that render.
-        named: reference hair colours; None takes those of rendered hair.
-        fine_from: first fine layer of W+, which the swap takes from the other person.
+        optimize_count: number of portraits that are also inverted by optimization.
+        optimize_steps: steps of the optimization.
+        seed: seed of the people.
+        workers: processes that render; 0 renders in this process.
+        named: name of a color -> (L, a, b); None takes the colors of rendered hair.
+        fine_from: first fine layer of W+. The swap takes the layers from there on from the other person.
         progress: show progress bars.
-        say: where the table goes.
+        say: receives the lines to print.
     """
     out = Path(out)
     make_folder(out)
@@ -166,9 +166,10 @@ def evaluate_networks(
 def inversion_figures(
     networks: PortraitNetworks, people: Rendered, out: Path, count: int, steps: int, progress: bool
 ) -> dict[str, float]:
-    """How well the encoder and the optimisation rebuild portraits.
+    """Return how well encoder and optimization rebuild portraits.
 
-    Codes that rebuild pixels well may lose the hairstyle, and then no edit of them can be right: the judge is asked.
+    Codes that rebuild pixels well may lose the hairstyle, and then no edit of them can be right. So the judge also
+    names the hairstyles of the inversions.
     """
     judge, device = networks.judge, next(networks.generator.parameters()).device
     images, hair = people.images.to(device), people.hair.to(device)
@@ -188,7 +189,7 @@ def inversion_figures(
     count = min(count, len(images))
     if count:
         chosen = images[:count]
-        pixels = ReconstructionLoss(texture_weight=0.0)  # how near the generator can get at all
+        pixels = ReconstructionLoss(texture_weight=0.0)  # measures how near the generator can get at all
         slow = [
             invert(
                 part,
@@ -212,7 +213,7 @@ def inversion_figures(
         }
         figures["encoder_gap"] = figures["inversion_psnr"] - float(encoded_psnr[:count].mean())
         rows = [[chosen[i], encoded[i], optimized[i]] for i in range(min(count, 10))]
-        captions = ("portrait", "encoder", "optimised")
+        captions = ("portrait", "encoder", "optimized")
         save_image(captioned_sheet(rows, columns=captions, tile=192), out / "inversion.png")
     return figures
 
@@ -220,7 +221,7 @@ def inversion_figures(
 def swap_figures(
     networks: PortraitNetworks, people: Rendered, named: NamedColors, out: Path, fine_from: int
 ) -> dict[str, float]:
-    """Coarse and medium codes of one person with the fine codes of another, as the groups of the mapper are."""
+    """Return what coarse and medium codes of one person and fine codes of another make together."""
     generator, device = networks.generator, next(networks.generator.parameters()).device
     shown = [i for i, spec in enumerate(people.specs) if spec.hair.style != BALD]
     partner = shown[1:] + shown[:1]
@@ -235,13 +236,13 @@ def swap_figures(
     colors = named_hair_color(swapped, hair, named)
     right = [color == people.specs[i].color.name for color, i in zip(colors, partner, strict=True)]
     rows = [[images[i], images[(i + 1) % len(shown)], swapped[i]] for i in range(min(10, len(shown)))]
-    captions = ("A: shape", "B: colour", "A's shape, B's colour")
+    captions = ("A: shape", "B: color", "A's shape, B's color")
     save_image(captioned_sheet(rows, columns=captions, tile=192), out / "swap.png")
     return {"swap_iou": float(mask_iou(hair, kept).mean()), "swap_color": float(np.mean(right))}
 
 
 def clip_figures(networks: PortraitNetworks, people: Rendered, device: torch.device) -> dict[str, float]:
-    """Zero-shot classification with HairCLIP's templates; colours only of people who have hair."""
+    """Return the accuracy of zero-shot classification with HairCLIP's prompts; colors of people with hair only."""
     clip, images, specs = networks.clip, people.images.to(device), people.specs
     styles, colors = portrait_spec.STYLE_NAMES, portrait_spec.COLOR_NAMES
     style_texts = F.normalize(clip.encode_text([hairstyle_prompt(name) for name in styles]), dim=-1)
@@ -263,7 +264,7 @@ def clip_figures(networks: PortraitNetworks, people: Rendered, device: torch.dev
 
 
 def recognition_figures(networks: PortraitNetworks, people: Rendered, device: torch.device) -> dict[str, float]:
-    """Parser, identity network and judge, on all three portraits of everyone."""
+    """Return the figures of parser, identity network and judge on all three portraits of everyone."""
     parts = people.images.to(device).split(32)
     found = torch.cat([networks.parser.hair_mask(part) for part in parts]).cpu()
     hairy = torch.tensor([spec.hair.style != BALD for spec in people.specs])
@@ -280,7 +281,7 @@ def recognition_figures(networks: PortraitNetworks, people: Rendered, device: to
 
 
 def draw_samples(generator: Any, path: Path, seed: int) -> None:
-    """A grid of random people: three rows at full variation, three with truncation 0.7."""
+    """Write a sheet of random people: three rows without truncation, three with truncation 0.7."""
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(48, generator.z_dim, generator=random).to(next(generator.parameters()).device)
     w = generator.mapping(z)

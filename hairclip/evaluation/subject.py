@@ -1,4 +1,4 @@
-"""What is evaluated: a mapper in the editor that a configuration describes, and the networks that measure it."""
+"""Build what is evaluated: the networks and the editor that a configuration describes."""
 
 import torch
 
@@ -13,12 +13,12 @@ __all__ = ["configured_editor", "measuring_networks"]
 
 
 def measuring_networks(config: Config, device: torch.device, *, named: str) -> Bundle:
-    """The networks of a configuration, encoder and judge among them.
+    """Return the networks of a configuration, with encoder and judge among them.
 
     Args:
         config: the configuration.
-        device: where they shall be.
-        named: its file, for the message.
+        device: device of the networks.
+        named: file of the configuration, for the message.
 
     Raises:
         HairclipError: if encoder or judge is missing.
@@ -34,6 +34,6 @@ def measuring_networks(config: Config, device: torch.device, *, named: str) -> B
 
 
 def configured_editor(config: Config, networks: Bundle, mapper: HairMapper) -> HairEditor:
-    """An editor with the layer groups and losses of a configuration."""
+    """Return an editor with the layer groups and the losses of a configuration."""
     groups = config.mapper.groups[0], config.mapper.groups[1]
     return HairEditor(networks, mapper=mapper.eval(), groups=groups, loss=build_loss(config, networks))

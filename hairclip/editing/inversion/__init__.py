@@ -1,1 +1,1 @@
-"""From pictures to W+ codes, and how good these are."""
+"""Invert pictures: find their W+ codes and say how well these rebuild the pictures."""

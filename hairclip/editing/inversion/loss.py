@@ -1,4 +1,4 @@
-"""How far a picture that a generator makes is from the one it should make: what inversion descends on."""
+"""The distance between pictures that inversion minimizes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from hairclip.editing.inversion.perceptual import PerceptualDistance
 __all__ = ["Features", "ReconstructionLoss", "fine_detail", "gradient_loss", "pyramid_loss", "texture_loss"]
 
 Features = Callable[[Tensor], Tensor]
+"""Aligned faces (B, 3, H, W) -> embeddings (B, width)."""
 
 
 def pyramid_loss(images: Images, target: Images, levels: int = 4) -> Scores:
-    """Mean absolute error over an area-averaged pyramid, (B,): coarse levels see shape and colour, fine ones detail."""
+    """Return the mean absolute error over a pyramid, (B,). Coarse levels see shape and color, fine ones detail."""
     total = torch.zeros(images.shape[0], device=images.device)
     used = 0
     for _ in range(levels):
@@ -29,7 +30,7 @@ def pyramid_loss(images: Images, target: Images, levels: int = 4) -> Scores:
 
 
 def gradient_loss(images: Images, target: Images) -> Scores:
-    """Mean absolute error of horizontal and vertical differences, (B,): keeps edges where they are."""
+    """Return the mean absolute error of horizontal and vertical differences, (B,), which keeps edges in place."""
     error = images - target
     across = (error[..., :, 1:] - error[..., :, :-1]).abs().mean(dim=(1, 2, 3))
     down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean(dim=(1, 2, 3))
@@ -37,10 +38,17 @@ def gradient_loss(images: Images, target: Images) -> Scores:
 
 
 def texture_loss(images: Images, target: Images, window: int = 8, levels: int = 2) -> Scores:
-    """Mean absolute difference of local contrast in the finest octaves, (B,): how much detail there is, not where.
+    """Return the mean absolute difference of local contrast, (B,). It compares the amount of detail, not its place.
 
-    Strands of hair cannot be rebuilt one by one from W+. Any error of pixels is then least for a smooth surface; the
-    root mean square of the high frequencies in a window stays what it is only if texture of the same strength is there.
+    W+ codes cannot rebuild single strands of hair, and then a smooth surface has the smallest error of pixels. The
+    local contrast, the root mean square of high frequencies in a window, is right only with texture of the same
+    strength.
+
+    Args:
+        images: (B, 3, H, W).
+        target: (B, 3, H, W).
+        window: side of a window in pixels.
+        levels: number of octaves, from the finest on.
     """
     total = torch.zeros(images.shape[0], device=images.device)
     used = 0
@@ -54,27 +62,27 @@ def texture_loss(images: Images, target: Images, window: int = 8, levels: int = 
 
 
 def local_contrast(images: Images, window: int) -> Tensor:
-    """Root mean square of brightness's finest octave in overlapping windows, (B, 1, h, w)."""
+    """Return the root mean square of the brightness's finest octave in overlapping windows, (B, 1, h, w)."""
     energy = F.avg_pool2d(fine_detail(images).square(), window, stride=window // 2)
-    return (energy + 1e-5).sqrt()  # without the summand a flat window has no gradient
+    return (energy + 1e-5).sqrt()  # without the summand the gradient of a flat window is infinite
 
 
 def fine_detail(images: Images) -> SoftMasks:
-    """Brightness without its mean over 3 x 3 pixels, (B, 1, H, W)."""
+    """Return the brightness minus its mean over 3 x 3 pixels, (B, 1, H, W)."""
     brightness = images.mean(dim=1, keepdim=True)
     return brightness - F.avg_pool2d(F.pad(brightness, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 @dataclass(frozen=True)
 class ReconstructionLoss:
-    """A weighted sum of distances between pictures; networks that are None give no term.
+    """A weighted sum of distances between pictures.
 
     Attributes:
-        perceptual: distance of features.
-        identity: aligned faces -> L2-normalised embeddings, whose cosine counts.
-        perceptual_weight: weight of the first.
+        perceptual: distance of features; None for no such term.
+        identity: aligned faces -> embeddings, whose cosine counts; None for no such term.
+        perceptual_weight: weight of `perceptual`.
         texture_weight: weight of `texture_loss`.
-        identity_weight: weight of the second.
+        identity_weight: weight of one minus the cosine of `identity`.
     """
 
     perceptual: PerceptualDistance | None = None
@@ -84,7 +92,7 @@ class ReconstructionLoss:
     identity_weight: float = 0.1
 
     def to(self, target: Images) -> Callable[[Tensor], Tensor]:
-        """The loss against one batch of pictures, whose features are computed once: images -> (B,)."""
+        """Return the function images -> (B,) distances to one batch of pictures, whose features are computed once."""
         with torch.no_grad():
             features = None if self.perceptual is None else self.perceptual.features(target)
             faces = None if self.identity is None else F.normalize(self.identity(target).float(), dim=-1)

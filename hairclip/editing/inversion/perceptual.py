@@ -1,9 +1,9 @@
-"""A perceptual distance on the features of any convolutional network at hand.
+"""A perceptual distance on the features of any convolutional network.
 
-In the manner of LPIPS (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
-equation 1): features of several layers, unit-normalised over channels, squared differences averaged over space. The
-layer weights learned there from human judgements cannot be had here and are all 1/(number of layers): figures compare
-with each other, not with published LPIPS.
+It is made like LPIPS (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
+equation 1): features of several layers are unit-normalized over channels, and their squared differences are averaged
+over space. LPIPS weighs the channels by weights learned from human judgments. Here all layers weigh the same, so the
+figures compare with each other and not with published LPIPS.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,21 +19,22 @@ from hairclip.networks.face_parser import FaceParser, UNetParser
 __all__ = ["PerceptualDistance", "parser_distance"]
 
 _ACTIVATIONS = (nn.ReLU, nn.PReLU, nn.LeakyReLU, nn.SiLU, nn.GELU)
-_SMALLEST = 4  # pixels; smaller maps say nothing about where
+_SMALLEST = 4
+"""Least side of a feature map in pixels; smaller ones say nothing about places."""
 
 
 class _Enough(Exception):
-    """All features are there."""
+    """Raised when all features are there, to stop the network."""
 
 
 class PerceptualDistance:
-    """Mean distance of a network's features, with gradients unless they are switched off outside.
+    """The mean distance of a network's features. Gradients flow through it.
 
     Args:
-        network: images -> anything; used in eval mode.
-        layers: names of the modules whose outputs count; None takes the last activation (ReLU, PReLU, ...) at each
-            spatial size met on the way, smallest 4 px.
-        run: how pictures are put through the network, None for calling it.
+        network: a network in eval mode.
+        layers: names of the modules whose outputs are compared. None takes the last activation (ReLU, PReLU, ...) at
+            each spatial size of at least 4 pixels.
+        run: puts pictures through the network; None calls it.
     """
 
     def __init__(
@@ -44,17 +45,17 @@ class PerceptualDistance:
         self.run = network if run is None else run
 
     def __call__(self, images: Images, target: Images) -> Scores:
-        """Distance of each pair, (B,), 0 for equal pictures."""
+        """Return the distance of each pair of pictures, (B,), 0 for equal ones."""
         return self.between(self.features(images), self.features(target))
 
     @staticmethod
     def between(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scores:
-        """Distance of what `features` gave for two batches, (B,)."""
+        """Return the distance of the features of two batches, (B,)."""
         distances = [(a - b).square().sum(dim=1).mean(dim=(1, 2)) for a, b in zip(first, second, strict=True)]
         return torch.stack(distances).mean(dim=0)
 
     def features(self, images: Images) -> list[Tensor]:
-        """Unit-normalised features of (B, 3, H, W) pictures in [-1, 1], one (B, C, h, w) tensor per layer."""
+        """Return unit-normalized features of pictures (B, 3, H, W) in [-1, 1], one tensor (B, C, h, w) per layer."""
         found: dict[object, Tensor] = {}
         waiting: set[object] = set(self.layers or ())
 
@@ -63,7 +64,7 @@ class PerceptualDistance:
                 found[output.shape[-1] if key is None else key] = output.float()
             waiting.discard(key)
             if self.layers is not None and not waiting:
-                raise _Enough  # what the network does after the last layer asked for is of no use here
+                raise _Enough  # nothing after the last of these layers is needed
 
         handles = []
         for name, module in self.network.named_modules():
@@ -79,14 +80,14 @@ class PerceptualDistance:
                 handle.remove()
         if not found:
             raise ValueError("the perceptual distance found no layer to compare in this network")
-        # Far above the smallest float: where all channels of a pixel are nearly 0, gradients must not explode.
+        # A larger eps than the default: gradients must not explode where all channels of a pixel are nearly 0.
         return [F.normalize(features, dim=1, eps=1e-6) for features in found.values()]
 
 
 def parser_distance(parser: FaceParser) -> PerceptualDistance:
-    """The distance that inversion descends on: features of the face parser, which no report judges the result by.
+    """Return the distance of a face parser's features, which inversion minimizes. No report measures by it.
 
-    Of a U-Net it takes the way down, where detail still is; the way up tells regions only.
+    The features of a U-Net are those of its contracting half, which still has detail. The rest knows regions only.
     """
     layers = [*(f"down.{i}" for i in range(len(parser.down))), "center"] if isinstance(parser, UNetParser) else None
     return PerceptualDistance(parser, layers, run=parser.logits)

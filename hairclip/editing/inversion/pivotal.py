@@ -1,8 +1,8 @@
-"""Pivotal tuning: bend a copy of the generator until one code gives one photo (Roich et al. 2021, "Pivotal Tuning for
-Latent-based Editing of Real Images").
+"""Tune a copy of the generator until one code gives one photo (Roich et al. 2021, "Pivotal Tuning for Latent-based
+Editing of Real Images").
 
-The code found by optimisation, the pivot, stays where edits work well; what it cannot rebuild, the weights learn. The
-locality regularisation (section 3.2) keeps the change to the pivot's surroundings.
+The code found by optimization, the pivot, lies where edits work well and does not change. The weights learn what it
+cannot rebuild. The locality regularization (section 3.2) keeps the change of the generator near the pivot.
 """
 
 import copy
@@ -23,12 +23,17 @@ from hairclip.networks.stylegan2 import Generator
 __all__ = ["Deltas", "Tuned", "tune", "tuned_copy"]
 
 Deltas: TypeAlias = Mapping[str, Tensor]
-"""Tuned weights minus the original ones by name, float16: half the size, and small numbers lose nothing."""
+"""Name of a weight -> tuned minus original weight, in float16: half the size, and fine enough for small numbers."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A generator tuned to one photo: the original plus a difference, exactly, so that the difference can be stored."""
+    """A generator tuned to one photo.
+
+    Attributes:
+        generator: the tuned generator, whose weights are exactly the original ones plus `deltas`.
+        deltas: the differences, to be stored.
+    """
 
     generator: Generator
     deltas: Deltas
@@ -48,26 +53,26 @@ def tune(
     seed: int = 0,
     progress: bool = False,
 ) -> Tuned:
-    """A copy of the generator that makes the wanted picture of the pivot; the generator itself does not change.
+    """Return a copy of the generator that makes the photo from the pivot. The generator itself does not change.
 
-    Equations 3 to 5 of the paper, with the same pixel and perceptual terms for the picture and for the locality.
+    The loss is that of equations 3 to 5 of the paper.
 
     Args:
         generator: the frozen original.
-        pivot: (1, n_latent, w_dim), which stays as it is.
-        loss: pictures -> (1,) distance to the wanted picture.
-        steps: of Adam on the weights of the synthesis network.
-        lr: its rate.
+        pivot: the code, (1, n_latent, w_dim). It does not change.
+        loss: pictures -> (1,) distance to the photo.
+        steps: most steps of Adam on the weights of the synthesis network.
+        lr: rate of Adam.
         locality: weight of the locality term, 0 for none.
-        reach: how far from the pivot, towards a random latent, the tuned generator must still make what the original
-            makes, in units of the random latents' mean distance from their centre (the paper's alpha).
-        perceptual: distance of the locality term beside that of pixels.
-        patience: stop once the loss has not fallen by 0.5 % for this many steps.
-        seed: of the random latents.
+        reach: distance from the pivot, towards a random latent, at which the tuned generator shall make the picture of
+            the original. Its unit is the mean distance of random latents from their mean (the paper's alpha).
+        perceptual: distance of features in the locality term, beside that of pixels; None for pixels alone.
+        patience: stop when the loss has not fallen by 0.5 % in this many steps.
+        seed: seed of the random latents.
         progress: show a progress bar.
 
     Returns:
-        The best copy seen, frozen, in eval mode.
+        The copy with the lowest loss, frozen and in eval mode.
     """
     if len(pivot) != 1:
         raise ValueError(f"a generator is tuned to one pivot, not to {len(pivot)}")
@@ -108,7 +113,7 @@ def tune(
 
 @torch.no_grad()
 def tuned_copy(generator: Generator, deltas: Deltas) -> Tuned:
-    """The generator with these differences added to its weights, frozen and in eval mode.
+    """Return a copy of the generator with differences added to its weights, frozen and in eval mode.
 
     Raises:
         ValueError: if the differences are not those of this generator's weights.
@@ -124,13 +129,13 @@ def tuned_copy(generator: Generator, deltas: Deltas) -> Tuned:
 
 
 def _copy(generator: Generator) -> Generator:
-    """A copy that shares the mapping network, which codes never pass."""
+    """Return a copy that shares the mapping network, through which W+ codes never go."""
     tuned = copy.deepcopy(generator, {id(generator.mapping): generator.mapping})
     return tuned.eval().requires_grad_(False)
 
 
 def _tunable(generator: Generator) -> dict[str, Tensor]:
-    """The weights of the synthesis network by name."""
+    """Return the weights of the synthesis network by name."""
     return {name: weight for name, weight in generator.named_parameters() if not name.startswith("mapping.")}
 
 
@@ -141,13 +146,13 @@ def _latents(generator: Generator, count: int, random: torch.Generator) -> Tenso
 
 
 def _towards(w: Tensor, pivot: Tensor, distance: Tensor) -> Tensor:
-    """Equation 4: from the pivot a fixed distance towards w, the distance being that of one layer's latent."""
+    """Return the code at a distance from the pivot towards w (equation 4); the distance is that of each layer."""
     way = w[:, None] - pivot
     return pivot + distance * way / way.norm(dim=-1).mean(dim=1)[:, None, None].clamp_min(1e-8)
 
 
 def _difference(generator: Generator, tuned: Generator, codes: Tensor, perceptual: PerceptualDistance | None) -> Tensor:
-    """Equation 5: how far what the copy makes of the codes is from what the original makes of them."""
+    """Return the difference between the pictures of the copy and of the original (equation 5)."""
     with torch.no_grad():
         kept = generator(codes, noise="const")
     made = tuned(codes, noise="const")
