@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hairclip.pretrained.latent_files import map_latents
+from hairclip.pretrained.latent_files import find_codes, map_latents
 from hairclip.pretrained.network_files import AnotherKindError, read_content, recognize_network, wrong_kind
 from hairclip.pretrained.weight_files import describe_layout, is_safetensors, read_metadata
 
@@ -35,6 +35,8 @@ def describe_file(path: Path) -> list[str]:
             f"{network.form}, {json.dumps(network.config)}"
         )
     if len(lines) == 1:
+        if own is None and find_codes(content) is not None:
+            return [*lines, _latents(path)]
         raise wrong_kind(path, "network", content)
     return lines
 

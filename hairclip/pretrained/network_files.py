@@ -13,7 +13,7 @@ tensors that it needs are compared with those of the file, so that a wrong file 
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -254,10 +254,32 @@ def _check_finite(state: Mapping[str, Tensor]) -> None:
 def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) -> dict[str, Tensor]:
     """Return the tensors of the network that these arguments build, on the meta device.
 
-    The arguments come from a file and may be anything: no memory is taken for tensors, and building stops once there
-    are far more tensors than `held`, the number in the file.
+    Args:
+        kind: the kind of network.
+        class_name: our class.
+        config: arguments of the class. They come from a file and may be anything.
+        held: number of tensors in the file.
     """
     cls = class_in_file(kind, class_name)
+    try:
+        return dict(build_on_meta(lambda: cls(**config), held).state_dict())
+    except HairclipError:
+        raise
+    except Exception as error:  # the arguments are the file's: any error they cause is the file's mistake
+        reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
+        raise HairclipError(f"it describes a {kind} that cannot be built ({reason}): give an unmodified file") from None
+
+
+def build_on_meta(make: Callable[[], nn.Module], held: int) -> nn.Module:
+    """Return a network without numbers, which takes no memory.
+
+    Args:
+        make: function that builds it.
+        held: number of tensors in the file.
+
+    Raises:
+        ValueError: once the network has far more tensors than the file.
+    """
     limit = 1000 + 2 * held
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -269,11 +291,6 @@ def _expected(kind: str, class_name: str, config: Mapping[str, Any], held: int) 
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return dict(cls(**config).state_dict())
-    except HairclipError:
-        raise
-    except Exception as error:  # the arguments are the file's: any error they cause is the file's mistake
-        reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
-        raise HairclipError(f"it describes a {kind} that cannot be built ({reason}): give an unmodified file") from None
+            return make()
     finally:
         hook.remove()

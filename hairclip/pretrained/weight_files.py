@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,6 +31,8 @@ from hairclip.pretrained.readers.torch_archives import (
     unpacked_size,
 )
 
+_NUMPY = b"\x93NUMPY"  # how .npy begins
+_MOST_UNPACKED = 10**10  # bytes that a compressed .npz may unfold to: 250,000 codes of a 1024 px generator
 _SLACK = 1_000_000  # bytes by which tensors may exceed twice their file: some small ones share their numbers
 
 
@@ -71,8 +74,9 @@ def write_torch(path: Path, content: Any) -> None:
 def read_torch(path: Path) -> Any:
     """Return what a torch file of tensors and plain values holds, in the file's precision.
 
-    NVIDIA's networks become ``{"G_ema": tensors, "conv_clamp": float or None}``, TorchScript archives the tensors of
-    their module. Files in the zip format are memory-mapped.
+    NumPy's files become a tensor (.npy) or a dictionary of tensors (.npz), NVIDIA's networks ``{"G_ema": tensors,
+    "conv_clamp": float or None}``, TorchScript archives the tensors of their module. Files in the zip format are
+    memory-mapped.
 
     Raises:
         HairclipError: if the file is damaged, is something else, or names anything but tensors and plain values.
@@ -80,7 +84,9 @@ def read_torch(path: Path) -> Any:
     head = _head(path, 4096)
     if (told := describe_other(head)) is not None:
         raise HairclipError(f"{path} is {told}.")
-    if head.startswith(b"PK"):
+    if head.startswith(_NUMPY):
+        content = _read_numpy(path)
+    elif head.startswith(b"PK"):
         content = _read_archive(path)
     elif head.startswith(TORCH_LEGACY) or not is_pickle(path):
         content = _read_legacy(path)
@@ -116,8 +122,12 @@ def describe_layout(path: Path) -> str:
     head = _head(path, 64)
     if is_safetensors(path):
         return "safetensors"
+    if head.startswith(_NUMPY):
+        return "NumPy array"
     if head.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(".npy") for name in archive.namelist()):
+                return "NumPy arrays"
             return "TorchScript archive" if is_torchscript(archive) else "torch zip format"
     return "torch legacy format" if head.startswith(TORCH_LEGACY) else "NVIDIA pickle"
 
@@ -151,9 +161,12 @@ def describe_other(head: bytes) -> str | None:
 def _read_archive(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            if unpacked_size(archive) > path.stat().st_size:  # it could unfold to any size
+            names, size = archive.namelist(), unpacked_size(archive)
+            if names and all(name.endswith(".npy") for name in names) and size < _MOST_UNPACKED:
+                return _read_numpy(path)
+            if size > path.stat().st_size:  # it could unfold to any size
                 raise HairclipError(f"{path} is a compressed archive, not a weight file: unpack it and give the file.")
-            if not any(name.endswith("data.pkl") for name in archive.namelist()):
+            if not any(name.endswith("data.pkl") for name in names):
                 raise HairclipError(f"{path} is a zip archive without weights: unpack it and give the file inside.")
             script = is_torchscript(archive)
     except zipfile.BadZipFile:
@@ -168,6 +181,25 @@ def _read_archive(path: Path) -> Any:
         return _read_own_way(path, read_plain_archive)
     except Exception as error:  # a damaged archive can raise anything
         raise _unreadable(path, error) from None
+
+
+def _read_numpy(path: Path) -> Tensor | dict[str, Tensor]:
+    try:
+        content = np.load(path, mmap_mode="c", allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return _as_tensor(content)
+        with content:
+            return {name: _as_tensor(content[name]) for name in content.files}
+    except Exception as error:  # a damaged file can raise anything
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
+            raise HairclipError(
+                f"{path} holds Python objects, which are not read: save one array of numbers."
+            ) from None
+        raise _unreadable(path, error) from None
+
+
+def _as_tensor(array: Any) -> Tensor:
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
 def _read_legacy(path: Path) -> Any:

@@ -2,8 +2,11 @@
 
 import inspect
 import json
+import socket
+import time
 from pathlib import Path
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
@@ -85,9 +88,32 @@ def test_a_config_beside_the_file_tells_its_sizes(named):
     assert type(clip).__name__ == name
     assert torch.equal(clip.encode_text(["red"]), theirs.encode_text(["red"]))
     torch.testing.assert_close(clip.pixel_mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
-    path.with_name("open_clip_config.json").write_text("[]")
-    with pytest.raises(HairclipError, match=r"open_clip_config\.json is no config"):
+    vast = {**theirs.model_config, "text_cfg": {**TEXT, "width": 10**7}}
+    path.with_name("open_clip_config.json").write_text(json.dumps({"model_cfg": vast}))
+    with pytest.raises(HairclipError, match=r"open_clip_model\.safetensors"):
         pretrained.load_clip(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{",
+        "[" * 10**5,
+        "3",
+        '{"model_cfg": 3}',
+        '{"model_cfg": {}, "preprocess_cfg": [1]}',
+        '{"model_cfg": {}, "preprocess_cfg": {"mean": 3}}',
+        '{"model_cfg": {}, "preprocess_cfg": {"std": [1, 2]}}',
+        '{"model_cfg": {}, "preprocess_cfg": {"std": ["a", 1, 2]}}',
+    ],
+)
+def test_a_damaged_config_beside_the_file_is_one_sentence(content, tmp_path):
+    torch.save({"visual.conv1.weight": torch.zeros(1)}, tmp_path / "clip.pt")
+    (tmp_path / "open_clip_config.json").write_text(content)
+    with pytest.raises(HairclipError, match=r"open_clip_config\.json is no config") as caught:
+        pretrained.load_clip(tmp_path / "clip.pt")
+    assert "\n" not in str(caught.value)
 
 
 def test_mistakes_are_one_sentence(named, monkeypatch):
@@ -108,6 +134,25 @@ def test_mistakes_are_one_sentence(named, monkeypatch):
     with pytest.raises(HairclipError, match=r"cannot be fetched \(no network\)") as caught:
         pretrained.load_clip("tiny/here")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["HAIRCLIP_OFFLINE", None])
+def test_weights_of_the_hub_are_taken_from_its_cache_or_refused_at_once(variable, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda _: pytest.fail("asked the network"))
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *names: asked.append(names))
+    started = time.monotonic()
+    with pytest.raises(HairclipError, match="weights of ViT-B-32-quickgelu/openai cannot be fetched"):
+        pretrained.load_clip(DEFAULT)
+    assert time.monotonic() - started < 3
+    assert ("timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors") in asked
 
 
 def test_the_default_is_openais_vit_b_32():
