@@ -1,37 +1,68 @@
-"""What is there, what is missing and where to put it, for each configuration; and whether torch's parts agree.
+"""The command `python -m hairclip doctor`: say what is there, what is missing and where it belongs.
 
-Written so that a broken torchvision or a missing weight is told, not a traceback: nothing heavy is imported before it
-was checked.
+A broken torchvision must become a sentence and not a traceback, so nothing here imports it before it is checked.
 """
 
+import argparse
 import importlib.metadata
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import config_folder
-from hairclip.config import TRAINED_WITH, Config, load_config
-from hairclip.pretrained.bundle_files import Source, read_bundle
-from hairclip.pretrained.download import is_offline, weight_path, weights_folder
+from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.registry import WEIGHTS, megabytes
-from hairclip.pretrained.sources import embedded_file, is_weight_name, source_of
+
+if TYPE_CHECKING:
+    from hairclip.config import Config
+
+
+def add_command(commands: Any) -> None:
+    """Add `doctor` to the subcommands of a parser."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is there and what is missing, or what a weight file is",
+        description="Without options, check torch, every bundle and every configuration that comes with hairclip.",
+    )
+    doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it holds")
+    doctor.add_argument("--config", action="append", default=[], help="check this YAML instead of the shipped ones")
+    doctor.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.file is None:
+        examine(options.config)
+        return
+    from hairclip.pretrained.inspect import describe_file
+    from hairclip.pretrained.sources import resolve
+
+    print("\n".join(describe_file(resolve(options.file))))
 
 
 def examine(configs: Sequence[str | Path] = ()) -> None:
-    """Print the state of the installation; a `HairclipError` tells of parts of torch that do not fit each other.
+    """Print the state of the installation.
 
     Args:
-        configs: YAML files; none given takes those that come with hairclip.
+        configs: YAML files of trainings; empty takes those that come with hairclip.
+
+    Raises:
+        HairclipError: if torch and torchvision do not fit each other, or a configuration has a mistake.
     """
+    from hairclip.config import load_config
+    from hairclip.pretrained.download import is_offline, weights_folder
+
     trouble = []
     for line, fine in check_torch():
         print(line if fine else f"PROBLEM: {line}")
         trouble += [] if fine else [line]
     print(f"fetched weights: {weights_folder()}{' (offline mode: nothing is fetched)' if is_offline() else ''}")
+    for name in list_bundles():
+        print(f"bundle {name}: {check_bundle(name)}")
     for path in configs or shipped_configs():
         print(f"\n{path}")
         for line in check_config(load_config(path)):
@@ -41,12 +72,27 @@ def examine(configs: Sequence[str | Path] = ()) -> None:
 
 
 def shipped_configs() -> list[Path]:
-    """The configurations that come with hairclip, of a checkout or an installed wheel."""
+    """Return the configurations that come with hairclip, from a checkout or from an installed wheel."""
     return sorted(config_folder().glob("*.yaml"))
 
 
-def check_config(config: Config) -> Iterator[str]:
-    """One line for each weight file and folder that a configuration names."""
+def check_bundle(name: Source) -> str:
+    """Return "ready", or which parts of a bundle are missing and how to get them."""
+    from hairclip.pretrained.sources import source_of
+
+    parts = read_bundle(name).parts
+    missing = [part for part, source in parts.items() if not _is_there(source)]
+    if not missing:
+        return "ready"
+    fetched = any(source_of(parts[part]) in WEIGHTS for part in missing)
+    remedy = f"run python -m hairclip download {name}" if fetched else "install hairclip again"
+    return f"MISSING {', '.join(missing)}: {remedy}"
+
+
+def check_config(config: "Config") -> Iterator[str]:
+    """Yield a line for each weight file and each folder that a configuration names."""
+    from hairclip.config import TRAINED_WITH
+
     networks, data = config.networks, config.data
     named = {part: getattr(networks, part) for part in TRAINED_WITH}
     if None in named.values():
@@ -64,9 +110,16 @@ def check_config(config: Config) -> Iterator[str]:
             yield f"data.{key}: {folder}: {'there' if Path(folder).is_dir() else missing}"
 
 
+def _is_there(source: Source) -> bool:
+    return ": there" in _state(source)
+
+
 def _state(source: Source) -> str:
-    """Return whether the file that a name or path means is there, else where to put it or how to get it."""
-    name = source_of(source)
+    """Return whether the file that a name or path means is there, and otherwise how to get it or where to put it."""
+    from hairclip.pretrained.download import weight_path
+    from hairclip.pretrained.sources import embedded_file, is_weight_name, source_of
+
+    name = source_of(source.file or source) if isinstance(source, OwnNetwork) else source_of(source)
     weight = WEIGHTS.get(name)
     if weight is not None:
         path = weight_path(weight)
@@ -88,7 +141,7 @@ def _state(source: Source) -> str:
 
 
 def check_torch() -> Iterator[tuple[str, bool]]:
-    """Lines on torch, its devices and torchvision, each with whether it is well."""
+    """Yield lines about torch, its devices and torchvision, each with whether all is well."""
     import torch
 
     kinds = (("CUDA", torch.version.cuda), ("ROCm", torch.version.hip))

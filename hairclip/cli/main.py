@@ -28,7 +28,7 @@ COMMANDS = {
     "render-portraits": "portraits",
     "train-portrait-networks": "portraits",
     "evaluate-portrait-networks": "portraits",
-    "doctor": "weights",
+    "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""
 

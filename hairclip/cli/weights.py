@@ -1,25 +1,32 @@
-"""The commands of ``python -m hairclip`` about weight files: download, export, doctor."""
+"""The commands `download` and `export` of `python -m hairclip`: fetch weights, and write mappers for other code."""
 
 import argparse
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hairclip.common.errors import HairclipError
 from hairclip.pretrained import registry
+from hairclip.pretrained.bundle_files import list_bundles, read_bundle
 
 
 def add_command(commands: Any) -> None:
-    """Add ``download``, ``export`` and ``doctor`` to the subcommands of a parser."""
+    """Add `download` and `export` to the subcommands of a parser."""
     download = commands.add_parser(
         "download",
         help="fetch weights of other projects",
-        description="Fetch weights by name into the cache (HAIRCLIP_HOME, else ~/.cache/hairclip); without a name, "
-        "list them with their licences.",
+        description="Fetch weights by name into the cache (HAIRCLIP_HOME, else ~/.cache/hairclip). Without a name, "
+        "list all weights with their sizes and licenses.",
     )
-    download.add_argument("names", nargs="*", metavar="NAME", help="such as hairclip or stylegan2-ffhq")
-    download.add_argument("--all", action="store_true", help="everything that the list names")
     download.add_argument(
-        "--from-file", metavar="PATH", help="a file fetched by hand for the one NAME: verify, keep it"
+        "names", nargs="*", metavar="NAME", help="weights such as hairclip, or a bundle such as ffhq for all its parts"
+    )
+    download.add_argument("--all", action="store_true", help="fetch all weights of the list")
+    download.add_argument("--yes", action="store_true", help="fetch a bundle or all weights without asking first")
+    download.add_argument(
+        "--from-file", metavar="PATH", help="take the file of the one NAME from PATH, verify it and keep a copy"
     )
     download.set_defaults(run=_download)
 
@@ -36,24 +43,21 @@ def add_command(commands: Any) -> None:
     export.add_argument("--out", required=True, help="the file (hairclip) or folder (huggingface) to write")
     export.set_defaults(run=_export)
 
-    doctor = commands.add_parser("doctor", help="say what is there and what is missing, or what a weight file is")
-    doctor.add_argument("--file", help="a weight file, or a name such as portraits/generator: say what it is")
-    doctor.add_argument("--config", action="append", default=[], help="look at this YAML instead of the shipped ones")
-    doctor.set_defaults(run=_doctor)
-
 
 def _download(options: argparse.Namespace) -> None:
     from hairclip.pretrained.download import adopt, obtain
 
-    weights = list(registry.WEIGHTS.values()) if options.all else [registry.find(name) for name in options.names]
+    weights = _wanted(options)
     if options.from_file is not None:
         if len(weights) != 1:
             raise HairclipError(f"--from-file {options.from_file}: give the one NAME whose file it is.")
         print(adopt(weights[0], Path(options.from_file)))
         return
-    if not weights:
+    if not options.names and not options.all:
         print(registry.table())
         return
+    if not options.yes and (options.all or any(name in list_bundles() for name in options.names)):
+        _confirm(weights)
     failures: list[HairclipError] = []
     for weight in weights:
         try:
@@ -64,6 +68,50 @@ def _download(options: argparse.Namespace) -> None:
         raise HairclipError(f"{len(failures)} of {len(weights)} could not be fetched; the first: {failures[0]}")
     if failures:
         raise failures[0]
+
+
+def _wanted(options: argparse.Namespace) -> list[registry.Weight]:
+    """Return the weights that the names mean, each once; those of a bundle's parts for the name of a bundle."""
+    if options.all:
+        return list(registry.WEIGHTS.values())
+    names: list[str] = []
+    for name in options.names:
+        if name in list_bundles():
+            fetched = [str(source) for source in read_bundle(name).parts.values() if str(source) in registry.WEIGHTS]
+            if not fetched:
+                print(f"{name}: all its parts come with hairclip")
+            names += fetched
+        else:
+            names.append(registry.find(name).name)
+    return [registry.WEIGHTS[name] for name in dict.fromkeys(names)]
+
+
+def _confirm(weights: Sequence[registry.Weight]) -> None:
+    """Print what would be fetched, how large it is and under which licenses, and ask whether to go on.
+
+    Raises:
+        HairclipError: if the disk is too small, the answer is no, or nobody can answer.
+    """
+    from hairclip.pretrained.download import weight_path, weights_folder
+
+    missing = [weight for weight in weights if not weight_path(weight).is_file()]
+    if not missing:
+        return
+    for weight in missing:
+        print(f"{weight.name}: {weight.about}, {registry.megabytes(weight.size)}; license: {weight.licence}")
+    folder = next(place for place in (weights_folder(), *weights_folder().parents) if place.is_dir())
+    total, free = sum(weight.size or 0 for weight in missing), shutil.disk_usage(folder).free
+    least = "at least " if any(weight.size is None for weight in missing) else ""
+    print(f"together {least}{registry.megabytes(total)}; free on the disk of {folder}: {registry.megabytes(free)}")
+    if total > free:
+        raise HairclipError(
+            f"{folder} has room for {registry.megabytes(free)} of {registry.megabytes(total)}: free space, or set "
+            "HAIRCLIP_HOME to a folder on another disk."
+        )
+    if not sys.stdin.isatty():
+        raise HairclipError("nobody can be asked here whether to fetch these weights: add --yes to agree.")
+    if input("Fetch them? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise HairclipError("nothing was fetched: answer y, or add --yes.")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -78,15 +126,3 @@ def _export(options: argparse.Namespace) -> None:
     else:
         save_hairclip(options.out, *load_hairclip(options.mapper))
     print(f"wrote {options.out}")
-
-
-def _doctor(options: argparse.Namespace) -> None:
-    if options.file is None:
-        from hairclip.cli.doctor import examine
-
-        examine(options.config)
-        return
-    from hairclip.pretrained.inspect import describe_file
-    from hairclip.pretrained.sources import resolve
-
-    print("\n".join(describe_file(resolve(options.file))))

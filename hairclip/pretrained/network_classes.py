@@ -1,9 +1,12 @@
 """Find the class of a network by its name: one of hairclip's, or a user's own as ``module:Class``."""
 
-from torch import nn
+from typing import TYPE_CHECKING
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.names import NameTable
+
+if TYPE_CHECKING:  # names of classes are checked where torch is not imported yet
+    from torch import nn
 
 __all__ = ["CLASSES", "class_in_file"]
 
@@ -17,14 +20,14 @@ _PLACES: dict[str, dict[str, str]] = {
     "judge": {"HairstyleClassifier": "classifier"},
 }
 
-CLASSES: dict[str, NameTable[type[nn.Module]]] = {
+CLASSES: "dict[str, NameTable[type[nn.Module]]]" = {
     kind: NameTable(f"{kind} class", {name: f"hairclip.networks.{module}:{name}" for name, module in places.items()})
     for kind, places in _PLACES.items()
 }
 """Kind of network -> its classes by name, the default first; each is imported when it is first asked for."""
 
 
-def class_in_file(kind: str, name: str) -> type[nn.Module]:
+def class_in_file(kind: str, name: str) -> "type[nn.Module]":
     """Return the class that a weight file names; a file cannot name a class outside hairclip, so nothing of it runs.
 
     Args:

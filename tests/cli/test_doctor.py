@@ -24,6 +24,9 @@ def test_every_shipped_configuration_is_examined(home: Path, capsys: pytest.Capt
     assert f"torch {torch.__version__}" in out
     assert "torchvision" in out
     assert str(home) in out
+    assert "bundle portraits: ready\n" in out
+    parts = "generator, clip, parser, identity, encoder, mapper, latents"
+    assert f"bundle ffhq: MISSING {parts}: run python -m hairclip download ffhq\n" in out
     portraits, ffhq = out.partition("hairclip.yaml")[2].partition("portraits.yaml")[::-2]
     assert "networks.generator: portraits/generator: there" in portraits
     assert "MISSING" not in portraits

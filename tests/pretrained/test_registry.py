@@ -89,7 +89,7 @@ def test_download_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsy
     captured = capsys.readouterr()
     assert captured.out == "parsenet: parsenet.pth\n"
     assert captured.err == "hairclip: error: no hairclip.\n"
-    assert cli.main(["download", "--all"]) == 2
+    assert cli.main(["download", "--all", "--yes"]) == 2
     captured = capsys.readouterr()
     assert captured.out.count("\n") == len(WEIGHTS) - 2
     assert f"2 of {len(WEIGHTS)} could not be fetched; the first: no hairclip." in captured.err
