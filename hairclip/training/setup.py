@@ -1,4 +1,4 @@
-"""From a configuration to the parts that a training run is made of: networks, mapper, data, loss."""
+"""Build the parts of a training run from its configuration: networks, mapper, data, loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,17 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that a run trains with."""
+    """Everything that a run trains with.
+
+    Attributes:
+        networks: the frozen networks.
+        mapper: the mapper that is trained.
+        loss: judges the edits.
+        training: makes batches of the codes to train on.
+        validation: makes batches of the held-out codes.
+        sampler: draws the training requests.
+        validation_tasks: the fixed list of validation requests.
+    """
 
     networks: Networks
     mapper: HairMapper
@@ -46,7 +56,11 @@ class Parts:
 
 
 def build_parts(config: Config, device: torch.device) -> Parts:
-    """Load or build everything that `config` names, on one device."""
+    """Load or build everything that a configuration names, on one device.
+
+    Raises:
+        HairclipError: if a name, a file or the sizes of two parts do not fit.
+    """
     find_optimizer(config.optimizer.name)  # a wrong name is told before anything is loaded
     networks = build_networks(config, device)
     latents, held_out = _latents(config, networks.generator)
@@ -95,7 +109,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
 
 
 def build_networks(config: Config, device: torch.device) -> Networks:
-    """The frozen networks: files and names as configured, or random ones for a dry run."""
+    """Load the frozen networks of a configuration, or build random ones for a dry run."""
     if config.dry_run:
         parts: dict[str, Any] = _random_networks(config.networks.architectures, seed=config.seed)
     else:
@@ -107,12 +121,12 @@ def build_networks(config: Config, device: torch.device) -> Networks:
 
 
 def build_loss(config: Config, networks: Networks | Bundle, latents: LatentSet | None = None) -> HairEditLoss:
-    """What `config` trains with, judged by these networks.
+    """Build the loss of a configuration.
 
     Args:
-        config: weights and settings.
-        networks: the judging ones, and the generator.
-        latents: the codes to train on, whose labels may be the words of the contrast; None reads them where needed.
+        config: weights of the terms and settings.
+        networks: CLIP, parser, identity network and generator.
+        latents: the codes to train on, whose labels may be the words of the contrast terms. None reads them if needed.
     """
     hairstyles: list[str] = []
     colors: list[str] = []
@@ -218,7 +232,7 @@ def _latents(config: Config, generator: Generator) -> tuple[LatentSet, LatentSet
 
 
 def _words(config: Config, latents: LatentSet) -> tuple[list[str], list[str]]:
-    """The hairstyles and the colours that training asks for by name."""
+    """Return the hairstyles and the colors that training requests by name."""
     return (
         _vocabulary(config.data.hairstyles, latents.hairstyles, HAIRSTYLES),
         _vocabulary(config.data.colors, latents.colors, COLORS),
@@ -226,14 +240,14 @@ def _words(config: Config, latents: LatentSet) -> tuple[list[str], list[str]]:
 
 
 def _vocabulary(configured: Sequence[str], labels: Sequence[str] | None, everything: Sequence[str]) -> list[str]:
-    """The configured words, else those that label a latent, else HairCLIP's; in HairCLIP's order."""
+    """Return the configured words, else those that label a code, else HairCLIP's; in HairCLIP's order."""
     return list(configured) if configured else in_vocabulary_order(labels, everything)
 
 
 def _references(
     config: Config, latents: LatentSet, networks: Networks, encoder: ConditionEncoder, colors: Sequence[str]
 ) -> tuple[ReferencePool, ReferencePool]:
-    """Pictures to take hairstyles from, and colours."""
+    """Return the references of hairstyles and those of colors."""
     data, count = config.data, config.data.reference_pool
     store: ReferenceStore = {}
     if data.cache_folder is not None:

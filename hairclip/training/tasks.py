@@ -1,6 +1,6 @@
-"""Which edit each training sample asks for: HairCLIP's task probabilities, drawn anew for every step.
+"""Draw the requests of a training: which edit each sample asks for, with HairCLIP's probabilities.
 
-Everything drawn follows from (seed, rank, step), so a resumed run draws what the uninterrupted one would have.
+What is drawn follows from a few seed numbers alone, so a resumed run draws what the uninterrupted one would have drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,21 @@ from typing import TypeAlias
 
 import numpy as np
 
+__all__ = ["Task", "TaskSampler", "Wanted"]
+
 Wanted: TypeAlias = str | int | None
-"""A name of the vocabulary (text), the number of a reference picture, or nothing."""
+"""A name of the vocabulary (text), the number of a reference, or nothing."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One edit: the number of the source code, and what its hairstyle and colour shall become."""
+    """One training request.
+
+    Attributes:
+        latent: number of the source code.
+        hairstyle: what the hairstyle is to become.
+        color: what the color is to become.
+    """
 
     latent: int
     hairstyle: Wanted
@@ -27,15 +35,20 @@ class TaskSampler:
     """Draws tasks with HairCLIP's probabilities (section 4.1 and its published code).
 
     Attributes:
-        latents: how many source codes there are.
-        hairstyles: the vocabulary of hairstyle texts.
-        colors: the vocabulary of colour texts.
-        hairstyle_references: how many hairstyle references there are.
-        color_references: how many colour references there are.
-        references_of_color: colour name -> numbers of the references that show it ("in-domain").
-        hairstyle, color, both, none: probabilities of the four kinds of edit, adding up to 1.
-        hairstyle_text, color_text: probability of a text rather than a reference.
-        color_in_domain: probability that a colour reference is of a colour named first, where any is so labelled.
+        latents: number of source codes.
+        hairstyles: names that hairstyle texts are drawn from.
+        colors: names that color texts are drawn from.
+        hairstyle_references: number of hairstyle references.
+        color_references: number of color references, the first ones, that are drawn whatever color they show.
+        references_of_color: color name -> numbers of the references that show it.
+        hairstyle: probability of a new hairstyle alone.
+        color: probability of a new color alone.
+        both: probability of both.
+        none: probability of neither; the four add up to 1.
+        hairstyle_text: probability that a hairstyle is a text rather than a reference.
+        color_text: probability that a color is a text rather than a reference.
+        color_in_domain: probability that a color reference is drawn by first drawing a color's name, then one of the
+            references that show it. Without such references all are drawn from the first `color_references`.
     """
 
     latents: int
@@ -53,7 +66,7 @@ class TaskSampler:
     color_in_domain: float = 0.5
 
     def sample(self, count: int, *seed: int) -> list[Task]:
-        """Draw `count` tasks; the same seed numbers, for example (seed, rank, step), give the same tasks."""
+        """Draw `count` tasks. The same seed numbers, for example a run's seed and a step, give the same tasks."""
         random = np.random.default_rng(seed)
         return [self._one(random) for _ in range(count)]
 

@@ -53,7 +53,7 @@ def test_reduced_pictures_are_judged_as_whole_ones(resolution):
     for name, term in output.terms.items():
         if name in exact:
             torch.testing.assert_close(term, whole.terms[name], rtol=1e-4, atol=1e-5, msg=name)
-    # the parser sees 32 px too, but masks and colours then hold fewer pixels
+    # the parser sees 32 px too, but masks and colors then hold fewer pixels
     torch.testing.assert_close(output.total, whole.total, rtol=0.1, atol=0)
     assert gradient.shape == edited.shape
     assert F.cosine_similarity(gradient.flatten(), whole_gradient.flatten(), dim=0) > 0.8

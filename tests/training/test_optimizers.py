@@ -14,8 +14,10 @@ from hairclip.config import OptimizerConfig
 from hairclip.evaluation.speed.official_networks import mapper_output
 from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.training.optimizers import build_optimizer, find_optimizer
+from hairclip.training.trainer import train
 from hairclip.training.updates import Updates
 from tests.golden.fill import golden, tensor
+from tests.helpers.tiny_run import tiny_config, weights
 
 RANGER = OptimizerConfig(name="ranger")
 
@@ -258,3 +260,17 @@ def test_mistakes_are_one_sentence(settings, parts):
     assert "\n" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_ones_own_optimizer_trains_by_name_and_resumes_bit_for_bit(tmp_path):
+    settings = [f"optimizer.name={__name__}:Descent", "optimizer.options={slowness: 2.0}", "optimizer.lr=1e-2"]
+    whole = train(tiny_config(tmp_path, "training.steps=4", *settings), tmp_path / "whole")
+    train(tiny_config(tmp_path, "training.steps=2", *settings), tmp_path / "parts")
+    resumed = train(tiny_config(tmp_path, "training.steps=4", *settings), tmp_path / "parts")
+    first, second = weights(whole), weights(resumed)
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_a_wrong_optimizer_is_told_before_anything_is_loaded(tmp_path):
+    with pytest.raises(HairclipError, match="no optimizer 'Rangr'"):
+        train(tiny_config(tmp_path, "optimizer.name=Rangr", "networks.clip=no/such/file"), tmp_path / "run")

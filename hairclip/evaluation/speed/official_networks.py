@@ -1,8 +1,7 @@
-"""The networks in the plain formulation of the official code: what the library's own, faster one is compared with.
+"""The networks in the plain formulation of the official code, with which the library's faster ones are compared.
 
-Written afresh from the papers and from what is known of the official code's structure. Everything here reads the
-parameters of the library's modules, so both formulations compute with the same weights, and gradients reach the same
-parameters.
+They are written from the papers and from the known structure of the official code. They read the parameters of the
+library's modules, so both formulations compute with the same weights and give gradients to the same parameters.
 """
 
 import math
@@ -24,36 +23,36 @@ _SLOPE = 0.2
 
 
 def generate(generator: Generator, w_plus: WPlus) -> Images:
-    """StyleGAN2 with modulated weights per sample, one group of a convolution each, and a generic blur.
+    """Run StyleGAN2 with modulated weights: each sample is one group of a convolution, and the blur is generic.
 
     Args:
-        generator: whose parameters are read.
+        generator: gives its parameters.
         w_plus: ``(B, n_latent, w_dim)``.
 
     Returns:
-        Images ``(B, 3, size, size)`` with the stored noise, as `Generator` makes with ``noise="const"``.
+        Images ``(B, 3, size, size)`` with the stored noise, like those of `Generator` with ``noise="const"``.
     """
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=w_plus.dtype, device=w_plus.device)
     blur = torch.outer(taps, taps) / 16  # sums to 4, the number of pixels that each one becomes
     x = generator.constant[None].repeat(len(w_plus), 1, 1, 1)
     x = _styled(generator.layers[0], x, w_plus[:, 0], blur)
-    image = _colours(generator.to_rgb[0], x, w_plus[:, 1])
+    image = _colors(generator.to_rgb[0], x, w_plus[:, 1])
     for j in range(1, len(generator.to_rgb)):
         x = _styled(generator.layers[2 * j - 1], x, w_plus[:, 2 * j - 1], blur)
         x = _styled(generator.layers[2 * j], x, w_plus[:, 2 * j], blur)
-        image = _filter(image, blur, up=2, pad=(2, 1)) + _colours(generator.to_rgb[j], x, w_plus[:, 2 * j + 1])
+        image = _filter(image, blur, up=2, pad=(2, 1)) + _colors(generator.to_rgb[j], x, w_plus[:, 2 * j + 1])
     return image
 
 
 def _styled(layer: nn.Module, x: Tensor, w: Tensor, blur: Tensor) -> Tensor:
-    """Modulated convolution, noise, bias and leaky ReLU, one operator after the other."""
+    """Apply modulated convolution, noise, bias and leaky ReLU, one operator after the other."""
     assert isinstance(layer, ModulatedConv)
     x = _modulated(x, _affine(layer.style, w), layer.weight, demodulate=True, blur=blur if layer.upsample else None)
     x = x + layer.noise_strength * layer.noise[None, None]
     return F.leaky_relu(x + layer.bias[None, :, None, None], _SLOPE) * math.sqrt(2.0)
 
 
-def _colours(layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+def _colors(layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
     assert isinstance(layer, ToRGB)
     weight = layer.weight[:, :, None, None]
     return _modulated(x, _affine(layer.style, w), weight, demodulate=False) + layer.bias[None, :, None, None]
@@ -64,7 +63,10 @@ def _affine(linear: EqualLinear, w: Tensor) -> Tensor:
 
 
 def _modulated(x: Tensor, style: Tensor, weight: Tensor, *, demodulate: bool, blur: Tensor | None = None) -> Tensor:
-    """Karras et al. 2020, equations 1 and 3, on the weights of every sample; `blur` means twice the size."""
+    """Modulate the weights of every sample and convolve (Karras et al. 2020, equations 1 and 3).
+
+    With `blur` the result has twice the size.
+    """
     batch, channels, height, width = x.shape
     out, _, side, _ = weight.shape
     kernels = weight[None] * style[:, None, :, None, None] / math.sqrt(channels * side * side)
@@ -80,7 +82,7 @@ def _modulated(x: Tensor, style: Tensor, weight: Tensor, *, demodulate: bool, bl
 
 
 def _filter(x: Tensor, kernel: Tensor, *, up: int, pad: tuple[int, int]) -> Tensor:
-    """Insert zeros, pad, correlate with the flipped kernel: every channel by itself, as a batch of one-channel maps."""
+    """Insert zeros, pad and correlate with the flipped kernel, each channel as a one-channel map of its own."""
     batch, channels, height, width = x.shape
     x = x.reshape(batch * channels, 1, height, 1, width, 1)
     x = F.pad(x, (0, up - 1, 0, 0, 0, up - 1)).reshape(batch * channels, 1, height * up, width * up)
@@ -89,10 +91,10 @@ def _filter(x: Tensor, kernel: Tensor, *, up: int, pad: tuple[int, int]) -> Tens
 
 
 def mapper_output(mapper: HairMapper, w_plus: WPlus, hairstyle: Embeddings | None, color: Embeddings | None) -> WPlus:
-    """The change of one batch in which every sample has the same kinds of condition, ``(B, n_latent, w_dim)``.
+    """Return the change of the codes, ``(B, n_latent, w_dim)``, of samples that all have the same kinds of condition.
 
-    The official network decides by the batch, not by the sample, whether a condition is there (None: absent), and
-    repeats the embedding for every layer.
+    The official network decides for a whole batch whether a condition is there (None: absent), and repeats its
+    embedding for every layer.
     """
     first_medium, first_fine = mapper.groups
     groups = (
@@ -122,13 +124,13 @@ def _sub_mapper(network: SubMapper, w: Tensor, embedding: Embeddings | None) -> 
 
 
 def hair_mask(parser: FaceParser, images: Images) -> Masks:
-    """One pass of the parser, its graph recorded and thrown away as in the official code; True where there is hair."""
+    """Run the parser and return True where there is hair. As in the official code, a graph is recorded and dropped."""
     mask = (parser.logits(images).detach().argmax(dim=1, keepdim=True) == HAIR).float()
     return F.interpolate(mask, size=images.shape[-2:], mode="nearest-exact") > 0.5
 
 
 def text_pixels(clip: Clip, images: Images) -> Pixels:
-    """What CLIP sees in the official text loss: each pixel repeated (7 times for 224 px), then average pooling."""
+    """Return what CLIP sees in the official text loss: pixels repeated (7 times for 224 px), then average-pooled."""
     size = images.shape[-1]
     common = math.gcd(size, clip.image_size)
     enlarged = F.interpolate(images, scale_factor=clip.image_size // common, mode="nearest")

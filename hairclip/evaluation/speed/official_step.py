@@ -1,16 +1,14 @@
-"""The training step in the shape of the official code, for one sample: nothing cached, frozen or shared.
+"""The training step as the official code takes it: one sample, nothing cached, frozen or shared.
 
-- the source picture, its features and every embedding are computed anew in every step;
-- the parser runs wherever a mask is asked for: 4 times for a hairstyle in words, up to 8 for two reference pictures;
-- CLIP encodes the edited picture once for each term that needs it, and a text for the mapper and again for its term;
-- the weights of generator, CLIP and identity network require gradients, as the official code leaves them, so backward
-  computes theirs too; here they are dropped afterwards, where the official code goes on adding them up;
-- float32 and one sample, with the optimizer stepping after each.
+- Every step computes the source picture, its features and every embedding anew.
+- The parser runs wherever a mask is needed: 4 times for a hairstyle as text, up to 8 times for two references.
+- CLIP encodes the edited picture once for each term that needs it, and a text for the mapper and again for its term.
+- The weights of generator, CLIP and identity network require gradients, as in the official code, so the backward pass
+  computes them too. Here they are dropped afterwards; the official code goes on adding them up.
+- Everything is float32. On a GPU the official CLIP is float16.
 
-The official code has no terms of a user's own. Here each is called for the one sample, by the same function that
-the library calls for a batch: the two agree if what the function returns for a sample does not depend on the others.
-
-On a GPU the official CLIP is float16; here it is float32.
+The official code has no terms of a user's own. Here each is called for the one sample, by the same function that the
+library calls for a batch. The two agree if what the function returns for a sample does not depend on the others.
 """
 
 import copy
@@ -46,9 +44,9 @@ class OfficialStep:
     """The official step on the networks of the library.
 
     Attributes:
-        mapper: what is trained.
-        generator: makes both pictures.
-        loss: whose networks, weights of the terms and settings are taken.
+        mapper: the mapper that is trained.
+        generator: makes the source and the edited picture.
+        loss: gives its networks, weights of the terms and settings.
     """
 
     mapper: HairMapper
@@ -62,16 +60,16 @@ class OfficialStep:
         color: Asked,
         descend: Callable[[Tensor], None] = lambda total: total.backward(),
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Forward and backward of one sample; by itself, it adds gradients to those of the mapper's parameters.
+        """Run forward and backward on one sample, which adds to the gradients of the mapper.
 
         Args:
             w_plus: source code, ``(1, n_latent, w_dim)``.
-            hairstyle: what the hair's shape is to become.
-            color: what its colour is to become.
-            descend: what to do with the loss, while all weights require gradients.
+            hairstyle: what the hairstyle is to become.
+            color: what the color is to become.
+            descend: takes the loss while all weights require gradients; by default runs its backward pass.
 
         Returns:
-            The weighted sum of the terms, scalar, and the terms that apply, each a scalar before its weight.
+            The weighted sum of the terms, a scalar, and the terms that apply, each a scalar before its weight.
         """
         with _unfrozen(self.generator, self.loss.clip, self.loss.identity, self.loss.parser):
             terms = self._terms(w_plus, hairstyle, color)
@@ -91,7 +89,7 @@ class OfficialStep:
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
         contrasts = "contrast_hairstyle" in loss.weights
         for name, asked, separated in (("hairstyle", hairstyle, gray_hair), ("color", color, flat_hair_color)):
-            # The embedding of a hairstyle without colour, or of a colour alone, is taken for a text's.
+            # With separated references the text terms apply to them too.
             if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
                 wanted = self._wanted(asked, separated)
                 seen = self._embedding(edited)
@@ -145,30 +143,30 @@ class OfficialStep:
         return Judged(judge, judge.source_features(source), edited, w_plus, w_hat, batch)
 
     def _condition(self, asked: Asked, separated: Separated) -> Embeddings | None:
-        """What the mapper is told, without a way for gradients back to CLIP."""
+        """Return the mapper's condition, without a graph back to CLIP."""
         return None if asked is None else self._wanted(asked, separated).detach()
 
     def _wanted(self, asked: str | Images, separated: Separated) -> Embeddings:
-        """The embedding of a text or of a reference's hair."""
+        """Return the embedding of a text or of a reference's hair."""
         if isinstance(asked, str):
             return self.loss.clip.encode_text([asked])
         return self._hair_embedding(asked, separated)
 
     def _hair_embedding(self, images: Images, separated: Separated) -> Embeddings:
-        """Of a picture's hair, shown as it is, as in the official code, or where set so, its shape or colour alone."""
+        """Return the embedding of a picture's hair, or with separated references of its shape or its color alone."""
         mask = hair_mask(self.loss.parser, images)
         shown = separated(images, mask) if self.loss.references == "separated" else images * mask
         return self.loss.clip.encode_image(shown)
 
     def _embedding(self, images: Images) -> Embeddings:
-        """Of the whole picture, as the text terms take it."""
+        """Return the embedding of the whole picture, as the text terms use it."""
         clip = self.loss.clip
         if self.loss.normalize_text_pixels:
             return clip.encode_image(images)
         return clip.encode_image(text_pixels(clip, images), normalize_pixels=False)
 
     def _divergence(self, seen: Embeddings, wanted: Embeddings, words: Float[Tensor, "words embedding"]) -> Tensor:
-        """What the library adds to the official terms, written as the definition has it."""
+        """Return the library's contrast term, which the official code lacks, by its definition."""
         odds = [self.loss.scale * F.cosine_similarity(embedding, words) for embedding in (seen, wanted)]
         return F.kl_div(odds[0].log_softmax(dim=0), odds[1].log_softmax(dim=0), reduction="sum", log_target=True)
 
@@ -184,7 +182,7 @@ def _mean_lab(images: Images, mask: Masks, gamma: Gamma) -> LabColors:
 
 @contextmanager
 def _unfrozen(*networks: nn.Module) -> Iterator[None]:
-    """Let the weights require gradients, and forget these afterwards."""
+    """Let the weights require gradients inside the context; drop the gradients afterwards."""
     parameters = [parameter for network in networks for parameter in network.parameters()]
     before = [parameter.requires_grad for parameter in parameters]
     try:
