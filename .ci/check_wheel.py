@@ -8,7 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 names = set(zipfile.ZipFile(sys.argv[1]).namelist())
 wanted = {f"hairclip/_data/portraits/{path.name}" for path in (ROOT / "data" / "portraits").iterdir()}
 wanted |= {f"hairclip/_configs/{path.name}" for path in (ROOT / "configs").iterdir()}
-wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "hairclip").rglob("*.py")}
+files = [path for path in (ROOT / "hairclip").rglob("*") if path.suffix in (".py", ".yaml") or path.name == "py.typed"]
+wanted |= {path.relative_to(ROOT).as_posix() for path in files}
 wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "hairclip" / "pretrained" / "bundles").iterdir()}
 missing = sorted(wanted - names)
 strangers = sorted(name for name in names if not name.startswith(("hairclip/", "hairclip-")))
