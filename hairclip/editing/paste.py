@@ -12,7 +12,7 @@ from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, ma
 from hairclip.editing.blending.matte import keep_main_hair
 from hairclip.editing.blending.recolor import Recoloring, take_color
 from hairclip.editing.blending.seams import composite
-from hairclip.editing.inversion.check import check_inversion
+from hairclip.editing.inversion.check import describe_poor_inversion
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread, spread_fields, strips
 from hairclip.editing.photo_result import OpenPhoto
 from hairclip.editing.result import EditResult
@@ -56,7 +56,7 @@ def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.I
         places.append(place)
         # Where an inversion is poor, the networks do not know this kind of picture and the parser takes other things
         # for hair. Then nothing outside the crop is touched.
-        if check_inversion(opened.prepared.inversion, number, limits=opened.limits) is None:
+        if describe_poor_inversion(opened.prepared.inversion, number, limits=opened.limits) is None:
             places += follow_hair_beyond_crop(photo, picture, mask, square, edit)
         if opaque is not None:  # new hair in front of a transparent background shows
             hair = ImageChops.multiply(weight, spread(mask_to_pil(edit.mask.float()), square, picture.size, place))

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
-from hairclip.editing.inversion.check import check_inversion
+from hairclip.editing.inversion.check import describe_poor_inversion
 from hairclip.editing.photo.align import FaceSquare, Rectangle
 from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, write_photo
@@ -58,7 +58,7 @@ class OpenPhoto(CutPhoto):
         """
         inversion = self.prepared.inversion
         told = [
-            check_inversion(inversion, i, limits=self.limits, name=self.photo.name, blend=blend)
+            describe_poor_inversion(inversion, i, limits=self.limits, name=self.photo.name, blend=blend)
             for i in range(len(self.prepared))
         ]
         return [sentence for sentence in told if sentence is not None]

@@ -1,14 +1,14 @@
-"""Say when an inversion is poor, so that nobody is handed a stranger's face as their own."""
+"""Say when an inversion is poor, so that nobody gets a stranger's face as their own."""
 
 from collections.abc import Mapping
 
 from hairclip.editing.inversion.invert import Inversion
 from hairclip.pretrained.bundle_files import InversionLimits
 
-__all__ = ["check_inversion"]
+__all__ = ["describe_poor_inversion"]
 
 
-def check_inversion(
+def describe_poor_inversion(
     inversion: Inversion,
     sample: int = 0,
     *,
@@ -16,28 +16,33 @@ def check_inversion(
     name: str = "the photo",
     blend: bool = True,
 ) -> str | None:
-    """A sentence if one sample's inversion is poor, None if it is good enough or there is no identity to compare.
+    """Return a sentence if one sample of an inversion is poor, else None.
 
     Args:
-        inversion: of a batch.
-        sample: which of its samples.
-        limits: method of inversion -> the figures below which it is poor, as a bundle gives them.
-        name: of the photo, for the sentence.
-        blend: whether the photo's own face will be kept; what the sentence advises depends on it.
+        inversion: inversion of a batch.
+        sample: index of the sample in the batch.
+        limits: method of inversion -> least figures of a good inversion; a bundle has them.
+        name: what the sentence calls the photo.
+        blend: whether the photo keeps its own face. The advice in the sentence depends on it.
+
+    Returns:
+        One sentence with the figures that are too low and an advice. None if both figures reach their limits, or if
+        there is no identity network to compare with.
     """
     if inversion.identity is None:
         return None
     limit, identity, psnr = limits[inversion.method], float(inversion.identity[sample]), float(inversion.psnr[sample])
     missed = []
-    if not identity >= limit.identity:
+    if not identity >= limit.identity:  # NaN is poor, too
         missed.append(f"identity {identity:.2f}, good is {limit.identity:.2f} and more")
     if not psnr >= limit.psnr:
         missed.append(f"{psnr:.1f} dB, good is {limit.psnr:.0f} dB and more")
     if not missed:
         return None
+    can_be_better = inversion.method != "pivotal"
     if blend:
-        advice = "so only its hair is used" + ("" if inversion.method == "pivotal" else "; --invert pivotal is nearer")
+        advice = "so only its hair is used" + ('; inversion="pivotal" is nearer' if can_be_better else "")
     else:
-        other = "" if inversion.method == "pivotal" else ", or try --invert pivotal"
-        advice = f"and without blending it would replace the photo's: leave out --no-blend{other}"
+        advice = "and without blending it would replace the photo's: leave out blend=False"
+        advice += ', or try inversion="pivotal"' if can_be_better else ""
     return f"{name} is rebuilt poorly ({'; '.join(missed)}): the generated face is not this person's, {advice}."

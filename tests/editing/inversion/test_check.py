@@ -11,7 +11,7 @@ from hairclip.common.images import save_image
 from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.folder import FolderSettings, edit_folder
-from hairclip.editing.inversion.check import check_inversion
+from hairclip.editing.inversion.check import describe_poor_inversion
 from hairclip.editing.inversion.invert import INVERSION_METHODS, Inversion
 from hairclip.editing.options import EditOptions
 from hairclip.editing.photo_editor import PhotoEditor
@@ -28,13 +28,15 @@ def inversion(identity: list[float], psnr: list[float]) -> Inversion:
 def test_a_stranger_is_told_in_one_sentence_and_a_likeness_is_not():
     found = inversion([0.95, 0.1, 0.95, 0.1], [30.0, 30.0, 12.5, 12.5])
     limits = {"encoder": InversionLimits(identity=0.4, psnr=20.0)}
-    told = [check_inversion(found, i, limits=limits, name="me.jpg") for i in range(4)]
+    told = [describe_poor_inversion(found, i, limits=limits, name="me.jpg") for i in range(4)]
     assert told[0] is None
     assert told[1] == (
         "me.jpg is rebuilt poorly (identity 0.10, good is 0.40 and more): the generated face is not this person's, so "
-        "only its hair is used; --invert pivotal is nearer."
+        'only its hair is used; inversion="pivotal" is nearer.'
     )
-    assert "leave out --no-blend, or try --invert pivotal" in check_inversion(found, 1, limits=limits, blend=False)
+    assert 'leave out blend=False, or try inversion="pivotal"' in describe_poor_inversion(
+        found, 1, limits=limits, blend=False
+    )
     assert "12.5 dB" in told[2]
     assert "identity" not in told[2]
     assert "identity 0.10" in told[3]
@@ -46,24 +48,24 @@ def test_limits_follow_the_method(method: InversionMethod):
     of_bundle = load_bundle("portraits").inversion_limits
     limits = of_bundle[method]
     good = replace(inversion([limits.identity + 0.01], [limits.psnr + 0.1]), method=method)
-    assert check_inversion(good, limits=of_bundle) is None
+    assert describe_poor_inversion(good, limits=of_bundle) is None
     poor = replace(inversion([limits.identity - 0.01], [limits.psnr + 0.1]), method=method)
-    sentence = check_inversion(poor, limits=of_bundle)
+    sentence = describe_poor_inversion(poor, limits=of_bundle)
     assert sentence.count(".") == 3  # two numbers and the end
     assert ("pivotal" in sentence) == (method != "pivotal")
 
 
 def test_what_cannot_be_compared_is_not_judged_and_nan_is_poor():
     limits = load_bundle("portraits").inversion_limits
-    assert check_inversion(replace(inversion([0.0], [10.0]), identity=None), limits=limits) is None
-    assert "nan" in check_inversion(inversion([math.nan], [30.0]), limits=limits)
+    assert describe_poor_inversion(replace(inversion([0.0], [10.0]), identity=None), limits=limits) is None
+    assert "nan" in describe_poor_inversion(inversion([math.nan], [30.0]), limits=limits)
 
 
 def test_networks_for_photographs_have_other_limits():
     """Published encoders of real faces rebuild about 19 dB: the limit of the portraits would refuse everybody."""
     limits = load_bundle("ffhq").inversion_limits
-    assert check_inversion(inversion([0.5], [18.0]), limits=limits) is None
-    assert check_inversion(inversion([0.1], [25.0]), limits=limits) is not None
+    assert describe_poor_inversion(inversion([0.5], [18.0]), limits=limits) is None
+    assert describe_poor_inversion(inversion([0.1], [25.0]), limits=limits) is not None
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_a_photo_tells_of_a_stranger_and_keeps_its_own_face(stranger: tuple[Phot
     assert "me.png" in note
     result = editor.edit(folder / "in" / "me.png", color="red", aligned=True)
     assert note in result.notes
-    with pytest.raises(HairclipError, match="leave out --no-blend"):
+    with pytest.raises(HairclipError, match="leave out blend=False"):
         opened.refuse_strangers()
 
 
@@ -92,7 +94,7 @@ def test_a_folder_goes_on_past_strangers(stranger: tuple[PhotoEditor, Path]):
         editor, folder / "in", folder / "raw", asked, FolderSettings(EditOptions(blend=False), aligned=True)
     )
     assert raw.written == []
-    assert "leave out --no-blend" in raw.failed["me.png"]
+    assert "leave out blend=False" in raw.failed["me.png"]
     blended = edit_folder(editor, folder / "in", folder / "out", asked, FolderSettings(aligned=True))
     assert [path.name for path in blended.written] == ["me.png"]
     assert any("rebuilt poorly" in note for note in blended.notes)
