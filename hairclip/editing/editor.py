@@ -58,6 +58,7 @@ class HairEditor:
         groups: first medium and first fine layer of the codes, for `method="optimize"`.
         loss: what `method="optimize"` descends on; None takes HairCLIP's weights, and pixels as CLIP was trained with.
         cache: remembers inversions; None inverts every time.
+        check_companions: refuse a mapper that was trained with another generator or CLIP of the same sizes.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class HairEditor:
         groups: tuple[int, int] = (4, 8),
         loss: HairEditLoss | None = None,
         cache: InversionCache | None = None,
+        check_companions: bool = True,
     ) -> None:
         self.networks = networks
         self.cache = cache
         self.groups = groups
+        self.check_companions = check_companions
         self._mapper = mapper
         self._conditions: dict[References, ConditionEncoder] = {}
         self._loss = loss
@@ -84,6 +87,7 @@ class HairEditor:
         device: str | torch.device | None = None,
         mapper: str | Path | nn.Module | None = None,
         cache: InversionCache | None = None,
+        check_companions: bool = True,
     ) -> "HairEditor":
         """Return an editor with the networks of a bundle.
 
@@ -92,6 +96,7 @@ class HairEditor:
             device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None is "auto": CUDA, else Apple's MPS, else the CPU.
             mapper: a name, a file or a network, used instead of the bundle's.
             cache: remembers inversions; None inverts every time.
+            check_companions: refuse a mapper that was trained with another generator or CLIP than the bundle's.
 
         Raises:
             HairclipError: if there is no such bundle, device or mapper, or if the mapper does not fit.
@@ -100,8 +105,9 @@ class HairEditor:
         networks = load_bundle(name, device)
         if isinstance(mapper, (str, Path)):
             path, mapper = mapper, load_mapper(mapper)
-            check_mapper(mapper, networks, f"the mapper {path}")
-        return cls(networks, mapper=None if mapper is None else mapper.to(device).eval(), cache=cache)
+            check_mapper(mapper, networks, f"the mapper {path}", companions=check_companions)
+        mapper = None if mapper is None else mapper.to(device).eval()
+        return cls(networks, mapper=mapper, cache=cache, check_companions=check_companions)
 
     # ------------------------------------------------------------------ the networks
 
@@ -118,7 +124,7 @@ class HairEditor:
             HairclipError: if it was trained for another generator or CLIP.
         """
         mapper = self.networks.mapper if self._mapper is None else self._mapper
-        check_mapper(mapper, self.networks, "the mapper")
+        check_mapper(mapper, self.networks, "the mapper", companions=self.check_companions)
         return mapper
 
     @property
@@ -204,7 +210,7 @@ class HairEditor:
         images: Sequence[ImageSource],
         options: InversionOptions | None = None,
         *,
-        plain: bool = False,
+        plain: bool | None = None,
         progress: bool = False,
     ) -> Prepared:
         """Load, align, invert and parse pictures.
@@ -212,11 +218,12 @@ class HairEditor:
         Args:
             images: portraits of any size, see `edit`.
             options: how they are inverted.
-            plain: invert the person before a plain background: for generators that know no other, where only hair will
-                be taken from the edit.
+            plain: invert the person before a plain background, because the generator knows no other; None takes what
+                the networks say (`plain_background`).
             progress: show progress bars.
         """
         networks, options = self.networks, options or InversionOptions()
+        plain = networks.plain_background if plain is None else plain
         size = networks.generator.size
         aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
         labels = networks.parser.labels(aligned)
@@ -374,6 +381,7 @@ class HairEditor:
         options: EditOptions | None = None,
         inverting: InversionOptions | None = None,
         batch_size: int | None = None,
+        plain: bool | None = None,
         progress: bool = False,
         **settings: Unpack[Settings],
     ) -> list[EditResult]:
@@ -387,6 +395,7 @@ class HairEditor:
             inverting: how the pictures are inverted.
             batch_size: how many pictures go through the networks together; None takes what fits the memory: 32 up to
                 256 px, 4 at 1024 px.
+            plain: see `prepare`.
             progress: show progress bars where something takes long.
             settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
 
@@ -409,7 +418,7 @@ class HairEditor:
         if batch_size is not None:
             check_range("batch_size", batch_size, 1)
         requests = [self.ask(style, color) for style, color in zip(hairstyles, colors, strict=True)]
-        return self._edit_all(images, requests, options, inverting, batch_size, progress)
+        return self._edit_all(images, requests, options, inverting, batch_size, progress, plain)
 
     def _edit_all(
         self,
@@ -419,6 +428,7 @@ class HairEditor:
         inverting: InversionOptions,
         batch_size: int | None,
         progress: bool,
+        plain: bool | None = None,
     ) -> list[EditResult]:
         """Edit pictures, as many at once as fit the memory."""
         check_requests(requests)
@@ -427,7 +437,7 @@ class HairEditor:
         results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
-            prepared = self.prepare(images[part], inverting, progress=progress)
+            prepared = self.prepare(images[part], inverting, plain=plain, progress=progress)
             results += self.edit_prepared(prepared, requests[part], options, progress=progress)
         return results
 

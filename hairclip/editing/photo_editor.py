@@ -232,9 +232,8 @@ class PhotoEditor:
         with watch("models"):
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
-            plain = self.editor.networks.plain_background
             crops = [from_pil(crop) for cut in cuts for crop in cut.crops]
-            prepared = self.editor.prepare(crops, options, plain=plain, progress=progress)
+            prepared = self.editor.prepare(crops, options, progress=progress)
         opened, first = [], 0
         for cut in cuts:
             part = prepared[range(first, first + len(cut.crops))]

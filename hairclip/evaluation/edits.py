@@ -119,6 +119,7 @@ def make_edits(
         list(rendered.source.images),
         rendered.hairstyles(),
         rendered.colors(),
+        plain=False,  # the generator has learned the backgrounds of these renders
         progress=progress,
         **settings,
     )

@@ -100,9 +100,8 @@ def evaluate_inversions(
             part = slice(first, first + batch_size)
             images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
             started = time.perf_counter()
-            prepared = editor.prepare(
-                list(images), InversionOptions(inversion=method, inversion_steps=steps), progress=progress
-            )
+            options = InversionOptions(inversion=method, inversion_steps=steps)
+            prepared = editor.prepare(list(images), options, plain=False, progress=progress)
             prepared.inversion.psnr.cpu()  # waits for the device
             seconds = (time.perf_counter() - started) / len(images)
             measured = _measure(editor, perceptual, prepared, hair)

@@ -167,10 +167,10 @@ def check_companions(mapper: Any, parts: Mapping[str, Source], name: str = "the 
         trained_with = contents.get(part) or content_of(part, companions[part])
         used_with = content_of(part, parts[part])
         if trained_with is not None and used_with is not None and trained_with != used_with:
-            which = f", {_shown(companions[part])}" if part in companions else ""
+            which = f" ({_shown(companions[part])})" if part in companions else ""
             raise HairclipError(
-                f"{name} was trained with another {part}{which}, than {_shown(parts[part])}: use that one, a mapper of "
-                "these networks, or check_companions=False."
+                f"{name} was trained with another {part}{which} than {_shown(parts[part])}: use that one, or a mapper "
+                "trained with these networks (check_companions=False skips this check)."
             )
 
 

@@ -7,15 +7,17 @@ import torch
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.face_labels import BACKGROUND
 from hairclip.common.images import save_image, to_pil
 from hairclip.editing import editor as edit_module
+from hairclip.editing.blending.fill import plain_background
 from hairclip.editing.editor import HairEditor, compare
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.options import EditOptions, InversionOptions
 from hairclip.editing.request import EditRequest, make_request
 from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained import load_bundle, save_network
-from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
+from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, WIDTH, save_bundle, tiny_networks
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +204,31 @@ def test_pictures_to_look_at(editor: HairEditor, portrait: torch.Tensor):
     picture = compare(editor.edit(portrait, color="red"), tile=64)
     assert picture.width == 3 * 64 + 2 * 4
     assert picture.height > 64
+
+
+def test_a_generator_of_plain_backgrounds_is_shown_plain_backgrounds(
+    networks: SimpleNamespace, portrait: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(networks.parser, "labels", lambda images: (images.mean(dim=1) > 0).long())
+    editor = HairEditor(SimpleNamespace(**{**vars(networks), "plain_background": True}))
+    prepared = editor.prepare([portrait])
+    shown = plain_background(prepared.aligned, prepared.labels[:, None] == BACKGROUND)
+    assert not torch.equal(shown, prepared.aligned)
+    torch.testing.assert_close(prepared.inversion.w_plus, networks.encoder(shown))
+    as_it_is = editor.prepare([portrait], plain=False)
+    torch.testing.assert_close(as_it_is.inversion.w_plus, networks.encoder(prepared.aligned))
+
+
+def test_a_mapper_of_another_generator_of_the_same_size_is_refused(
+    networks: SimpleNamespace, portrait: torch.Tensor, tmp_path: Path
+):
+    folder = save_bundle(tmp_path / "bundle")
+    other = HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5))
+    contents = {"generator": "of another generator"}
+    save_network(tmp_path / "other.safetensors", "mapper", other, notes={"contents": contents})
+    with pytest.raises(HairclipError, match="other.safetensors was trained with another generator than"):
+        HairEditor.from_bundle(str(folder), device="cpu", mapper=tmp_path / "other.safetensors")
+    editor = HairEditor.from_bundle(
+        str(folder), device="cpu", mapper=tmp_path / "other.safetensors", check_companions=False
+    )
+    assert editor.edit(portrait, color="red").image.shape == portrait.shape

@@ -12,6 +12,7 @@ from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.networks.mapper import HairMapper, References
 from hairclip.pretrained.bundle import Networks
+from hairclip.pretrained.mapper import check_companions
 
 __all__ = ["HairMapperMethod", "check_mapper"]
 
@@ -48,16 +49,17 @@ class HairMapperMethod(EditingMethod):
         return MethodResult(codes=w_plus + editor.mapper(w_plus, batch.condition))
 
 
-def check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:
-    """Refuse a mapper that was trained with networks of other sizes.
+def check_mapper(mapper: nn.Module, networks: Networks, name: str, *, companions: bool = True) -> None:
+    """Refuse a mapper that was trained with other networks.
 
     Args:
         mapper: networks of other classes are not checked.
         networks: the generator and CLIP that it is used with.
         name: what the message calls the mapper.
+        companions: whether to compare the content of generator and CLIP too, not only their sizes.
 
     Raises:
-        HairclipError: if a size differs.
+        HairclipError: if a size or the content differs.
     """
     if not isinstance(mapper, HairMapper):
         return
@@ -70,3 +72,5 @@ def check_mapper(mapper: nn.Module, networks: Networks, name: str) -> None:
             f"width {made[2]}, but the generator has {fits[0]} layers of width {fits[1]} and CLIP the width {fits[2]}; "
             "give a mapper trained with them."
         )
+    if companions:
+        check_companions(mapper, getattr(networks, "parts", {}), name)
