@@ -106,6 +106,10 @@ class HairMapper(mapper_network.HairMapper, ModelHubMixin, library_name="haircli
                 f"{pretrained_model_name_or_path} gives no mapper ({reason}): give a folder that save_pretrained "
                 "wrote, or a repository of the Hugging Face Hub that has one."
             ) from None
+        except (AttributeError, RecursionError, TypeError):  # huggingface_hub expects a JSON object of known types
+            raise HairclipError(
+                f"{pretrained_model_name_or_path} has a damaged config.json: write it again with save_pretrained."
+            ) from None
         return mapper
 
     def _save_pretrained(self, save_directory: Path) -> None:

