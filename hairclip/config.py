@@ -1,7 +1,8 @@
-"""The YAML of a run as typed models, its loader, and ``key=value`` overrides from the command line.
+"""Read the YAML of a run into typed models, with ``key=value`` overrides from the command line.
 
-Every model forbids unknown keys and never converts types silently; whatever a user can get wrong ends in a
-`HairclipError` that names the file, the key path, what is allowed there and the nearest spelling.
+A model refuses unknown keys and converts no types. Every mistake of a user becomes a `HairclipError` that names the
+file, the key, what is allowed there and the nearest spelling. A test holds the defaults and choices of constructors to
+those of this file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TRAINED_WITH = ("generator", "clip", "parser", "identity")
 
 
 class Section(BaseModel):
-    """Base of every part of the configuration: strict types, no unknown keys, immutable, finite numbers."""
+    """A part of the configuration: strict types, no unknown keys, immutable, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -46,6 +47,11 @@ class NetworksConfig(Section):
     clip: str | None = Field(default=None, description="CLIP; null: the bundle's")
     parser: str | None = Field(default=None, description="face parser, which finds the hair; null: the bundle's")
     identity: str | None = Field(default=None, description="face recognition network; null: the bundle's")
+    enlarging: Literal["bilinear", "official"] = Field(
+        default="bilinear",
+        description="how pictures smaller than the parser or the identity network sees are enlarged while training: "
+        "bilinear, or by repeating pixels as in HairCLIP",
+    )
     architectures: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="constructor arguments of each network, for dry_run alone"
     )
@@ -377,6 +383,7 @@ def _section(field: FieldInfo) -> type[Section] | None:
 
 
 def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file and merge it into its base. `above` are the files that have this one as a base."""
     values = read_yaml(path)
     base = values.pop("base", None)
     if base is None:
@@ -398,6 +405,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
+    """Return the keys and the value of ``key.key=value``."""
     key, equals, value = override.partition("=")
     keys = tuple(key.strip().split("."))
     if not equals or not all(keys):
@@ -408,6 +416,7 @@ def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _set(values: dict[str, Any], keys: tuple[str, ...], value: Any, *, override: str) -> None:
+    """Set a value below nested mappings, which are made where they are missing."""
     for depth, key in enumerate(keys[:-1]):
         inner = values.setdefault(key, {})
         if inner is None:
@@ -422,7 +431,7 @@ def _set(values: dict[str, Any], keys: tuple[str, ...], value: Any, *, override:
 
 
 def _explain(error: ValidationError, *, path: str | Path, overridden: set[tuple[str, ...]]) -> str:
-    """One sentence about the first thing wrong, and how many more there are."""
+    """Return one sentence about the first mistake, and the number of further ones."""
     details = error.errors()
     first = details[0]
     location = tuple(str(part) for part in first["loc"])
@@ -460,7 +469,7 @@ def _one_of(choices: Sequence[str]) -> str:
 
 
 def _keys_at(location: tuple[str, ...]) -> list[str]:
-    """The keys that the section at this path has."""
+    """Return the keys of the section at a path."""
     model: type[BaseModel] = Config
     for key in location:
         annotation = model.model_fields[key].annotation

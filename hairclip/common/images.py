@@ -254,11 +254,19 @@ def constant(values: Sequence[float] | Sequence[Sequence[float]], *, like: Tenso
     return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
-def resize_area(images: Float[Tensor, "batch channels height width"], size: int) -> Tensor:
-    """To ``(B, C, size, size)``: mean over each target cell when shrinking (adaptive), bilinear when enlarging."""
+def resize_area(
+    images: Float[Tensor, "batch channels height width"], size: int, *, repeat_pixels: bool = False
+) -> Tensor:
+    """Resize to ``(B, C, size, size)``: the mean over each target cell when shrinking, bilinear when enlarging.
+
+    Args:
+        images: the pictures.
+        size: the new height and width.
+        repeat_pixels: enlarge by adaptive average pooling, which repeats pixels, as HairCLIP does.
+    """
     if images.shape[-2:] == (size, size):
         return images
-    if min(images.shape[-2:]) >= size:
+    if min(images.shape[-2:]) >= size or repeat_pixels:
         return F.adaptive_avg_pool2d(images, size)
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 

@@ -32,6 +32,7 @@ class FaceParser(nn.Module):
     def __init__(self, input_size: int) -> None:
         super().__init__()
         self.input_size = input_size
+        self.repeat_pixels = False  # how pictures smaller than that are enlarged, see `resize_area`
 
     def logits(self, images: Images) -> ParserLogits:
         """Images of any size to ``(B, 19, input_size, input_size)``, classes in the order of `CELEBAMASK_CLASSES`."""
@@ -124,7 +125,7 @@ class UNetParser(FaceParser):
 
     def logits(self, images: Images) -> ParserLogits:
         """See `FaceParser.logits`."""
-        return self(resize_area(images, self.input_size))
+        return self(resize_area(images, self.input_size, repeat_pixels=self.repeat_pixels))
 
 
 class ConvNorm(nn.Module):
@@ -284,5 +285,5 @@ class BiSeNet(FaceParser):
 
     def logits(self, images: Images) -> ParserLogits:
         """See `FaceParser.logits`."""
-        pixels = resize_area(images, self.input_size) * 0.5 + 0.5
+        pixels = resize_area(images, self.input_size, repeat_pixels=self.repeat_pixels) * 0.5 + 0.5
         return self((pixels - self.pixel_mean) / self.pixel_std)[:, self.class_order]

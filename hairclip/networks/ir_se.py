@@ -171,11 +171,13 @@ class FaceEncoder(nn.Module):
     def __init__(self, *, input_size: int, frame: int, crop: Sequence[float]) -> None:
         super().__init__()
         self.input_size, self.frame, self.crop = input_size, frame, tuple(crop)
+        self.repeat_pixels = False  # how smaller pictures are enlarged, see `resize_area`
 
     def faces(self, images: Images) -> Faces:
         """The part of aligned faces that the network sees, ``(B, 3, input_size, input_size)``."""
         top, bottom, left, right = (round(edge * self.frame) for edge in self.crop)
-        return resize_area(resize_area(images, self.frame)[:, :, top:bottom, left:right], self.input_size)
+        framed = resize_area(images, self.frame, repeat_pixels=self.repeat_pixels)
+        return resize_area(framed[:, :, top:bottom, left:right], self.input_size, repeat_pixels=self.repeat_pixels)
 
     def embed(self, faces: Faces) -> Embeddings:
         """Cropped faces, RGB, [-1, 1], to L2-normalised embeddings."""

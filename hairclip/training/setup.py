@@ -117,6 +117,8 @@ def build_networks(config: Config, device: torch.device) -> Networks:
         parts = {name: getattr(bundle, name) for name in TRAINED_WITH}
     for network in parts.values():
         network.to(device).eval().requires_grad_(False)
+    for name in ("parser", "identity"):
+        parts[name].repeat_pixels = config.networks.enlarging == "official"
     return Networks(**parts)
 
 
@@ -153,6 +155,7 @@ def _source_store(config: Config, networks: Networks, loss: HairEditLoss, latent
     if data.cache_folder is None:
         return SourceMemory(budget)
     settings = {"gamma": loss.gamma, "resolution": loss.resolution, "precision": str(loss.precision)}
+    settings["enlarging"] = config.networks.enlarging
     key = features_key((networks.generator, networks.parser, networks.identity), settings, latents)
     return SourceFolder(data.cache_folder, key, len(latents), budget)
 
@@ -251,7 +254,7 @@ def _references(
     data, count = config.data, config.data.reference_pool
     store: ReferenceStore = {}
     if data.cache_folder is not None:
-        settings = {"gamma": encoder.gamma, "seen": encoder.seen}
+        settings = {"gamma": encoder.gamma, "seen": encoder.seen, "enlarging": config.networks.enlarging}
         key = features_key((networks.generator, networks.parser, networks.clip), settings)
         store = ReferenceFolder(data.cache_folder, key)
     synthesized = synthesized_references(latents, networks.generator, encoder, store, count=count, seed=config.seed)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from hairclip.common.errors import HairclipError
 from hairclip.config import load_config
@@ -72,6 +73,17 @@ def test_the_official_setting_asks_for_the_color_of_a_reference_however_little_h
         assert built.training.collate([Task(0, None, 0)]).batch.condition.has_color.tolist() == [asks]
     official = load_config(Path(__file__).resolve().parents[2] / "configs" / "hairclip.yaml")
     assert official.data.minimum_hair == 0
+
+
+def test_small_pictures_are_enlarged_as_in_the_official_code_where_the_setting_says_so(tmp_path: Path):
+    images = torch.rand(2, 3, SIZE // 2, SIZE // 2) * 2 - 1
+    for enlarging, equal in (("official", True), ("bilinear", False)):
+        networks = parts(tmp_path, f"networks.enlarging={enlarging}").networks
+        pooled = functional.adaptive_avg_pool2d(images, SIZE)  # parser and identity network see 32 px
+        assert torch.equal(networks.parser.logits(images), networks.parser(pooled)) == equal
+        assert torch.equal(networks.identity(images), networks.identity(pooled)) == equal
+    official = load_config(Path(__file__).resolve().parents[2] / "configs" / "hairclip.yaml")
+    assert official.networks.enlarging == "official"
 
 
 def test_training_starts_from_a_mappers_weights(tmp_path: Path):

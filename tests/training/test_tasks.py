@@ -1,4 +1,4 @@
-"""The task sampler: HairCLIP's probabilities, and the same tasks for the same seed."""
+"""The task sampler draws with HairCLIP's probabilities, and the same tasks for the same seed."""
 
 from collections import Counter
 
@@ -45,7 +45,7 @@ def test_one_kind_alone():
     assert all(task.hairstyle is None and task.color in COLORS for task in tasks)
 
 
-def test_in_domain_references_are_labelled():
+def test_in_domain_references_show_the_named_color():
     tasks = sampler(color_text=0.0, color_in_domain=1.0).sample(500, 0)
     assert {task.color for task in tasks if task.color is not None} == {1, 2, 3}
 
