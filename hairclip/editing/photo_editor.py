@@ -27,7 +27,15 @@ from hairclip.editing.methods.method import load_method
 from hairclip.editing.options import EditOptions, InversionOptions, InversionSettings, Settings, read_settings
 from hairclip.editing.paste import paste_edits
 from hairclip.editing.photo.align import FaceSquare, crop_face
-from hairclip.editing.photo.faces import Face, FaceChoice, FaceFinder, check_face, choose_faces
+from hairclip.editing.photo.faces import (
+    FINDERS,
+    Face,
+    FaceChoice,
+    FaceFinder,
+    check_face,
+    choose_faces,
+    describe_weaknesses,
+)
 from hairclip.editing.photo.files import Photo, read_photo
 from hairclip.editing.photo_result import CutPhoto, OpenPhoto, PhotoResult
 from hairclip.editing.request import EditRequest, check_requests, is_picture, load_picture
@@ -42,10 +50,12 @@ class PhotoEditor:
     Args:
         editor: edits crops.
         framing: the crop that its networks were trained on; None takes what the networks say.
-        finder: finds faces; None takes MTCNN on the editor's device.
+        finder: finds faces: an object, a name of `hairclip.editing.photo.faces.FINDERS`, or `module:attribute`.
     """
 
-    def __init__(self, editor: HairEditor, *, framing: Framing | None = None, finder: FaceFinder | None = None) -> None:
+    def __init__(
+        self, editor: HairEditor, *, framing: Framing | None = None, finder: FaceFinder | str = "mtcnn"
+    ) -> None:
         self.editor = editor
         self._framing = framing
         self._finder = finder
@@ -69,10 +79,12 @@ class PhotoEditor:
 
     @property
     def finder(self) -> FaceFinder:
-        """The network that finds faces."""
-        if self._finder is None:
-            self._finder = FaceFinder(self.editor.device)
-        return self._finder
+        """What finds faces, made when it is first needed."""
+        finder = self._finder
+        if isinstance(finder, str):
+            finder = FINDERS.load(finder)(self.editor.device)
+            self._finder = finder
+        return finder
 
     # ------------------------------------------------------------------ what people call
 
@@ -184,7 +196,7 @@ class PhotoEditor:
         with watch("models"):
             size = self.editor.networks.generator.size
             if not aligned:
-                _ = self.finder.networks
+                self.finder.load()
         if aligned:
             return CutPhoto(photo, [], [FaceSquare.of_picture(photo.size)], [photo.seen], [], watch.seconds)
         with watch("find"):
@@ -207,9 +219,10 @@ class PhotoEditor:
             notes.append(f'{photo.name} shows {len(found)} faces: the largest is edited; face="all" edits all of them.')
         faces: list[Face] = []
         for rough in chosen:
-            face = self.finder.centred(photo.seen, rough)
+            face = self.finder.refine(photo.seen, rough)
             try:
-                notes += check_face(face, photo.size, photo.name, self.framing)
+                check_face(face, photo.size, photo.name, self.framing)
+                notes += describe_weaknesses(face, photo.size, photo.name, self.framing)
             except HairclipError as error:
                 if not faces and rough is chosen[-1]:  # the only one, or all before it were no better
                     raise

@@ -37,10 +37,7 @@ QUICKLY = EditOptions(**QUICK)
 class StubFinder(FaceFinder):
     """Finds the faces it was told of, wherever it looks."""
 
-    networks = None
-
     def __init__(self, *shifts: tuple[float, float]) -> None:
-        super().__init__()
         self.shifts = shifts or ((0, 0),)
 
     def __call__(self, photo: Image.Image) -> list[Face]:
@@ -49,9 +46,6 @@ class StubFinder(FaceFinder):
             points = LANDMARKS + shift
             faces.append(Face(points, (*points.min(0).tolist(), *points.max(0).tolist()), 1.0))
         return faces
-
-    def centred(self, photo: Image.Image, face: Face, size: int = 256) -> Face:
-        return face
 
 
 def photo(width: int = 420, height: int = 330, seed: int = 0) -> Image.Image:

@@ -117,18 +117,12 @@ def test_a_visible_seam_shows_in_its_figure():
 class Knowing(FaceFinder):
     """Finds the face of the scene being edited; of every second one, none."""
 
-    networks = None
-
     def __init__(self) -> None:
-        super().__init__()
         self.scenes: list[Scene] = []
 
     def __call__(self, photo: Image.Image) -> list[Face]:
         marks = self.scenes.pop(0).landmarks
         return [Face(marks, (*marks.min(0).tolist(), *marks.max(0).tolist()), 1.0)] if len(self.scenes) % 2 else []
-
-    def centred(self, photo: Image.Image, face: Face, size: int = 256) -> Face:
-        return face
 
 
 @pytest.mark.usefixtures("_painted")

@@ -1,8 +1,8 @@
-"""From a photo to the square crop that face generators are trained on, and back.
+"""Cut out the square crop that face generators are trained on, and carry pixels from the crop back to the photo.
 
-The crop is FFHQ's (Karras et al. 2019, appendix A, "download_ffhq.py"): a rotated square around eyes and mouth, cut
-with reflected, softly blurred borders where it leaves the photo. Pixel coordinates are (x, y), float64, with (0, 0)
-the top left corner.
+The crop is that of FFHQ (Karras et al. 2019, appendix A, "download_ffhq.py"): a rotated square around eyes and mouth.
+Where it leaves the photo, it shows reflected and blurred borders. Pixel coordinates are (x, y), float64; unless a
+function says otherwise, (0, 0) is the center of the top left pixel.
 """
 
 import math
@@ -21,7 +21,6 @@ __all__ = [
     "Rectangle",
     "crop_face",
     "face_square",
-    "paste_back",
     "rectangle",
     "spread",
     "spread_fields",
@@ -39,39 +38,42 @@ _STRIP = 256  # rows
 
 @dataclass(frozen=True)
 class FaceSquare:
-    """A rotated square in a photo: corners upper left, lower left, lower right, upper right, (4, 2)."""
+    """A rotated square in a photo.
+
+    Attributes:
+        corners: upper left, lower left, lower right, upper right, (4, 2).
+        whole: whether it is a whole picture, of any shape. Such a picture is not reduced before it is sampled.
+    """
 
     corners: Points
     whole: bool = False
-    """The corners are the picture's own, any shape: nothing is reduced before it is sampled."""
 
     @classmethod
     def of_picture(cls, size: tuple[int, int]) -> "FaceSquare":
-        """All of a picture of that width and height, which is the crop itself."""
+        """Return the square of a picture that is a crop itself, from its width and height."""
         right, bottom = size[0] - 0.5, size[1] - 0.5
         return cls(np.array([[-0.5, -0.5], [-0.5, bottom], [right, bottom], [right, -0.5]]), whole=True)
 
     @property
     def size(self) -> float:
-        """Length of a side in pixels."""
+        """Pixels of a side."""
         return float(np.hypot(*(self.corners[3] - self.corners[0])))
 
     def shrink(self, size: int) -> int:
-        """By how much FFHQ reduces the photo before a crop of `size` pixels is sampled."""
+        """Return by what whole number FFHQ reduces the photo before it samples a crop of `size` pixels."""
         return 1 if self.whole else max(1, math.floor(self.size / size * 0.5))
 
     def sampled(self, size: int, photo: tuple[int, int]) -> Points:
-        """Corners of what a crop of `size` pixels shows, in a photo of that width and height.
+        """Return the corners of what a crop of `size` pixels shows, in a photo of that width and height.
 
-        Unlike `corners`, they count from the corner of the first pixel and not from its centre, and they include that
-        FFHQ counts from pixel centres again after it has reduced the photo, which moves the crop by half a reduced
-        pixel.
+        Unlike `corners`, they count from the outer corner of the top left pixel. They include a shift: FFHQ counts from
+        pixel centers again after it has reduced the photo, which moves the crop by half a reduced pixel.
         """
         shrink = self.shrink(size)
         return (self.corners / shrink + 0.5) * np.array(photo) / np.array(_reduced(photo, shrink))
 
     def coefficients(self, size: int, photo: tuple[int, int]) -> tuple[float, float, float, float, float, float]:
-        """PIL's affine coefficients from pixels of the photo to pixels of a `size` x `size` crop of this square."""
+        """Return PIL's affine coefficients from pixels of the photo to pixels of a `size` x `size` crop."""
         upper_left, lower_left, _, upper_right = self.sampled(size, photo)
         inverse = np.linalg.inv(np.stack([upper_right - upper_left, lower_left - upper_left], axis=1) / size)
         a, b, c, d = (float(value) for value in inverse.ravel())
@@ -80,13 +82,13 @@ class FaceSquare:
 
 
 def _reduced(photo: tuple[int, int], shrink: int) -> tuple[int, int]:
-    """Width and height of a photo that FFHQ has reduced."""
+    """Return width and height of a photo after FFHQ has reduced it."""
     width, height = (max(1, int(np.rint(length / shrink))) for length in photo)
     return width, height
 
 
 def face_square(landmarks: Points, framing: Framing = FFHQ) -> FaceSquare:
-    """The square around a face.
+    """Return the square around a face.
 
     Args:
         landmarks: 5 points (image-left eye, image-right eye, nose, image-left and image-right mouth corner) or 68
@@ -106,14 +108,14 @@ def face_square(landmarks: Points, framing: Framing = FFHQ) -> FaceSquare:
 
 
 def crop_face(photo: Image.Image, square: FaceSquare, size: int, transform_size: int | None = None) -> Image.Image:
-    """Cut a square out of a photo.
+    """Return the crop of a photo that a square shows.
 
     Args:
         photo: the whole picture.
         square: where the face is.
         size: pixels of the crop.
-        transform_size: the square is first sampled at this size and then reduced; FFHQ takes 4096 for crops of 1024
-            pixels, the demonstrations of e4e and HairCLIP take the crop's own size. None takes four times the crop.
+        transform_size: pixels at which the square is sampled before it is reduced to `size`. FFHQ takes 4096 for crops
+            of 1024; the demonstrations of e4e and HairCLIP take `size`. None takes four times `size`.
     """
     transform_size = transform_size or 4 * size
     shrink = square.shrink(size)
@@ -148,30 +150,8 @@ def crop_face(photo: Image.Image, square: FaceSquare, size: int, transform_size:
     return cut if size == transform_size else cut.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def paste_back(
-    photo: Image.Image, crop: Image.Image, square: FaceSquare, alpha: Image.Image | None = None
-) -> Image.Image:
-    """Put an edited crop back where it was cut.
-
-    Args:
-        photo: the whole picture.
-        crop: the square, of the size it was cut at.
-        square: where it was cut.
-        alpha: weight of the crop, mode "L", the crop's size; None pastes all of it. The photo keeps its bits where
-            it is 0.
-    """
-    pasted = photo.convert("RGB")
-    place = rectangle(square, crop.width, photo.size)
-    if place is None:
-        return pasted
-    weight = Image.new("L", crop.size, 255) if alpha is None else alpha.convert("L")
-    placed = spread(crop.convert("RGB"), square, photo.size, place)
-    pasted.paste(placed, place, spread(weight, square, photo.size, place))
-    return pasted
-
-
 def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> Rectangle | None:
-    """The upright rectangle (left, top, right, bottom) of a photo that holds a square; None where it lies outside."""
+    """Return the upright rectangle that holds a square in a photo of that width and height; None if it lies outside."""
     corners = square.sampled(size, photo)
     left, top = (max(int(edge), 0) for edge in np.floor(corners.min(axis=0)))
     right, bottom = (min(int(edge), length) for edge, length in zip(np.ceil(corners.max(axis=0)), photo, strict=True))
@@ -179,7 +159,14 @@ def rectangle(square: FaceSquare, size: int, photo: tuple[int, int]) -> Rectangl
 
 
 def spread(crop: Image.Image, square: FaceSquare, photo: tuple[int, int], place: Rectangle) -> Image.Image:
-    """A crop (mode "RGB") or its weights (mode "L", 0 outside the square) as they lie in a rectangle of the photo."""
+    """Return a crop as it lies in a rectangle of the photo, black outside the square.
+
+    Args:
+        crop: a picture (mode "RGB"), or weights (mode "L").
+        square: where the crop was cut.
+        photo: width and height of the photo.
+        place: the rectangle.
+    """
     left, top, right, bottom = place
     smooth = Image.Resampling.BILINEAR if crop.mode == "L" else Image.Resampling.BICUBIC
     bands = np.stack([np.asarray(band, np.float32) for band in crop.split()])
@@ -192,7 +179,7 @@ def spread(crop: Image.Image, square: FaceSquare, photo: tuple[int, int], place:
 
 
 def strips(place: Rectangle) -> Iterator[Rectangle]:
-    """A rectangle in bands of a few hundred rows, because photos may be large."""
+    """Yield a rectangle in bands of a few hundred rows, because photos may be large."""
     left, top, right, bottom = place
     for row in range(top, bottom, _STRIP):
         yield left, row, right, min(row + _STRIP, bottom)
@@ -205,16 +192,16 @@ def spread_fields(
     place: Rectangle,
     smooth: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> Fields:
-    """Fields over a crop as they lie in a rectangle of the photo, 0 outside the square.
+    """Return numbers over a crop as they lie in a rectangle of the photo, 0 outside the square.
 
-    In floating point, because Pillow rounds down as it samples eight bits.
+    They stay in floating point, because Pillow rounds down when it samples eight bits.
 
     Args:
         fields: (channels, size, size), float32.
-        square: where the crop lies.
-        photo: its width and height.
+        square: where the crop was cut.
+        photo: width and height of the photo.
         place: the rectangle.
-        smooth: how values between pixels are found.
+        smooth: how values between pixels are interpolated.
     """
     a, b, c, d, e, f = square.coefficients(fields.shape[-1], photo)
     left, top, right, bottom = place
@@ -225,7 +212,13 @@ def spread_fields(
 
 
 def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
-    """Reflect the photo beyond its edges (left, top, right, bottom pixels), blurred and faded to the median colour."""
+    """Return the photo with reflected borders, which are blurred and fade to the median color.
+
+    Args:
+        photo: mode "RGB".
+        pad: pixels to add on the left, top, right and bottom.
+        blur: standard deviation of the blur, in pixels.
+    """
     left, top, right, bottom = pad
     pixels = np.pad(np.asarray(photo, np.float64), ((top, bottom), (left, right), (0, 0)), "reflect")
     height, width = pixels.shape[:2]
@@ -234,34 +227,23 @@ def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
         1.0 - np.minimum(x / max(left, 1e-9), (width - 1 - x) / max(right, 1e-9)),
         1.0 - np.minimum(y / max(top, 1e-9), (height - 1 - y) / max(bottom, 1e-9)),
     )[..., None]
-    pixels += (_blurred(pixels, blur) - pixels) * np.clip(outside * 3.0 + 1.0, 0.0, 1.0)
+    pixels += (_blur(pixels, blur) - pixels) * np.clip(outside * 3.0 + 1.0, 0.0, 1.0)
     pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(outside, 0.0, 1.0)
     return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))
 
 
-def _blurred(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur with mirrored edges, cut off at four sigma; by Fourier transforms, since sigma may be large."""
+def _blur(pixels: Pixels, sigma: float) -> Pixels:
+    """Return a Gaussian blur with mirrored edges, cut off at four sigma, as `scipy.ndimage.gaussian_filter` does it.
+
+    By Fourier transforms: for crops of 1024 pixels sigma is large, and the direct sum takes three times as long.
+    """
+    from scipy.signal import fftconvolve  # half a second to import, and few photos need it
+
     radius = int(4.0 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-9)) ** 2)
     kernel /= kernel.sum()
     for axis in (0, 1):
-        length = pixels.shape[axis]
         padded = np.pad(pixels, [(radius, radius) if i == axis else (0, 0) for i in range(3)], "symmetric")
-        size = _fast_length(length + 2 * radius)
-        response = np.fft.rfft(kernel, size)[(slice(None), None, None) if axis == 0 else (None, slice(None), None)]
-        spectrum = np.fft.rfft(padded, size, axis=axis)
-        spectrum *= response
-        pixels = np.fft.irfft(spectrum, size, axis=axis).take(np.arange(2 * radius, 2 * radius + length), axis=axis)
+        along = kernel[:, None, None] if axis == 0 else kernel[None, :, None]
+        pixels = fftconvolve(padded, along, mode="valid", axes=axis)
     return pixels
-
-
-def _fast_length(least: int) -> int:
-    """The next number of which 2, 3 and 5 are the only prime factors: Fourier transforms of that length are fast."""
-    while True:
-        rest = least
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return least
-        least += 1

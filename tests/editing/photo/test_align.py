@@ -4,7 +4,7 @@ from PIL import Image
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.framing import PORTRAITS
-from hairclip.editing.photo.align import FaceSquare, crop_face, face_square, paste_back
+from hairclip.editing.photo.align import FaceSquare, crop_face, face_square, rectangle, spread
 
 EYES_MOUTH = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
 
@@ -133,6 +133,15 @@ def test_the_inverse_is_exact(scale: float, size: int):
         assert np.abs(error).max() < 1.0  # a level of rounding
 
 
+def paste(photo: Image.Image, crop: Image.Image, square: FaceSquare, weight: Image.Image | None = None) -> Image.Image:
+    """Return the photo with a crop put back where it was cut; `weight` is 0..255 over the crop, None for all of it."""
+    pasted, place = photo.copy(), rectangle(square, crop.width, photo.size)
+    assert place is not None
+    weight = Image.new("L", crop.size, 255) if weight is None else weight
+    pasted.paste(spread(crop, square, photo.size, place), place, spread(weight, square, photo.size, place))
+    return pasted
+
+
 def natural(width: int = 420, height: int = 400) -> Image.Image:
     """Detail of every size, most of it coarse, as in photographs."""
     random = np.random.default_rng(0)
@@ -155,7 +164,7 @@ def test_pasting_back_what_was_cut_changes_nothing_outside_and_little_inside(
 ):
     """Inside, it is as good as resampling is: by size of the crop, of a square of 240 pixels, in dB."""
     photo, square = natural(), face_square(EYES_MOUTH + np.array(shift))
-    back = paste_back(photo, crop_face(photo, square, size), square)
+    back = paste(photo, crop_face(photo, square, size), square)
     before, after = np.asarray(photo, float), np.asarray(back, float)
     corners = square.corners
     right, down = corners[3] - corners[0], corners[1] - corners[0]
@@ -174,9 +183,9 @@ def test_pasting_back_what_was_cut_changes_nothing_outside_and_little_inside(
 def test_weight_zero_keeps_every_bit():
     photo, square = natural(), face_square(EYES_MOUTH)
     weight = Image.new("L", (64, 64), 0)
-    assert np.array_equal(paste_back(photo, Image.new("RGB", (64, 64)), square, weight), photo)
+    assert np.array_equal(paste(photo, Image.new("RGB", (64, 64)), square, weight), photo)
     weight.paste(255, (20, 24, 40, 44))
-    changed = np.abs(np.asarray(paste_back(photo, Image.new("RGB", (64, 64)), square, weight), int) - photo).max(-1) > 0
+    changed = np.abs(np.asarray(paste(photo, Image.new("RGB", (64, 64)), square, weight), int) - photo).max(-1) > 0
     y, x = np.nonzero(changed)
     # One pixel of the crop, of 3.75 pixels of the photo, around the part of full weight, turned by a few degrees.
     places = np.array([[19, 23], [41, 23], [41, 45], [19, 45]]) / 64

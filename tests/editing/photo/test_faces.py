@@ -9,15 +9,16 @@ from PIL import Image
 from hairclip.common.errors import HairclipError
 from hairclip.common.framing import PORTRAITS
 from hairclip.editing.photo.align import crop_face
-from hairclip.editing.photo.faces import Face, FaceFinder, check_face, choose_faces
+from hairclip.editing.photo.faces import FINDERS, Face, check_face, choose_faces, describe_weaknesses
+from hairclip.editing.photo.mtcnn import MtcnnFinder
 
 PORTRAITS_FOLDER = Path(__file__).resolve().parents[3] / "data" / "portraits"
 FRONT = np.array([[100, 120], [160, 120], [130, 150], [108, 180], [152, 180]], np.float64)
 
 
 @pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder()
+def finder() -> MtcnnFinder:
+    return MtcnnFinder()
 
 
 def portrait(name: str) -> Image.Image:
@@ -48,40 +49,42 @@ def test_faces_are_chosen_by_size_side_and_number():
 
 
 def test_faces_that_cannot_be_edited_are_refused_and_doubtful_ones_told():
-    assert check_face(face(), (400, 400)) == []
+    check_face(face(), (400, 400))
+    assert describe_weaknesses(face(), (400, 400)) == []
     with pytest.raises(HairclipError, match=r"in x\.jpg is too small, its crop has 60 pixels"):
         check_face(face(FRONT / 4), (400, 400), "x.jpg")
     profile, turned = FRONT.copy(), FRONT.copy()
     profile[2], turned[2] = [165, 150], [153, 150]
     with pytest.raises(HairclipError, match="seen from the side"):
         check_face(face(profile), (400, 400))
-    (note,) = check_face(face(turned), (400, 400))
+    (note,) = describe_weaknesses(face(turned), (400, 400))
     assert "turned away" in note
     assert face(turned).turned == pytest.approx(46 / 60)
     rotated = face(turned[:, ::-1] * [1, -1] + [0, 400])  # a turned head stays one however the photo lies
     assert rotated.turned == pytest.approx(46 / 60)
     with pytest.raises(HairclipError, match="cut off"):
         check_face(face(FRONT - [108, 0]), (400, 400))  # an eye beyond the edge
-    (note,) = check_face(face(FRONT - [60, 0]), (400, 400))
+    (note,) = describe_weaknesses(face(FRONT - [60, 0]), (400, 400))
     assert "% of the crop" in note
     assert face(FRONT - [60, 0]).outside((400, 400)) == pytest.approx(0.22, abs=0.02)
     assert face().outside((400, 400)) == 0.0
 
 
-def test_every_portrait_of_the_bundle_is_found_where_it_is(finder: FaceFinder):
+def test_every_portrait_of_the_bundle_is_found_where_it_is(finder: MtcnnFinder):
     """Its square is the whole picture, to within a few hundredths: it need not be called aligned."""
     for name in ("anna", "ben", "clara", "dora", "emil", "frida"):
         picture = portrait(name)
         (found,) = finder(picture)
         assert found.landmarks.dtype == np.float64
-        square = finder.centred(picture, found).square(PORTRAITS)
+        square = finder.refine(picture, found).square(PORTRAITS)
         assert square.size == pytest.approx(128, rel=0.06)
         np.testing.assert_allclose(square.corners.mean(axis=0), [63.5, 63.5], atol=2)
-        assert check_face(found, picture.size, framing=PORTRAITS) == []
+        check_face(found, picture.size, framing=PORTRAITS)
+        assert describe_weaknesses(found, picture.size, framing=PORTRAITS) == []
 
 
 @pytest.mark.parametrize(("angle", "scale"), [(0, 2.5), (25, 1.5), (-20, 1.2), (90, 2.0), (180, 1.0), (270, 1.3)])
-def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: FaceFinder, angle: int, scale: float):
+def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: MtcnnFinder, angle: int, scale: float):
     """Landmarks are measured again in the crop, so that copies agree: to 5 of 255 levels in the mean."""
 
     def scene(angle: int, scale: float) -> Image.Image:
@@ -92,12 +95,12 @@ def test_the_crop_does_not_depend_on_how_the_photo_lies(finder: FaceFinder, angl
 
     def crop(picture: Image.Image) -> np.ndarray:
         (found,) = finder(picture)
-        return np.asarray(crop_face(picture, finder.centred(picture, found).square(), 64), float)
+        return np.asarray(crop_face(picture, finder.refine(picture, found).square(), 64), float)
 
     assert np.abs(crop(scene(angle, scale)) - crop(scene(0, 1.5))).mean() < 5
 
 
-def test_faces_of_a_large_photo_are_told_apart(finder: FaceFinder):
+def test_faces_of_a_large_photo_are_told_apart(finder: MtcnnFinder):
     group = Image.new("RGB", (3000, 2000), (70, 110, 100))
     for name, left, size in (("anna", 300, 640), ("ben", 1100, 900), ("emil", 2200, 512)):
         group.paste(portrait(name).resize((size, size), Image.Resampling.BICUBIC), (left, 500))
@@ -108,7 +111,13 @@ def test_faces_of_a_large_photo_are_told_apart(finder: FaceFinder):
     np.testing.assert_allclose(middles, [620, 1550, 2456], atol=25)
 
 
-def test_pictures_without_a_face_have_none(finder: FaceFinder):
+def test_pictures_without_a_face_have_none(finder: MtcnnFinder):
     noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     for picture in (Image.new("RGB", (300, 200), "gray"), Image.fromarray(noise), Image.new("RGB", (9, 300))):
         assert finder(picture) == []
+
+
+def test_finders_are_found_by_name():
+    assert isinstance(FINDERS.load("mtcnn")("cpu"), MtcnnFinder)
+    with pytest.raises(HairclipError, match="no face finder 'mtcn' .did you mean mtcnn"):
+        FINDERS.load("mtcn")
