@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from hairclip.common.image_files import srgb_profile
-from hairclip.editing.folder import Job, edit_folder
+from hairclip.editing.folder import FolderSettings, edit_folder
 from hairclip.editing.photo_editor import PhotoEditor
-from tests.editing.test_photo_editor import QUICK, photo, photo_editor
+from tests.editing.test_photo_editor import QUICK, QUICKLY, photo, photo_editor
 from tests.helpers.tiny_networks import tiny_networks
 
 ORIENTATION = 0x0112
@@ -108,8 +108,8 @@ def test_a_folder_of_lying_photos_is_edited_like_upright_ones(editor: PhotoEdito
     (tmp_path / "photos").mkdir()
     for number in STORED:
         store(tmp_path / "photos", number)
-    job = Job(editor.ask(hairstyle="afro"), "", "afro")
-    report = edit_folder(editor, tmp_path / "photos", tmp_path / "out", [job], editing=QUICK)
+    settings = FolderSettings(QUICKLY)
+    report = edit_folder(editor, tmp_path / "photos", tmp_path / "out", [editor.ask("afro")], settings)
     assert len(report.written) == len(STORED)
     pictures = [np.asarray(Image.open(path)) for path in report.written]
     for picture in pictures[1:]:
