@@ -10,7 +10,7 @@ from hairclip.portraits.spec import SceneSpec
 
 
 def paint_background(scene: SceneSpec, size: int) -> FloatArray:
-    """(size, size, 3) linear backdrop: gradient, vignette, two-tone wall, blurred lights or a window."""
+    """Return the backdrop of a scene, (size, size, 3) linear light."""
     rng = np.random.default_rng(scene.seed % 2**63)
     first, second = (np.array(color, np.float32) for color in scene.background_colors)
     y, x = (np.mgrid[0:size, 0:size].astype(np.float32) + 0.5) / size

@@ -11,7 +11,7 @@ from hairclip.portraits.vocabulary import BALD
 
 Topic = Literal["both", "style", "color"]
 
-# What may stand for a style in a sentence: with a colour before it, and with its article.
+# What may stand for a style in a sentence: with a color before it, and with its article.
 _NOUNS = {
     "afro": ("an", "afro"),
     "bob cut": ("a", "bob cut"),
@@ -71,12 +71,12 @@ _TEMPLATES = {"both": _BOTH_TEMPLATES, "style": _STYLE_TEMPLATES, "color": _COLO
 
 
 def article(word: str) -> str:
-    """ "a" or "an" before `word`."""
+    """Return "a" or "an", whichever stands before a word."""
     return "an" if word[0] in "aeiou" else "a"
 
 
 def person_word(spec: PortraitSpec) -> str:
-    """ "man" or "woman"."""
+    """Return "man" or "woman"."""
     return "man" if spec.identity.male > 0.5 else "woman"
 
 
@@ -93,7 +93,7 @@ def _fields(spec: PortraitSpec, person: str) -> dict[str, str]:
 
 
 def caption(spec: PortraitSpec, seed: int = 0, about: Topic | None = None) -> str:
-    """One caption about the style, the colour or both; by default both in half of them (a bald head has no colour).
+    """Return one caption at random, about the style, the color or both.
 
     The same spec, seed and topic give the same caption.
     """
@@ -110,6 +110,6 @@ def caption(spec: PortraitSpec, seed: int = 0, about: Topic | None = None) -> st
 
 
 def full_caption(spec: PortraitSpec) -> str:
-    """The plain sentence with everything: "a photo of a woman with a red bob cut"."""
+    """Return the plain sentence that names everything: "a photo of a woman with a red bob cut"."""
     template = _BALD_TEMPLATES[0] if spec.hair.style == BALD else _BOTH_TEMPLATES[0]
     return template.format(**_fields(spec, person_word(spec)))

@@ -1,6 +1,6 @@
 """From a `PortraitSpec` to pixels, labels, hair coverage and landmarks.
 
-One rasterisation serves any number of hair colours (`render_variants`), because a pixel is linear in the hair colour
+One rasterization serves any number of hair colors (`render_variants`), because a pixel is linear in the hair color
 until tone mapping (`raster.Buffers`).
 """
 
@@ -44,7 +44,7 @@ from hairclip.portraits.head.skin import Shaded, Surface, albedo_and_cloth, pain
 from hairclip.portraits.spec import HairColor, PortraitSpec
 
 SUPERSAMPLING = 3
-HAIR_GLOSS = 0.8  # more white sheen than this and colours lose their names
+HAIR_GLOSS = 0.8  # more white sheen than this and colors lose their names
 
 _NOSE_TIP, _MOUTH_LEFT, _MOUTH_RIGHT = 5681, 8543, 19296  # vertices of the head model; left as seen in the image
 
@@ -76,7 +76,7 @@ def render_portrait(spec: PortraitSpec, size: int = 128) -> Portrait:
 
 
 def render_variants(spec: PortraitSpec, colors: Sequence[HairColor], size: int = 128) -> list[Portrait]:
-    """The same portrait with several hair colours; geometry, light and strands are computed once."""
+    """Render one portrait with several hair colors; geometry, light and strands are computed once."""
     frame = _render_frame(spec, size)
     labels = majority(frame.labels, SUPERSAMPLING)
     coverage = _downsample(frame.buffers.hair_coverage[..., None], size)[..., 0]
@@ -111,7 +111,7 @@ class _Frame:
 
 
 def _render_frame(spec: PortraitSpec, size: int) -> _Frame:
-    """Everything that does not depend on the hair colour, at the supersampled size."""
+    """Render everything that does not depend on the hair color, at the supersampled size."""
     full = size * SUPERSAMPLING
     model = load_head_model()
     neutral, head = model.morph_both(spec.identity, spec.scene)
@@ -138,7 +138,7 @@ def _render_frame(spec: PortraitSpec, size: int) -> _Frame:
 
 
 def _landmarks(posed: FloatArray, head: Head) -> FloatArray:
-    """(5, 3) posed points: fronts of the eyeballs, tip of the nose, corners of the mouth; left in the image first."""
+    """Return posed points (5, 3): eyes, tip of the nose, corners of the mouth; left in the image first."""
     eyes = []
     for side in (-1, 1):
         ball = np.flatnonzero((head.part == EYE) & (head.rest[:, 0] * side > 0))
@@ -162,7 +162,7 @@ def fit_camera(landmarks: FloatArray, size: int) -> Camera:
 
 
 def _surface(head: Head, posed: FloatArray, tint: FloatArray, camera: Camera, buffers: Buffers) -> Surface:
-    """Rasterise everything but the lashes; fills `buffers.depth`."""
+    """Rasterize everything but the lashes; fills `buffers.depth`."""
     triangles = np.ascontiguousarray(head.triangles[head.part[head.triangles[:, 0]] != LASH])
     depth, index, bary = rasterize(camera.project(posed), triangles, camera.size, camera.size)
     buffers.depth[...] = depth
@@ -189,7 +189,7 @@ def _surface(head: Head, posed: FloatArray, tint: FloatArray, camera: Camera, bu
 
 
 def _occlusion(depth: FloatArray) -> FloatArray:
-    """Screen-space ambient occlusion: darker where the neighbourhood lies nearer to the camera."""
+    """Return the ambient light (H, W) in [0, 1] that arrives: less where the neighborhood lies nearer to the camera."""
     near = np.where(depth < FAR, depth, np.float32(2.5))
     open_ = np.ones_like(near)
     for share, strength in ((0.012, 6.0), (0.035, 2.6)):
@@ -211,7 +211,7 @@ def _draw_body(
     buffers: Buffers,
     labels: ByteArray,
 ) -> None:
-    """Background, body, clothes, eyes, scalp tint and lashes into `buffers`, and their `labels`."""
+    """Draw background, body, clothes, eyes, scalp tint and lashes into `buffers`, and their `labels`."""
     albedo, cloth = albedo_and_cloth(surface, spec.identity, spec.scene)
     catch = paint_eyes(albedo, surface, head, spec.scene, spec.identity, lights)
     shaded = shade(surface, albedo, cloth, catch, camera, lights, shadow, volume)
@@ -227,7 +227,7 @@ def _draw_body(
 
 
 def _draw_tint(surface: Surface, shaded: Shaded, buffers: Buffers) -> None:
-    """Hair roots on the scalp: covers the skin like hair does."""
+    """Draw hair roots on the scalp; they cover the skin as hair does."""
     alpha = np.zeros(buffers.depth.shape, np.float32)
     diffuse = np.zeros(buffers.color.shape, np.float32)
     alpha.ravel()[surface.pixels] = surface.tint
@@ -248,7 +248,7 @@ def _lashes(head: Head, posed: FloatArray, camera: Camera, buffers: Buffers, mal
 
 
 def _downsample(image: FloatArray, size: int) -> FloatArray:
-    """Mean over SUPERSAMPLING x SUPERSAMPLING blocks: (size * s, size * s, c) to (size, size, c)."""
+    """Return means of SUPERSAMPLING x SUPERSAMPLING blocks: (size * s, size * s, c) to (size, size, c)."""
     total = np.zeros((size, size, image.shape[2]), np.float32)
     for i in range(SUPERSAMPLING):
         for j in range(SUPERSAMPLING):
@@ -257,7 +257,7 @@ def _downsample(image: FloatArray, size: int) -> FloatArray:
 
 
 def _tone_map(linear: FloatArray) -> ByteArray:
-    """Soft shoulder, then sRGB: (H, W, 3) linear light to uint8."""
+    """Map linear light (H, W, 3) to sRGB uint8, with a soft shoulder for bright light."""
     exposed = linear * np.float32(1.05)
     mapped = exposed * (1 + exposed / 6) / (1 + 0.55 * exposed)
     display = np.where(mapped < 0.0031, 12.92 * mapped, 1.055 * np.maximum(mapped, 1e-6) ** (1 / 2.4) - 0.055)

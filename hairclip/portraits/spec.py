@@ -1,7 +1,7 @@
-"""What a portrait shows: person, scene, hairstyle and hair colour, each sampled from one seed.
+"""Describe what a portrait shows: person, scene, hairstyle and hair color, each sampled from one seed.
 
-All specs are frozen dataclasses of plain numbers and strings, so they survive JSON (`to_dict`, `from_dict`).
-Light and colour values are linear RGB.
+All specs are frozen dataclasses of plain numbers and strings, which JSON can hold (`to_dict`, `from_dict`). Colors and
+lights are linear RGB.
 """
 
 from __future__ import annotations
@@ -37,9 +37,25 @@ Split = Literal["train", "val", "test"]
 class IdentitySpec:
     """A person: everything that stays when light, expression and hair change.
 
-    male, age, weight and ancestry (african, asian, caucasian; sums to 1) are in [0, 1]; `shape` maps morph target
-    names to weights; skin, eye, lip_color and brow_color are linear RGB; brow_*, lipstick, beard, freckles, hairline
-    and peak are small numbers around 0 or in [0, 1].
+    Attributes:
+        seed: seed that the person was sampled from.
+        male: 0 is a woman, 1 a man.
+        age: 0 is young, 1 old.
+        weight: 0 is thin, 1 heavy.
+        ancestry: shares of African, Asian and Caucasian, which sum to 1.
+        shape: weights of MakeHuman's morph targets, by name.
+        skin: color of the skin, linear RGB.
+        eye: color of the iris, linear RGB.
+        lip_color: color of the lipstick, linear RGB.
+        lipstick: how much of it there is, in [0, 1].
+        brow_color: color of brows and beard, linear RGB.
+        brow_thickness: thickness of the brows, 1 is thick.
+        brow_height: shift of the brows upwards, in world units.
+        brow_arch: how far brows are arched, about in [-0.2, 1].
+        beard: density of the beard, in [0, 1].
+        freckles: strength of freckles, in [0, 1].
+        hairline: shift of the hairline, around 0.
+        peak: height of a widow's peak, around 0.
     """
 
     seed: int
@@ -64,7 +80,30 @@ class IdentitySpec:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """Pose and expression (radians; expression weights in [0, 1]), light, background and clothes."""
+    """Pose, expression, light, background and clothes.
+
+    Attributes:
+        seed: seed that the scene was sampled from.
+        yaw: turn of the head in radians.
+        pitch: nod in radians.
+        roll: tilt in radians.
+        smile: weight of the smile, in [0, 1].
+        mouth_open: how far the mouth is open, in [0, 1].
+        brows_up: how far brows are raised; negative lowers them.
+        eyes_closed: how far eyes are closed, in [0, 1].
+        light_azimuth: direction of the key light around the head, in radians; 0 is the front.
+        light_elevation: its height, in radians.
+        light_strength: its radiance.
+        light_warmth: more red and less blue; negative cools it.
+        fill: strength of the light from the other side.
+        rim: strength of the light from behind.
+        ambient: strength of the light from everywhere.
+        background: one of `vocabulary.BACKGROUNDS`.
+        background_colors: its two colors, linear RGB.
+        clothes: one of `vocabulary.CLOTHES`.
+        clothes_color: their color, linear RGB.
+        neckline: depth of the neckline, in [0, 1].
+    """
 
     seed: int
     yaw: float
@@ -90,7 +129,16 @@ class SceneSpec:
 
 @dataclass(frozen=True)
 class HairSpec:
-    """A hairstyle by name and its variation within the style, each number about in [-1, 1]."""
+    """A hairstyle by name, and its variation within the style.
+
+    Attributes:
+        style: one of `vocabulary.STYLE_NAMES`.
+        length: -1 is the style's shortest, 1 its longest; the other numbers run over the style's ranges alike.
+        volume: thickness of the body of hair.
+        parting: side of the parting.
+        curl: tightness of waves and curls.
+        fringe: height of the fringe.
+    """
 
     style: str
     length: float = 0.0
@@ -101,13 +149,18 @@ class HairSpec:
 
     @property
     def strand_seed(self) -> int:
-        """Seed of the strand layout, one per style: the same texture in head space for everyone, to be learnt."""
+        """Seed of the strand layout, one per style: the same texture in head space for everyone, to be learned."""
         return stable_seed("strands", self.style) % 2**32
 
 
 @dataclass(frozen=True)
 class HairColor:
-    """A named hair colour and its shade as linear RGB."""
+    """A shade of a named hair color.
+
+    Attributes:
+        name: one of `vocabulary.COLOR_NAMES`.
+        rgb: the shade, linear RGB.
+    """
 
     name: str
     rgb: Rgb
@@ -115,7 +168,15 @@ class HairColor:
 
 @dataclass(frozen=True)
 class PortraitSpec:
-    """Everything `render_portrait` needs."""
+    """Everything that `render_portrait` needs.
+
+    Attributes:
+        identity: who is seen.
+        scene: pose, expression, light, background and clothes.
+        hair: the hairstyle.
+        color: the hair color.
+        seed: seed that the portrait was sampled from.
+    """
 
     identity: IdentitySpec
     scene: SceneSpec
@@ -124,12 +185,12 @@ class PortraitSpec:
     seed: int = field(default=0)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary that json can write; `from_dict` reads it back."""
+        """Return a dictionary that JSON can hold; `from_dict` reads it back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PortraitSpec:
-        """The spec that `to_dict` wrote (directly or through JSON)."""
+        """Return the spec of a dictionary that `to_dict` made, directly or through JSON."""
         try:
             return cls(
                 identity=IdentitySpec(**_tuples(data["identity"])),
@@ -143,7 +204,7 @@ class PortraitSpec:
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """JSON turns tuples into lists: turn them back."""
+    """Return a dictionary whose lists are tuples again; JSON makes lists of them."""
     return {key: _as_tuple(value) for key, value in data.items()}
 
 
@@ -152,13 +213,13 @@ def _as_tuple(value: Any) -> Any:
 
 
 def stable_seed(*parts: int | str) -> int:
-    """A 63-bit seed from numbers and names, the same on every machine and Python."""
+    """Return a 63-bit seed made of numbers and names, the same on every machine and Python."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def split_of(identity_seed: int) -> Split:
-    """The split a person belongs to: 90 % train, 5 % val, 5 % test, by a hash of the identity's seed."""
+    """Return the split of a person, by a hash of the identity's seed: 90 % train, 5 % val, 5 % test."""
     bucket = stable_seed("split", identity_seed) % 100
     return "train" if bucket < 90 else "val" if bucket < 95 else "test"
 
@@ -173,12 +234,12 @@ def _rgb(values: Any) -> Rgb:
 
 
 def _number(value: Any) -> float:
-    """Rounded, so that specs are short in JSON and identical after a round trip."""
+    """Return a rounded number, so that specs are short in JSON and the same after a round trip."""
     return round(float(value), 5)
 
 
 def _macro_shape(male: float, age: float, weight: float, ancestry: tuple[float, float, float]) -> dict[str, float]:
-    """MakeHuman's macro targets for ancestry, gender, age and weight."""
+    """Return the weights of MakeHuman's macro targets for ancestry, gender, age and weight."""
     shape: dict[str, float] = {}
     builds = (
         ("minweight", max(0.0, 1 - 2 * weight)),
@@ -199,7 +260,7 @@ def _macro_shape(male: float, age: float, weight: float, ancestry: tuple[float, 
 
 
 def _face_shape(rng: np.random.Generator) -> dict[str, float]:
-    """Random weights of the local morph targets (both sides alike)."""
+    """Return random weights of the local morph targets, the same on both sides."""
     shape: dict[str, float] = {}
     for table, spread in ((WIDE_AXES, 0.18), (NARROW_AXES, 0.10)):
         for axis in table.replace("\n", "").split("|"):
@@ -216,7 +277,7 @@ def _face_shape(rng: np.random.Generator) -> dict[str, float]:
 
 
 def sample_identity(seed: int) -> IdentitySpec:
-    """A person: gender, age, ancestry and face at random."""
+    """Return a person with gender, age, ancestry and face at random."""
     rng = _rng("identity", seed)
     male = rng.uniform(0.0, 0.12) if rng.random() < 0.5 else rng.uniform(0.85, 1.0)
     age = float(np.clip(rng.normal(0.15, 0.3), 0, 0.9)) if rng.random() < 0.6 else 0.0
@@ -252,13 +313,13 @@ def sample_identity(seed: int) -> IdentitySpec:
 
 
 def _hsv(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Rgb:
-    """A random colour within saturation and (display) value ranges, as linear RGB."""
+    """Return a random color within ranges of saturation and displayed value, as linear RGB."""
     display = colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
     return _rgb(np.array(display) ** 2.2)
 
 
 def sample_scene(seed: int) -> SceneSpec:
-    """Pose, expression, light, background and clothes at random."""
+    """Return pose, expression, light, background and clothes at random."""
     rng = _rng("scene", seed)
     smile = float(np.clip(rng.normal(0.45, 0.35), 0, 1))
     background = _hsv(rng, (0.05, 0.45), (0.25, 0.8))
@@ -288,7 +349,7 @@ def sample_scene(seed: int) -> SceneSpec:
 
 
 def sample_hair(style: str, seed: int) -> HairSpec:
-    """A variation of a named hairstyle."""
+    """Return a variation of a named hairstyle."""
     if style not in STYLE_NAMES:
         raise HairclipError(f"Unknown hairstyle {style!r}: choose one of {', '.join(STYLE_NAMES)}.")
     rng = _rng("hair", style, seed)
@@ -297,9 +358,9 @@ def sample_hair(style: str, seed: int) -> HairSpec:
 
 
 def sample_color(name: str, seed: int) -> HairColor:
-    """A shade of a named hair colour."""
+    """Return a shade of a named hair color."""
     if name not in COLORS:
-        raise HairclipError(f"Unknown hair colour {name!r}: choose one of {', '.join(COLOR_NAMES)}.")
+        raise HairclipError(f"Unknown hair color {name!r}: choose one of {', '.join(COLOR_NAMES)}.")
     rng = _rng("color", name, seed)
     base, (hue_jitter, saturation_jitter, stops) = COLORS[name]
     hue, saturation, value = colorsys.rgb_to_hsv(*base)
@@ -310,7 +371,7 @@ def sample_color(name: str, seed: int) -> HairColor:
 
 
 def sample_portrait(seed: int) -> PortraitSpec:
-    """A whole portrait: person, scene, style (uniform) and colour (uniform)."""
+    """Return a whole portrait at random; styles and colors are uniform."""
     rng = _rng("portrait", seed)
     style = STYLE_NAMES[int(rng.integers(len(STYLE_NAMES)))]
     color = COLOR_NAMES[int(rng.integers(len(COLOR_NAMES)))]

@@ -1,6 +1,6 @@
-"""The tables people are made of: hairstyles, hair colours, skins, eyes, backgrounds, clothes and face shapes.
+"""The tables people are made of: hairstyles, hair colors, skins, eyes, backgrounds, clothes and face shapes.
 
-Colours are linear RGB.
+Colors are linear RGB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STYLE_NAMES = (
     "updo", "long straight", "long wavy", BALD,
 )  # fmt: skip
 
-# HairCLIP's 12 colours: (linear RGB, jitter of hue in turns, of saturation, of brightness in stops).
+# HairCLIP's 12 colors: (linear RGB, jitter of hue in turns, of saturation, of brightness in stops).
 COLORS: dict[str, tuple[Rgb, tuple[float, float, float]]] = {
     "purple": ((0.26, 0.06, 0.42), (0.025, 0.10, 0.35)),
     "red": ((0.50, 0.018, 0.024), (0.008, 0.02, 0.30)),

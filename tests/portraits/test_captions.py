@@ -61,7 +61,7 @@ def test_captions_keep_to_their_topic() -> None:
         assert "bob" in both
 
 
-def test_bald_has_no_colour() -> None:
+def test_bald_has_no_color() -> None:
     texts = " ".join(caption(spec_of("bald", "purple"), seed) for seed in range(100))
     assert "purple" not in texts
     assert "bald hairstyle" in texts
@@ -92,7 +92,7 @@ def test_bad_specs_are_user_errors() -> None:
         PortraitSpec.from_dict({"identity": {}})
     with pytest.raises(HairclipError, match="hairstyle"):
         sample_hair("mullet of doom", 0)
-    with pytest.raises(HairclipError, match="colour"):
+    with pytest.raises(HairclipError, match="color"):
         sample_color("octarine", 0)
 
 

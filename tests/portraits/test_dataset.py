@@ -1,4 +1,4 @@
-"""Data sets: uniform over styles and colours, split by person, deterministic, resumable."""
+"""Data sets: uniform over styles and colors, split by person, deterministic, resumable."""
 
 import json
 from collections import Counter

@@ -61,7 +61,7 @@ def test_a_draw_asks_for_what_its_codes_hold(quads):
         shape, color = drawn.encoded[drawn.mixture.shape.numpy()], drawn.encoded[drawn.mixture.color.numpy()]
         np.testing.assert_array_equal(shape // 2, drawn.targets // 2)  # same quad and head
         np.testing.assert_array_equal(color // 4, drawn.targets // 4)  # same quad
-        np.testing.assert_array_equal(color % 2, drawn.targets % 2)  # in the wanted colour
+        np.testing.assert_array_equal(color % 2, drawn.targets % 2)  # in the wanted color
         other_head = color // 2 != drawn.targets // 2
         assert other_head.any()
         assert not (quads.styles.reshape(-1)[color[other_head]] == quads.style_names.index("bald")).any()
@@ -74,20 +74,20 @@ def test_mixture_joins_codes_at_the_fine_layers():
     torch.testing.assert_close(mixed[:, 8:], codes[0, 8:].expand(2, -1, -1))
 
 
-def test_traits_tell_styles_apart_and_keep_colour_to_the_end(quads):
+def test_traits_tell_styles_apart_and_keep_color_to_the_end(quads):
     traits = quad_traits(quads, sketch_components=4, shape_components=2)
     assert traits.shape[0] == 24
     assert traits.isfinite().all()
     quad = traits.view(6, 2, 2, -1)
     sketch = slice(None, 4)  # the pictures here are noise: two of one head differ outside their hair
     rest = torch.cat([quad[..., 4:-3]], dim=-1)
-    torch.testing.assert_close(rest[:, :, 0], rest[:, :, 1])  # only the colour differs between the portraits of a head
+    torch.testing.assert_close(rest[:, :, 0], rest[:, :, 1])  # only the color differs between the portraits of a head
     assert (quad[:, :, 0, -3:] != quad[:, :, 1, -3:]).any(dim=-1).all()
     assert not torch.allclose(rest[:, 0], rest[:, 1])
     assert quad[..., sketch].std() > 0
 
 
-def test_sketches_do_not_show_the_colour_of_the_hair(quads):
+def test_sketches_do_not_show_the_color_of_the_hair(quads):
     quads.images[..., 12:, :, :] = 100
     before = quad_traits(quads, sketch_components=4, shape_components=2)
     quads.images[..., :12, :, :] = 7

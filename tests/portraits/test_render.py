@@ -1,4 +1,4 @@
-"""Portraits: deterministic, labelled, framed as FFHQ, and one rasterisation for all hair colours."""
+"""Portraits: deterministic, labeled, framed as FFHQ, and one rasterization for all hair colors."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def with_style(seed: int, style: str, color: str = "red") -> PortraitSpec:
 
 @pytest.fixture(scope="module")
 def colors() -> list[Portrait]:
-    """One bob cut in all colours."""
+    """One bob cut in all colors."""
     spec = with_style(7, "bob cut")
     return render_variants(spec, [sample_color(name, 7) for name in COLOR_NAMES], SIZE)
 
@@ -54,8 +54,8 @@ def test_variants_are_what_separate_renders_are(colors: list[Portrait]) -> None:
     assert np.array_equal(alone.labels, colors[3].labels)
 
 
-def test_colour_changes_hair_only(colors: list[Portrait]) -> None:
-    """Light roots at the hairline (less than a third of the skin) count as skin but do take the colour."""
+def test_color_changes_hair_only(colors: list[Portrait]) -> None:
+    """Light roots at the hairline (less than a third of the skin) count as skin but do take the color."""
     untouched = colors[0].hair_coverage == 0
     assert untouched.mean() > 0.2
     for other in colors[1:]:
@@ -64,7 +64,7 @@ def test_colour_changes_hair_only(colors: list[Portrait]) -> None:
         assert not (changed & (colors[0].labels == ids.BACKGROUND)).any()
 
 
-def test_colours_keep_their_names(colors: list[Portrait]) -> None:
+def test_colors_keep_their_names(colors: list[Portrait]) -> None:
     for portrait in colors:
         image = torch.from_numpy(portrait.image).permute(2, 0, 1)[None].float() / 127.5 - 1
         mask = torch.from_numpy(portrait.labels == ids.HAIR)[None, None]
@@ -132,10 +132,10 @@ def test_rasterize_keeps_the_nearest_triangle() -> None:
     assert index[7, 7] == -1
     assert depth[0, 0] == pytest.approx(1)
     x = interpolate(index, bary, triangles, np.ascontiguousarray(points[:, :1]))
-    assert x[0, 0] == pytest.approx(0.5), "attributes are interpolated at pixel centres"
+    assert x[0, 0] == pytest.approx(0.5), "attributes are interpolated at pixel centers"
 
 
-def test_buffers_are_linear_in_the_hair_colour() -> None:
+def test_buffers_are_linear_in_the_hair_color() -> None:
     buffers = Buffers.empty(2, 2)
     buffers.color += 0.5
     alpha = np.full((2, 2), 0.25, np.float32)

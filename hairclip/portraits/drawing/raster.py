@@ -1,8 +1,8 @@
-"""Rasterise triangles with a depth buffer, and the frame buffers that skin and hair are drawn into.
+"""Rasterize triangles with a depth buffer, and the frame buffers that skin and hair are drawn into.
 
-Everything that depends on a hair colour is linear before tone mapping: a pixel is
-``color + rgb * hair_diffuse + hair_specular`` where ``rgb`` is the linear hair colour. So one rasterisation
-serves any number of hair colours (`Buffers.compose`).
+Everything that depends on a hair color is linear before tone mapping: a pixel is
+``color + rgb * hair_diffuse + hair_specular`` where ``rgb`` is the linear hair color. So one rasterization
+serves any number of hair colors (`Buffers.compose`).
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ FAR = np.float32(1e9)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`numba.njit` of the bare function: numba cannot compile through the shape checks that tests wrap around it."""
+    """Return `numba.njit` for the bare function: numba cannot compile the shape checks that tests wrap around it."""
     return lambda function: numba.njit(**options)(inspect.unwrap(function))
 
 
 @dataclass
 class Buffers:
-    """Supersampled frame buffers, H x W; origin in the upper left corner, pixel centres at +0.5.
+    """Supersampled frame buffers, H x W; origin in the upper left corner, pixel centers at +0.5.
 
     Attributes:
         depth: (H, W) float32, camera depth of the nearest opaque surface (smaller is nearer, `FAR` is empty).
             It holds the body; hair tests against it (and may write its own depth).
-        color: (H, W, 3) float32, linear light of everything that does not depend on the hair colour,
+        color: (H, W, 3) float32, linear light of everything that does not depend on the hair color,
             already multiplied by what hair leaves visible of it.
-        hair_diffuse: (H, W, 3) float32, factor of the linear hair colour (premultiplied by coverage).
-        hair_specular: (H, W, 3) float32, light reflected without the hair colour (premultiplied by coverage).
+        hair_diffuse: (H, W, 3) float32, factor of the linear hair color (premultiplied by coverage).
+        hair_specular: (H, W, 3) float32, light reflected without the hair color (premultiplied by coverage).
         hair_coverage: (H, W) float32 in [0, 1], soft coverage by hair strands and scalp tint.
     """
 
@@ -56,7 +56,7 @@ class Buffers:
 
     @classmethod
     def empty(cls, height: int, width: int) -> Buffers:
-        """Buffers with nothing in them."""
+        """Return buffers with nothing in them."""
         return cls(
             depth=np.full((height, width), FAR, np.float32),
             color=np.zeros((height, width, 3), np.float32),
@@ -75,13 +75,13 @@ class Buffers:
         self.hair_coverage[...] = 1 - (1 - self.hair_coverage) * keep
 
     def compose(self, rgb: tuple[float, float, float], gloss: float = 1.0) -> FloatArray:
-        """(H, W, 3) linear image for one linear hair colour; `gloss` scales the uncoloured reflection."""
+        """Return the linear image (H, W, 3) for one linear hair color; `gloss` scales the uncolored reflection."""
         return self.color + self.hair_diffuse * np.asarray(rgb, np.float32) + self.hair_specular * np.float32(gloss)
 
 
 @njit(cache=True, fastmath=True)
 def rasterize(points, triangles, height, width):  # type: ignore[no-untyped-def]
-    """Nearest triangle per pixel.
+    """Find the nearest triangle at each pixel.
 
     Args: points (n, 3) float32 as (x pixel, y pixel, depth); triangles (t, 3) int32.
     Returns: depth (H, W) float32, triangle index (H, W) int32 (-1 is empty), barycentric u, v (H, W, 2) float32.
@@ -119,7 +119,7 @@ def rasterize(points, triangles, height, width):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=True)
 def interpolate(index, bary, triangles, attributes):  # type: ignore[no-untyped-def]
-    """Attributes (n, c) float32 at the covered pixels of `rasterize`, in row-major order: (pixels, c)."""
+    """Return vertex attributes (n, c) float32 at the pixels that `rasterize` covered, (pixels, c), row by row."""
     height, width = index.shape
     channels = attributes.shape[1]
     count = 0
@@ -145,7 +145,7 @@ def interpolate(index, bary, triangles, attributes):  # type: ignore[no-untyped-
 
 @njit(cache=True, fastmath=True)
 def vertex_normals(points, triangles):  # type: ignore[no-untyped-def]
-    """Area-weighted unit normals (n, 3) of a triangle mesh, points (n, 3) float32."""
+    """Return area-weighted unit normals (n, 3) of a triangle mesh with points (n, 3) float32."""
     normals = np.zeros_like(points)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -166,7 +166,7 @@ def vertex_normals(points, triangles):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def box_blur(image, radius):  # type: ignore[no-untyped-def]
-    """Two passes of a box blur of the given pixel radius (edges replicated) on a (H, W) float32 image."""
+    """Blur an image (H, W) float32 twice by a box of a radius in pixels; edges are replicated."""
     height, width = image.shape
     out = image.copy()
     scale = np.float32(1.0 / (2 * radius + 1))

@@ -1,7 +1,7 @@
 """Pose, camera, lights, shadow map and the light that hair lets through.
 
 World space: the canonical head of `mesh.py` (x to the person's left, y up, z towards the viewer; units of the
-MakeHuman base mesh, 1 unit = 1 decimetre; the eyes lie near y = 7.3, the top of the skull near y = 8.5).
+MakeHuman base mesh, 1 unit = 1 decimeter; the eyes lie near y = 7.3, the top of the skull near y = 8.5).
 
 Hair is drawn by `strands.draw_hair(strands, points, camera, lights, volume, shadow, buffers)`:
 `strands` as grown in rest pose (fields `points` (S, K, 3) float32 and `valid` (S, K) bool), `points` the same
@@ -23,7 +23,7 @@ CAMERA_HEIGHT = 7.0
 
 
 def normalize(vectors: FloatArray) -> FloatArray:
-    """Unit vectors along the last axis."""
+    """Return unit vectors along the last axis."""
     flat = np.ascontiguousarray(vectors, np.float32).reshape(-1, 3)
     return _normalize(flat).reshape(vectors.shape)
 
@@ -39,7 +39,7 @@ def _normalize(vectors):  # type: ignore[no-untyped-def]
 
 
 def affine(points: FloatArray, matrix: FloatArray, offset: FloatArray) -> FloatArray:
-    """points (..., 3) @ matrix.T + offset, faster than BLAS for three columns."""
+    """Return points (..., 3) @ matrix.T + offset; for three columns this is faster than BLAS."""
     flat = np.ascontiguousarray(points, np.float32).reshape(-1, 3)
     return _affine(flat, np.ascontiguousarray(matrix, np.float32), offset.astype(np.float32)).reshape(points.shape)
 
@@ -55,13 +55,13 @@ def _affine(points, matrix, offset):  # type: ignore[no-untyped-def]
 
 
 def smoothstep(low: float, high: float, values: FloatArray) -> FloatArray:
-    """0 below `low`, 1 above `high`, smooth between (also with low > high)."""
+    """Return 0 below `low`, 1 above `high`, and a smooth cubic between; `low` may be above `high`."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> FloatArray:
-    """(3, 3) rotation, radians: turn (yaw), nod (pitch), then tilt (roll)."""
+    """Return the rotation (3, 3) that turns (yaw), nods (pitch) and then tilts (roll) by angles in radians."""
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -78,11 +78,11 @@ class Pose:
 
     @classmethod
     def from_spec(cls, scene: SceneSpec) -> Pose:
-        """The pose of a scene."""
+        """Return the pose of a scene."""
         return cls(head=rotation(scene.yaw, scene.pitch, scene.roll), torso=rotation(scene.yaw * 0.25, 0.0, 0.0))
 
     def apply(self, points: FloatArray) -> FloatArray:
-        """Rest-pose points (..., 3) to posed points (..., 3)."""
+        """Move points (..., 3) from the rest pose to this pose."""
         weight = smoothstep(5.55, 6.45, points[..., 1:2])
         head = affine(points, self.head, NECK_PIVOT - self.head @ NECK_PIVOT)
         torso = affine(points, self.torso, NECK_PIVOT - self.torso @ NECK_PIVOT)
@@ -93,9 +93,12 @@ class Pose:
 class Camera:
     """Perspective camera on the z axis, followed by the similarity that gives the FFHQ crop.
 
-    Attributes: size is the frame's height and width in (supersampled) pixels; center, right and down (2,) describe
-    the crop square in the projected plane, right and down having the length of half its side; plane_z is the depth
-    where the projection has scale one.
+    Attributes:
+        size: height and width of the picture in (supersampled) pixels.
+        center: (2,), center of the crop in the projected plane.
+        right: (2,), half the crop's width, towards its right.
+        down: (2,), half the crop's height, towards its bottom.
+        plane_z: depth at which the projection has scale one.
     """
 
     size: int
@@ -115,7 +118,7 @@ class Camera:
         return float(self.size / (2 * np.linalg.norm(self.right)))
 
     def project(self, points: FloatArray) -> FloatArray:
-        """Posed world points (..., 3) to (..., 3): x and y in pixels, and depth (smaller is nearer)."""
+        """Project posed world points (..., 3) to x and y in pixels, and depth (smaller is nearer), (..., 3)."""
         scale = self.size / (2 * float(self.right @ self.right))
         axes = np.stack([self.right, self.down]).astype(np.float32) * np.float32(scale)
         flat = np.ascontiguousarray(points, np.float32).reshape(-1, 3)
@@ -125,7 +128,7 @@ class Camera:
 
 @njit(cache=True, fastmath=True)
 def _project(points, axes, center, plane_z, middle):  # type: ignore[no-untyped-def]
-    """`project_plane`, then the crop: (n, 3) world points to pixels and depth."""
+    """Project world points (n, 3) as `project_plane` does, then to pixels of the crop; the third column is depth."""
     out = np.empty_like(points)
     for i in range(points.shape[0]):
         scale = np.float32(CAMERA_DISTANCE) / (np.float32(CAMERA_DISTANCE) - (points[i, 2] - plane_z))
@@ -138,7 +141,7 @@ def _project(points, axes, center, plane_z, middle):  # type: ignore[no-untyped-
 
 
 def project_plane(points: FloatArray, plane_z: float) -> FloatArray:
-    """Perspective projection of (..., 3) world points to (..., 2) on the plane at depth `plane_z` (y up)."""
+    """Project world points (..., 3) in perspective to (..., 2) on the plane at depth `plane_z`, y up."""
     scale = CAMERA_DISTANCE / (CAMERA_DISTANCE - (points[..., 2:3] - plane_z))
     offset = np.array([0.0, CAMERA_HEIGHT], np.float32)
     return ((points[..., :2] - offset) * scale + offset).astype(np.float32)
@@ -162,7 +165,7 @@ class Lights:
 
     @classmethod
     def from_spec(cls, scene: SceneSpec) -> Lights:
-        """The lights of a scene."""
+        """Return the lights of a scene."""
         azimuth, elevation = scene.light_azimuth, scene.light_elevation
         key = np.array(
             [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)], np.float32
@@ -185,7 +188,7 @@ class Lights:
         return np.stack([across, np.cross(self.key_direction, across), self.key_direction]).astype(np.float32)
 
     def to_light_space(self, points: FloatArray) -> FloatArray:
-        """World points (..., 3) to coordinates (..., 3) centred on the head, the third one towards the key light."""
+        """Return coordinates (..., 3) of world points around the head, the third one towards the key light."""
         frame = self.frame
         return affine(points, frame, -frame @ np.array([0, 7.0, 0.3], np.float32))
 
@@ -197,7 +200,7 @@ class ShadowMap:
     scale = 256 / 4.4  # texels per unit
 
     def __init__(self, points: FloatArray, triangles: IntArray, lights: Lights) -> None:
-        """points (n, 3) posed, triangles (t, 3)."""
+        """Draw the depth of posed points (n, 3) and triangles (t, 3)."""
         self.lights = lights
         self.depth, _, _ = rasterize(self._texels(points), triangles, self.resolution, self.resolution)
 
@@ -209,7 +212,7 @@ class ShadowMap:
         return out
 
     def visibility(self, points: FloatArray, bias: float = 0.075, radius: int = 1) -> FloatArray:
-        """Share (...) in [0, 1] of the key light that reaches world points (..., 3) past the mesh."""
+        """Return the share (...) in [0, 1] of the key light that reaches world points (..., 3) past the mesh."""
         texels = self._texels(points)
         flat = np.ascontiguousarray(texels.reshape(-1, 3))
         return _visibility(self.depth, flat, np.float32(bias), radius).reshape(points.shape[:-1])
@@ -217,7 +220,7 @@ class ShadowMap:
 
 @njit(cache=True)
 def _visibility(depth, texels, bias, radius):  # type: ignore[no-untyped-def]
-    """Percentage-closer filter: share of the (2 radius + 1)^2 texels around each point that lie behind it."""
+    """Return the share of the (2 radius + 1)^2 texels around each point that lie behind it."""
     size = depth.shape[0]
     out = np.empty(texels.shape[0], np.float32)
     scale = np.float32(1.0 / (2 * radius + 1) ** 2)
@@ -240,7 +243,7 @@ class HairVolume:
     extent = 4.8  # world units across the grid
 
     def __init__(self, points: FloatArray, valid: np.ndarray, lights: Lights) -> None:
-        """points (S, K, 3) posed strands; valid (S, K) bool, which of the points exist."""
+        """Fill the grid from posed strands, points (S, K, 3), of which those with `valid` (S, K) True exist."""
         self.lights = lights
         self.scale = self.cells / self.extent
         segment = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean()) if len(points) else 0.0
@@ -262,17 +265,20 @@ class HairVolume:
         return _sample(grid, flat, self.extent / 2, self.scale).reshape(points.shape[:-1])
 
     def depth(self, points: FloatArray, lift: float = 0.0) -> FloatArray:
-        """Optical depth (...) of hair between world points (..., 3), lifted `lift` towards the key light, and it."""
+        """Return the optical depth (...) of hair between world points (..., 3) and the key light.
+
+        The points are first moved by `lift` towards the light.
+        """
         return self._lookup(self.towards_light, points, lift)
 
     def occupancy(self, points: FloatArray) -> FloatArray:
-        """Blurred hair density (...) around world points (..., 3)."""
+        """Return the blurred hair density (...) around world points (..., 3)."""
         return self._lookup(self.around, points, 0.0)
 
 
 @njit(cache=True, fastmath=True)
 def _splat(points, half, scale, cells, weight):  # type: ignore[no-untyped-def]
-    """Trilinear splat of points (n, 3) into a (cells,)*3 grid."""
+    """Add points (n, 3) of equal weight to a grid (cells, cells, cells), trilinearly."""
     grid = np.zeros((cells, cells, cells), np.float32)
     for i in range(points.shape[0]):
         a = (points[i, 0] + half) * scale - 0.5
@@ -292,7 +298,7 @@ def _splat(points, half, scale, cells, weight):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=True)
 def _sample(grid, points, half, scale):  # type: ignore[no-untyped-def]
-    """Trilinear lookup of a grid at points (n, 3)."""
+    """Return the trilinear values (n,) of a grid at points (n, 3)."""
     cells = grid.shape[0]
     out = np.empty(points.shape[0], np.float32)
     for i in range(points.shape[0]):

@@ -2,8 +2,8 @@
 
 Many portraits of a batch fit one caption ("red hair"), so a caption's positives are all portraits it is true of, as in
 UniCL (Yang et al. 2022, equations 3 and 4), instead of its own portrait alone. A share of the images is shown as
-references are: hair only, everything else mid-grey; hair without its colour, which only hairstyles are true of; and
-nothing but the colour, which only colours are true of. So their embeddings lie where those of the texts do.
+references are: hair only, everything else mid-gray; hair without its color, which only hairstyles are true of; and
+nothing but the color, which only colors are true of. So their embeddings lie where those of the texts do.
 """
 
 from dataclasses import dataclass
@@ -34,16 +34,16 @@ MODEL: dict[str, Any] = {
     "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
 SHARES = {"whole": 0.45, "hair": 0.25, "grey": 0.2, "flat": 0.1}
-"""How often an image is shown whole, as hair alone, as hair without colour, as colour without hair."""
+"""How often an image is shown whole, as hair alone, as hair without color, as color without hair."""
 ANYTHING = -1
 UNSEEN = -2
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Texts with what they claim: style and colour index, `ANYTHING` where nothing is said.
+    """Texts with what they claim: style and color index, `ANYTHING` where nothing is said.
 
-    The same is said of images, with `UNSEEN` where a style or colour cannot be seen: no claim about it is true.
+    The same is said of images, with `UNSEEN` where a style or color cannot be seen: no claim about it is true.
     """
 
     texts: list[str]
@@ -52,7 +52,7 @@ class Captions:
 
 
 def draw_captions(quads: Quads, chosen: np.ndarray, views: np.ndarray, rng: np.random.Generator) -> Captions:
-    """One caption per portrait: HairCLIP's hairstyle template, its colour template, or another sentence.
+    """Return one caption per portrait: HairCLIP's hairstyle template, its color template, or another sentence.
 
     It speaks of what the view of the portrait shows.
     """
@@ -79,7 +79,7 @@ def draw_captions(quads: Quads, chosen: np.ndarray, views: np.ndarray, rng: np.r
 
 
 def truth(captions: Captions, styles: np.ndarray, colors: np.ndarray, bald: int) -> Tensor:
-    """``(images, captions)`` True where a caption is true of an image; a bald head has no colour."""
+    """Return (images, captions) bool, True where a caption is true of an image; a bald head has no color."""
     style_fits = (captions.styles[None] == ANYTHING) | (captions.styles[None] == styles[:, None])
     color_fits = (captions.colors[None] == ANYTHING) | (
         (captions.colors[None] == colors[:, None]) & (styles[:, None] != bald)
@@ -88,7 +88,7 @@ def truth(captions: Captions, styles: np.ndarray, colors: np.ndarray, bald: int)
 
 
 def show(images: Images, labels: Labels, views: np.ndarray) -> Images:
-    """Each image in its view, one of `SHARES`."""
+    """Return each image in its view, one of `SHARES`."""
     hair = (labels == HAIR)[:, None]
     seen = {"hair": images * hair, "grey": gray_hair(images, hair), "flat": flat_hair_color(images, hair)}
     for view, shown in seen.items():
@@ -98,7 +98,7 @@ def show(images: Images, labels: Labels, views: np.ndarray) -> Images:
 
 
 def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
-    """Cross entropy against the uniform distribution over the positives, from images to captions and back."""
+    """Return the cross entropy with a uniform distribution over the true pairs, from images to captions and back."""
 
     def one_way(scores: Tensor, target: Tensor) -> Tensor:
         weight = target.float() / target.sum(dim=1, keepdim=True).clamp(min=1)
@@ -109,7 +109,7 @@ def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
 
 
 def fit_clip(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2400, batch: int = 48) -> Clip:
-    """open_clip's CLIP with a small ResNet image tower."""
+    """Train open_clip's CLIP with a small ResNet image tower."""
     torch.manual_seed(3)  # initial weights
     network = Clip(MODEL).to(device)
     decay = [p for p in network.parameters() if p.ndim > 1]

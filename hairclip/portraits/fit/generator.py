@@ -1,15 +1,15 @@
 """Recipe of the generator and its encoder: rendered quads teach W+ what HairCLIP relies on.
 
 First the generator learns to draw what it is told: a coder turns a portrait's traits
-(`hairclip.portraits.fit.traits`) into a latent w. Asked for is a head of one portrait in the hair colour of another,
-from a *mixture* of codes: coarse and medium ones of the head, fine ones of the colour. So coarse and medium layers must
-hold people, scenes and hairstyles, and fine layers hair colour: exactly, because the renderer knows the answer. It
+(`hairclip.portraits.fit.traits`) into a latent w. Asked for is a head of one portrait in the hair color of another,
+from a *mixture* of codes: coarse and medium ones of the head, fine ones of the color. So coarse and medium layers must
+hold people, scenes and hairstyles, and fine layers hair color: exactly, because the renderer knows the answer. It
 grows from 32 px to full size (Karras et al. 2018, "Progressive Growing of GANs"), because small pictures are cheap.
 
 Then an encoder learns to read codes from pictures: near the told ones, but free to leave them, layer by layer, for what
 brings the generator closer to the picture. How far is a matter of `code_weight`, the distortion-editability trade-off
 of Tov et al. 2021. In between, generator and encoder train together for a while. Recognizers take part from the start:
-an encoder that went by pixels alone left 85 % of the hairstyles recognisable in what was made of its codes, one that
+an encoder that went by pixels alone left 85 % of the hairstyles recognizable in what was made of its codes, one that
 they guided 98 %.
 
 Face and scene are asked for pixel by pixel; strands less so, because a few hundred numbers hardly say where each one
@@ -122,12 +122,12 @@ class GeneratorFit:
     def _generator(self, size: int) -> Generator:
         recipe = self.recipe
         made = Generator(size=size, w_dim=recipe.w_dim, z_dim=recipe.w_dim, mapping_layers=4, channels=recipe.channels)
-        for output in made.to_rgb:  # a new resolution adds nothing at first: no noise has to be unlearnt
+        for output in made.to_rgb:  # a new resolution adds nothing at first: no noise has to be unlearned
             nn.init.zeros_(output.weight)  # type: ignore[arg-type]
         return made
 
     def fit(self) -> Networks:
-        """Train; returns the averaged networks."""
+        """Train all stages and return the networks with averaged weights."""
         for size, steps in sorted(self.recipe.growth.items()):
             if size > self.networks.generator.size:
                 self._grow(size)
@@ -139,11 +139,11 @@ class GeneratorFit:
 
     @torch.no_grad()
     def told_latents(self) -> Latents:
-        """What the averaged coder tells of every portrait, in flat order: latents w, alike in all layers."""
+        """Return the latent w that the averaged coder makes of each portrait's traits, by flat index."""
         return self.mean.coder(self.traits.to(self.device)).cpu()
 
     def _grow(self, size: int) -> None:
-        """The next size goes on from the averaged weights of the last."""
+        """Replace the generator by a larger one that starts from the averaged weights."""
         self.networks.load_state_dict(self.mean.state_dict())
         larger = self._generator(size).to(self.device)
         larger.load_state_dict({**larger.state_dict(), **_shared(self.networks.generator, larger)})
@@ -163,11 +163,11 @@ class GeneratorFit:
         )
 
     def _told(self, batch: Batch) -> WPlus:
-        """Codes of the encoded portraits, the same for all layers."""
+        """Return the codes that the coder makes of a batch's traits, the same in all layers."""
         return self.networks.coder(batch.traits)[:, None].expand(-1, self.networks.encoder.n_latent, -1)
 
     def _loss(self, made: Images, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """What full-size pictures are asked for, and its terms as numbers; smaller pictures only match in pixels."""
+        """Return the loss of generated pictures, and its terms as numbers; below the full size only pixels count."""
         recipe = self.recipe
         factor = batch.real.shape[-1] // made.shape[-1]
         real, weight = batch.real, region_weight(batch.labels)
@@ -182,7 +182,7 @@ class GeneratorFit:
         return loss + guidance + recipe.texture_weight * texture, figures | terms | {"texture": texture.item()}
 
     def _guidance(self, made: Images, batch: Batch, count: int) -> tuple[Tensor, dict[str, float]]:
-        """What the recognizers say to the first `count` samples: in turns a head in another's colour and as it is."""
+        """Return the weighted loss of the recognizers on the first `count` samples, and its terms as numbers."""
         recipe, some = self.recipe, slice(None, count)
         terms = self.recognizers.disagreement(made[some], batch.real[some], batch.labels[some])
         weights = {"parser": recipe.parser_weight, "clip": recipe.clip_weight, "identity": recipe.identity_weight}
@@ -208,7 +208,7 @@ class GeneratorFit:
         run(name, steps=steps, state=state, step=step, folder=self.folder, seed=1)
 
     def _read(self, name: str, steps: int) -> None:
-        """Train the encoder, towards pictures, what is recognised in them, and the codes that the coder tells."""
+        """Train the encoder, towards pictures, what is recognized in them, and the codes that the coder tells."""
         recipe = self.recipe
         self.networks.load_state_dict(self.mean.state_dict())
         self.networks.requires_grad_(False).encoder.requires_grad_(True)
@@ -256,14 +256,14 @@ class GeneratorFit:
         run("joint", steps=steps, state=state, step=step, folder=self.folder, seed=3)
 
     def _code_error(self, read: WPlus, batch: Batch) -> Float[Tensor, ""]:
-        """How far read codes are from told ones, in units of their spread."""
+        """Return the mean squared distance of the encoder's codes from the coder's, in units of their variance."""
         with torch.no_grad():
             told = self._told(batch)
             unit = told.var(dim=0).mean()
         return (read - told).square().mean() / unit
 
     def _fast(self, generator: Generator) -> Callable[[WPlus], Images]:
-        """The generator, fused by torch.compile where wanted: about a quarter faster, after a minute or two."""
+        """Return the generator, compiled if asked for: about a quarter faster, after a minute or two."""
         return torch.compile(generator, dynamic=False) if self.compiled else generator
 
     def _optimizers(self, names: Sequence[str], *, shares: Mapping[str, float] | None = None) -> Optimizers:
@@ -297,9 +297,9 @@ class GeneratorFit:
 
 
 def _kind(name: str, key: str, parameter: nn.Parameter) -> str:
-    """How a parameter of a network is trained: matrices of the generator and filters of the encoder by Muon.
+    """Return how a parameter is trained: "filter" by Muon, "read_out" and "other" by Adam at rates of their own.
 
-    The encoder's linear maps to codes are too wide for it: orthogonalising them took a third of every step.
+    The encoder's linear maps to codes are too wide for it: orthogonalizing them took a third of every step.
     """
     if name == "coder" or parameter.ndim < 2 or key.startswith("mapping"):
         return "other"
@@ -307,6 +307,6 @@ def _kind(name: str, key: str, parameter: nn.Parameter) -> str:
 
 
 def _shared(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
-    """Tensors that a smaller generator shares with a larger one."""
+    """Return the tensors of a smaller generator that a larger one has in the same shape."""
     wanted = target.state_dict()
     return {k: v for k, v in source.state_dict().items() if k in wanted and wanted[k].shape == v.shape}

@@ -21,7 +21,7 @@ TEMPERATURE = 0.1
 def fit_identity(
     quads: Quads, folder: Path, device: torch.device, *, steps: int = 2000, persons: int = 32
 ) -> IdentityEncoder:
-    """A small IR-SE network on 64 px face crops."""
+    """Train a small IR-SE network on face crops of 64 pixels."""
     torch.manual_seed(2)  # initial weights
     network = IdentityEncoder(
         units=(1, 1, 1, 1), widths=(32, 64, 96, 128), input_size=64, embedding=512, dropout=0.2, frame=quads.size

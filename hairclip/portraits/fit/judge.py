@@ -15,7 +15,7 @@ from hairclip.portraits.fit.loop import StepLog, autocast, run
 def fit_judge(
     quads: Quads, folder: Path, device: torch.device, *, steps: int = 1200, batch: int = 32
 ) -> HairstyleClassifier:
-    """Cross entropy with label smoothing over the renderer's style names."""
+    """Train by cross entropy with label smoothing over the names of hairstyles."""
     torch.manual_seed(1)  # initial weights
     network = HairstyleClassifier(list(quads.style_names), widths=(24, 48, 96, 128), input_size=quads.size).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)

@@ -17,13 +17,16 @@ from hairclip.portraits.fit.loop import StepLog, run
 
 @torch.no_grad()
 def encode_all(encoder: PcaEncoder, quads: Quads, device: torch.device, *, batch: int = 64) -> WPlus:
-    """Codes of every portrait, in flat order."""
+    """Return the W+ code of each portrait, by flat index."""
     chunks = np.array_split(np.arange(len(quads) * 4), max(1, len(quads) * 4 // batch))
     return torch.cat([encoder(images_at(quads, chunk, device)).cpu() for chunk in chunks])
 
 
 def energy_distance(made: Latents, real: Latents) -> Float[Tensor, ""]:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013, equation 1.1): zero only for equal distributions."""
+    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'|, which is zero only for equal distributions.
+
+    See Szekely and Rizzo 2013, "Energy statistics", equation 1.1.
+    """
 
     def spread(x: Latents) -> Tensor:
         return torch.pdist(x).mean()

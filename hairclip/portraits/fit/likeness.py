@@ -16,19 +16,19 @@ from hairclip.networks.ir_se import FaceEncoder
 
 @dataclass(frozen=True)
 class Recognizers:
-    """The frozen networks that must recognise in a made picture what they recognise in the rendered one."""
+    """The frozen networks that must recognize in a made picture what they recognize in the rendered one."""
 
     parser: FaceParser
     clip: Clip
     identity: FaceEncoder
 
     def freeze(self, device: torch.device) -> None:
-        """Evaluation mode, no gradients of weights."""
+        """Move the networks to a device and switch off training and the gradients of weights."""
         for network in (self.parser, self.clip, self.identity):
             network.to(device).eval().requires_grad_(False)
 
     def disagreement(self, made: Images, real: Images, labels: Labels) -> dict[str, Tensor]:
-        """Cross entropy with the true labels; 1 - cosine of CLIP's and of identity embeddings: means over the batch."""
+        """Return batch means: cross entropy with the true labels, 1 - cosine of CLIP's and of identity embeddings."""
         with torch.no_grad():
             wanted = self.clip.encode_image(real), self.identity(real)
         embeddings = self.clip.encode_image(made), self.identity(made)
@@ -44,7 +44,7 @@ class Recognizers:
 
 
 def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch 1 height width"]) -> Tensor:
-    """L1 and L2 of pixels, L1 of neighbour differences (edges), both weighted; L1 of smaller copies (form)."""
+    """Return weighted L1 and L2 of pixels, plus weighted L1 of edges, plus L1 of smaller copies."""
     error = made - real
     loss = (weight * (error.abs() + error.square())).mean()
     loss = (
@@ -58,6 +58,6 @@ def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch
 
 
 def region_weight(labels: Labels) -> Float[Tensor, "batch 1 height width"]:
-    """Pixel by pixel, the person counts most; inside hair less is asked, because strands are hard to foretell."""
+    """Return the weight of each pixel: most for the person, less for hair, whose strands no code can hold."""
     weight = torch.full(labels.shape, 1.2, device=labels.device)
     return weight.masked_fill(labels == BACKGROUND, 0.6).masked_fill(labels == HAIR, 0.7)[:, None]

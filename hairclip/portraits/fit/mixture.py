@@ -1,4 +1,8 @@
-"""What one step of the generator's recipe looks at: quads, encoded and mixed so that codes must keep hair apart."""
+"""Draw what one step of the generator's recipe looks at.
+
+Codes of two portraits are mixed: coarse and medium layers of one, fine layers of the other. The renderer has drawn the
+true answer, so hair color must lie in the fine layers, and everything else in the others.
+"""
 
 from dataclasses import dataclass
 
@@ -33,7 +37,13 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Draw:
-    """What one step looks at: portraits to encode and portraits to make, by flat index, and how codes are mixed."""
+    """What one step looks at.
+
+    Attributes:
+        encoded: (N,), flat indices of the portraits to encode.
+        targets: (T,), flat indices of the portraits to make.
+        mixture: which codes are joined for each portrait to make.
+    """
 
     encoded: np.ndarray
     targets: np.ndarray
@@ -41,9 +51,9 @@ class Draw:
 
 
 def draw(quads: Quads, chosen: np.ndarray, rng: np.random.Generator) -> Draw:
-    """Two portraits of every chosen quad are encoded: head a in one colour, head b in the other.
+    """Choose what to encode of each quad: head a in one color, head b in the other; and what to make of both.
 
-    Asked for are head a or b in the other's colour, and one of the two as it is. A bald head lends no colour.
+    Asked for are head a or b in the other's color, and one of the two as it is. A bald head lends no color.
     """
     count = len(chosen)
     color = rng.integers(0, 2, count)
@@ -63,7 +73,15 @@ def draw(quads: Quads, chosen: np.ndarray, rng: np.random.Generator) -> Draw:
 
 @dataclass(frozen=True)
 class Batch:
-    """What to encode (traits and pictures), what to make, the weight of each pixel, and how codes are mixed."""
+    """One batch of the generator's recipe: N portraits to encode, T portraits to make.
+
+    Attributes:
+        traits: (N, traits), traits of the portraits to encode.
+        images: (N, 3, H, W), their pictures.
+        real: (T, 3, H, W), rendered pictures of the portraits to make.
+        labels: (T, H, W), their labels.
+        mixture: which codes are joined for each portrait to make.
+    """
 
     traits: Float[Tensor, "encoded traits"]
     images: Float[Tensor, "encoded 3 height width"]

@@ -13,7 +13,7 @@ from hairclip.portraits.fit.loop import StepLog, autocast, run
 
 
 def fit_parser(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2000, batch: int = 16) -> UNetParser:
-    """A U-Net at the size of the renders."""
+    """Train a U-Net at the size of the rendered pictures."""
     torch.manual_seed(0)  # initial weights
     network = UNetParser(filters=(16, 32, 48, 64, 96), input_size=quads.size).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)

@@ -2,7 +2,7 @@
 
 A code of a few hundred numbers does not fix the phase of every strand. A pixel loss then asks for their mean, which is
 smooth. Energy in quadrature pairs of Gabor filters (Adelson and Bergen 1985, equation 4; the statistics of Portilla
-and Simoncelli 2000, section 2) does not depend on phase: averaged over a neighbourhood it says how strong strands of
+and Simoncelli 2000, section 2) does not depend on phase: averaged over a neighborhood it says how strong strands of
 each direction and width are, and asks for as much of them as the render shows.
 """
 
@@ -18,14 +18,14 @@ from hairclip.common.images import Images
 
 
 class OrientedEnergy(nn.Module):
-    """Magnitudes of Gabor responses of the brightness, averaged over neighbourhoods.
+    """Magnitudes of Gabor responses of the brightness, averaged over neighborhoods.
 
     Args:
         orientations: directions, evenly spread over half a turn.
         wavelength: pixels from strand to strand, at the finest scale.
         scales: each next one sees the picture at half the size.
         radius: of the filters, pixels.
-        window: side of the neighbourhood, pixels at every scale; neighbourhoods overlap by half.
+        window: side of the neighborhood, pixels at every scale; neighborhoods overlap by half.
     """
 
     filters: Tensor
@@ -38,7 +38,7 @@ class OrientedEnergy(nn.Module):
         self.register_buffer("filters", gabor_pairs(orientations, wavelength, radius), persistent=False)
 
     def forward(self, images: Images) -> list[Float[Tensor, "batch orientations rows columns"]]:
-        """One map per scale."""
+        """Return one map of energies per scale."""
         brightness = luma(images)
         maps = []
         for scale in range(self.scales):
@@ -51,14 +51,14 @@ class OrientedEnergy(nn.Module):
         return maps
 
     def distance(self, images: Images, target: Images) -> Float[Tensor, ""]:
-        """Mean absolute difference of the energies, over everything."""
+        """Return the mean absolute difference of the energies of two batches."""
         with torch.no_grad():
             wanted = self(target)
         return torch.stack([F.l1_loss(a, b) for a, b in zip(self(images), wanted, strict=True)]).mean()
 
 
 def gabor_pairs(orientations: int, wavelength: float, radius: int) -> Float[Tensor, "filters 1 side side"]:
-    """Even filters, then odd ones, of zero mean and unit norm."""
+    """Return Gabor filters of zero mean and unit norm, first the even ones, then the odd ones."""
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     envelope = torch.exp(-(x.square() + y.square()) / (2 * (radius / 2) ** 2))

@@ -1,9 +1,9 @@
 """What a portrait shows, as numbers: the input of a generator in training.
 
-The renderer's parameters say who is seen, how lit, in which hairstyle and hair colour (as in Dosovitskiy et al. 2015,
-"Learning to Generate Chairs"), so that styles and colours are well apart in the generator's codes from the start.
+The renderer's parameters say who is seen, how lit, in which hairstyle and hair color (as in Dosovitskiy et al. 2015,
+"Learning to Generate Chairs"), so that styles and colors are well apart in the generator's codes from the start.
 Principal components of a *sketch*, the small picture with its hair cut out and the hair's outline beside it, say what
-is where, whatever the hair's colour: a generator that reads them learns faster.
+is where, whatever the hair's color: a generator that reads them learns faster.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ _TINY = 1e-6
 def quad_traits(
     quads: Quads, *, sketch_components: int = 160, shape_components: int = 48
 ) -> Float[Tensor, "portraits traits"]:
-    """One row per portrait in flat order: sketch, strongest component first, then parameters, the hair colour last.
+    """Return one row per portrait: components of its sketch, the strongest first, then parameters, the hair color last.
 
     Sketch components keep their natural scale, so that what fills the picture weighs most; parameters have a spread of
     about one.
@@ -92,7 +92,7 @@ def _numbers(spec: PortraitSpec) -> list[float]:
 
 
 def _hair(spec: PortraitSpec) -> np.ndarray:
-    """Which style, and that style's own variations: nothing of one style means anything in another."""
+    """Return a table with a row per style, flattened: the portrait's own row holds its variations, the others 0."""
     table = np.zeros((len(STYLE_NAMES), 1 + len(VARIATIONS)), np.float32)
     row = [2.0, *(getattr(spec.hair, name) for name in VARIATIONS)]
     table[STYLE_NAMES.index(spec.hair.style)] = row
@@ -100,7 +100,7 @@ def _hair(spec: PortraitSpec) -> np.ndarray:
 
 
 def _components(values: np.ndarray, count: int, sample: int = 4000) -> np.ndarray:
-    """Coordinates along the strongest principal components of a sample, in units of the third one's spread."""
+    """Return coordinates along the strongest principal components of a sample, in units of the third one's spread."""
     chosen = np.random.default_rng(0).permutation(len(values))[:sample]
     mean = values[chosen].mean(0)
     _, spread, directions = np.linalg.svd(values[chosen] - mean, full_matrices=False)
@@ -113,5 +113,5 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 
 def _display(linear: np.ndarray) -> np.ndarray:
-    """Linear light to about how bright it looks."""
+    """Return about how bright linear light looks."""
     return np.clip(linear, 0, None) ** (1 / 2.2)

@@ -20,7 +20,7 @@ SKULL_CENTER = np.array([0.0, CENTER_Y, CENTER_Z], np.float32)
 
 @njit(cache=True, fastmath=True)
 def _field(kind, x, y, z, t, side, front, aim):  # type: ignore[no-untyped-def]
-    """Where a strand of a given flow wants to go at (x, y, z), t in [0, 1] along it."""
+    """Return the direction of a field at (x, y, z), for a strand of which the share t in [0, 1] is walked."""
     if kind == BACK:  # over the top, then down to the nape
         if z < 0.15:
             return -0.25 * x, -1.0, -0.4
@@ -184,7 +184,7 @@ def gather(points: FloatArray, leader: Indices, style: Style) -> FloatArray:
 def wave(
     points: FloatArray, layout: Layout, guide: Indices, style: Style, hair: HairSpec, length: FloatArray
 ) -> FloatArray:
-    """Waves across strands (S, K, 3) or corkscrews around them; the locks next to each other wave together."""
+    """Return strands (S, K, 3) with waves across them or corkscrews around them; neighboring locks wave together."""
     width, curl = pick(style.wave, hair.curl), pick(style.curl, hair.curl)
     if width == 0 and curl == 0:
         return points
@@ -208,7 +208,7 @@ def wave(
 
 
 def ridges(points: FloatArray, height: float, parting: float, frequency: float) -> FloatArray:
-    """Finger waves: S-shaped ridges on strands (S, K, 3) at equal distances from the parting, alike for all."""
+    """Return strands (S, K, 3) with finger waves: ridges at equal distances from the parting."""
     x, y, z = points[..., 0] - parting, points[..., 1] - 7.45, points[..., 2]
     down = np.where(y > 0, np.arctan2(np.abs(x), np.maximum(y, 1e-3)), np.pi / 2 - y)
     phase = down * frequency + 0.9 * z + 0.8 * (x > 0)

@@ -178,19 +178,19 @@ def _cuts(strands: Planting) -> FloatArray:
 
 
 def _as_it_grows(strands: Planting, length: FloatArray) -> _Shape:
-    """Away from the scalp, a little upwards."""
+    """Point away from the scalp, a little upwards."""
     return length, strands.normals + np.array([0, 0.25, 0], np.float32)
 
 
 def _up(strands: Planting, length: FloatArray) -> _Shape:
-    """As it grows, shorter at the sides."""
+    """Point as it grows, shorter at the sides."""
     style, height = strands.style, strands.layout.rest[:, 1]
     length = length * (style.fade + (1 - style.fade) * smoothstep(7.4, 8.1, height))
     return _as_it_grows(strands, length)
 
 
 def _short_sides(strands: Planting, length: FloatArray) -> _Shape:
-    """As it grows on the top, shorter beneath; shaved sides point down."""
+    """Point as it grows on the top, shorter beneath; shaved sides point down."""
     style = strands.style
     top = is_top(*strands.layout.rest.T)
     length, aim = _as_it_grows(strands, np.where(top, length, length * style.fade))
@@ -200,7 +200,7 @@ def _short_sides(strands: Planting, length: FloatArray) -> _Shape:
 
 
 def _ball(strands: Planting, _: FloatArray) -> _Shape:
-    """Out to an ellipsoid around the head: an even, round shape."""
+    """Reach out to an ellipsoid around the head: an even, round shape."""
     size = pick(strands.style.length, strands.hair.length)
     radii = np.array([0.82 + size, 0.98 + 0.55 * size, 0.88 + size], np.float32)
     center = np.array([0, 7.58, 0.25], np.float32)
@@ -211,7 +211,7 @@ def _ball(strands: Planting, _: FloatArray) -> _Shape:
 
 
 def _box(strands: Planting, _: FloatArray) -> _Shape:
-    """Up to a level plane over the top of the head; stubble at the sides."""
+    """Reach up to a level plane over the top of the head; the sides are stubble."""
     x, y, z = strands.layout.rest.T
     top = is_top(x, y, z)
     level = 8.45 + pick(strands.style.length, strands.hair.length) * 0.62
@@ -221,7 +221,7 @@ def _box(strands: Planting, _: FloatArray) -> _Shape:
 
 
 def _mohawk(strands: Planting, _: FloatArray) -> _Shape:
-    """A fan over the middle of the head, lower at the nape and at the forehead."""
+    """Stand as a fan over the middle of the head, lower at the nape and at the forehead."""
     x, _y, z = strands.layout.rest.T
     size = pick(strands.style.length, strands.hair.length)
     aim = np.stack([x * 0.3, np.full_like(x, 0.9), (z - 0.35) * 0.75], 1)
@@ -231,7 +231,7 @@ def _mohawk(strands: Planting, _: FloatArray) -> _Shape:
 
 
 def _spikes(strands: Planting, length: FloatArray) -> _Shape:
-    """Locks that stand up and forward, shorter at the sides and at the very top."""
+    """Stand up and forward, shorter at the sides and at the very top."""
     x, y, _z = strands.layout.rest.T
     fade = strands.style.fade
     aim = strands.normals + np.stack([x * 0.2, np.full_like(x, 0.45), 0.15 + 0 * x], 1)

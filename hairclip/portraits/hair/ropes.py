@@ -21,12 +21,12 @@ CORNROWS = 15
 
 
 def _unit(vectors: Floats) -> FloatArray:
-    """Unit vectors along the last axis."""
+    """Return unit vectors along the last axis."""
     return normalize(vectors.astype(np.float32))
 
 
 def resample(paths: Floats, points: int) -> FloatArray:
-    """Paths (P, K, 3) with equally many points, (P, points, 3), linear in their parameter."""
+    """Return paths (P, K, 3) with another number of points, (P, points, 3), interpolated linearly."""
     position = np.linspace(0, paths.shape[1] - 1, points)
     low = np.minimum(position.astype(int), paths.shape[1] - 2)
     share = (position - low)[None, :, None]
@@ -34,7 +34,7 @@ def resample(paths: Floats, points: int) -> FloatArray:
 
 
 def frames(paths: Floats, outward: Floats) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Per point of paths (P, K, 3): sideways and outward unit vectors (P, K, 3), and arc length (P, K)."""
+    """Return sideways and outward unit vectors (P, K, 3) along paths (P, K, 3), and the arc length (P, K)."""
     tangent = _unit(np.gradient(paths, axis=1))
     sideways = _unit(np.cross(tangent, outward))
     lift = _unit(np.cross(sideways, tangent))
@@ -46,7 +46,7 @@ def frames(paths: Floats, outward: Floats) -> tuple[FloatArray, FloatArray, Floa
 def twist(
     paths: Floats, outward: Floats, radius: Floats, per_path: int, pitch: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Ropes: `per_path` strands around each path (P, K, 3), turning `pitch` radians per unit.
+    """Return ropes: `per_path` strands around each path (P, K, 3), which turn by `pitch` radians per unit.
 
     radius (P, K) of the rope. Returns (P * per_path, K, 3).
     """
@@ -60,7 +60,7 @@ def twist(
 def plait(
     paths: Floats, outward: Floats, radius: Floats, per_path: int, pitch: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Three-strand plaits along paths (P, K, 3): three bundles weave in a figure of eight, `pitch` radians per unit.
+    """Return plaits along paths (P, K, 3): three bundles weave in a figure of eight, by `pitch` radians per unit.
 
     radius (P, K) of the plait. Returns (P * per_path, K, 3); `per_path` is divisible by three.
     """
@@ -78,7 +78,7 @@ def plait(
 
 
 def ball(center: FloatArray, radius: float, strands: int, points: int, rng: np.random.Generator) -> FloatArray:
-    """Strands (strands, points, 3) wound around a ball, mostly about a tilted vertical axis."""
+    """Return strands (strands, points, 3) wound around a ball, mostly about a tilted vertical axis."""
     axis = _unit(rng.normal(size=(strands, 3)) * 0.35 + np.array([0, 0.6, -0.5]))
     first = _unit(np.cross(axis, _unit(rng.normal(size=(strands, 3)))))
     second = np.cross(axis, first)
@@ -91,7 +91,7 @@ def ball(center: FloatArray, radius: float, strands: int, points: int, rng: np.r
 
 
 def wound(hair: HairSpec, style: Style, skull: Skull, rng: np.random.Generator) -> Grown:
-    """The strands of a bun ("bun"), a crown braid ("ring") or cornrows ("rows")."""
+    """Return the strands of a bun ("bun"), a crown braid ("ring") or cornrows ("rows")."""
     if style.flow == "bun":
         center = BUN + np.array([0, 0.10, 0], np.float32)
         strands = ball(center, 0.25 + 0.03 * hair.volume, 2400, style.points, rng)
@@ -105,7 +105,7 @@ def wound(hair: HairSpec, style: Style, skull: Skull, rng: np.random.Generator) 
 
 
 def _crown_braid(hair: HairSpec, style: Style, skull: Skull, rng: np.random.Generator) -> FloatArray:
-    """A plait around the head, high over the forehead and low over the nape."""
+    """Return a plait around the head, high over the forehead and low over the nape."""
     azimuth = np.linspace(-np.pi, np.pi, 72)
     elevation = 0.42 + 0.40 * np.cos(azimuth) + 0.06 * np.cos(2 * azimuth)
     around = np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)
@@ -118,7 +118,7 @@ def _crown_braid(hair: HairSpec, style: Style, skull: Skull, rng: np.random.Gene
 
 
 def _cornrows(style: Style, skull: Skull, rng: np.random.Generator) -> FloatArray:
-    """Narrow plaits flat on the skull from the forehead to the nape."""
+    """Return narrow plaits flat on the skull from the forehead to the nape."""
     side = np.linspace(-1.28, 1.28, CORNROWS)
     over = np.linspace(0, 1, style.points)
     begun = over.astype(np.float32)
@@ -133,7 +133,7 @@ def _cornrows(style: Style, skull: Skull, rng: np.random.Generator) -> FloatArra
 
 
 def dreadlocks(grown: Grown, hair: HairSpec, rng: np.random.Generator, per_rope: int = 44) -> Grown:
-    """Dreadlocks: a thick twisted rope around each grown strand."""
+    """Return a thick twisted rope around each grown strand."""
     paths, count, tone, rise = grown
     steps = paths.shape[1]
     # Cut ropes end in repeated points, which have no direction: let them run on downwards, unseen.

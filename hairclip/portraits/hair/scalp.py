@@ -27,7 +27,7 @@ _ROPE_CANDIDATES = 3000
 
 
 def scalp_weight(head: Head) -> FloatArray:
-    """(n,) float32 signed height of each vertex over the hairline in units: > 0 is scalp, -9 is never scalp."""
+    """Return the height (n,) float32 of each vertex over the hairline: above 0 is scalp, -9 is never scalp."""
     x, y, z = np.abs(head.rest[:, 0]), head.rest[:, 1], head.rest[:, 2]
     weight = y - np.interp(np.arctan2(x, z - 0.25), _AZIMUTH, _HAIRLINE)
     weight[(head.part != BODY) | (head.ears > 0.35)] = -9
@@ -35,17 +35,23 @@ def scalp_weight(head: Head) -> FloatArray:
 
 
 def is_top(x: Coordinates, y: Coordinates, z: Coordinates) -> Flags:
-    """Whether places on the canonical head lie on its top, above the temples."""
+    """Return whether places on the canonical head lie on its top, above the temples."""
     return (y > 7.93 + 0.1 * (z < 0)) & (np.abs(x) < 0.62)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Random choices of a style, the same for everyone (S strands, G guides).
+    """Random choices of a style with S strands in G locks; they are the same for everyone.
 
-    Attributes: triangle (S,) index and corners (S, 3) barycentric weights of each root; rest (S, 3) roots on the
-    canonical head; guides (G,) indices of the strands that lead a lock; jitter (S, 3) and guide_jitter (G, 3) standard
-    normal; uniform (S, 3) and guide_uniform (G, 3) in [0, 1].
+    Attributes:
+        triangle: (S,), index of the triangle in which a strand has its root.
+        corners: (S, 3), barycentric weights of the root in it.
+        rest: (S, 3), roots on the canonical head.
+        guides: (G,), indices of the strands that lead a lock.
+        jitter: (S, 3), standard normal.
+        guide_jitter: (G, 3), standard normal.
+        uniform: (S, 3), uniform in [0, 1].
+        guide_uniform: (G, 3), uniform in [0, 1].
     """
 
     triangle: Indices
@@ -62,7 +68,7 @@ _LAYOUTS: dict[str, Layout] = {}
 
 
 def layout_of(head: Head, hair: HairSpec, style: Style) -> Layout:
-    """The layout of a style; it depends on the canonical head only, so it is computed once per process."""
+    """Return the layout of a style; it depends on the canonical head only, so it is computed once per process."""
     if hair.style not in _LAYOUTS:
         _LAYOUTS[hair.style] = _new_layout(head, style, np.random.default_rng(hair.strand_seed))
     return _LAYOUTS[hair.style]
@@ -97,7 +103,7 @@ def _new_layout(head: Head, style: Style, rng: np.random.Generator) -> Layout:
 
 
 def _spread(places: FloatArray, count: int) -> Indices:
-    """Indices of `count` of the places (n, 3), each as far as possible from those before it."""
+    """Return indices of `count` of the places (n, 3), each as far as possible from those before it."""
     chosen = np.zeros(count, np.int64)
     nearest = np.full(len(places), np.inf)
     for i in range(1, count):
@@ -107,7 +113,7 @@ def _spread(places: FloatArray, count: int) -> Indices:
 
 
 def _density(style: Style, place: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Relative density of roots at places (t, 3) of the canonical head."""
+    """Return the relative density (t,) of roots at places (t, 3) of the canonical head."""
     x, y, z = np.abs(place[:, 0]), place[:, 1], place[:, 2]
     if style.flow == "mohawk":
         return (x < 0.21).astype(np.float64)
@@ -118,7 +124,7 @@ def _density(style: Style, place: npt.NDArray[np.float64]) -> npt.NDArray[np.flo
 
 @njit(cache=True)
 def nearest_guide(roots, guides, group):  # type: ignore[no-untyped-def]
-    """(S,) index into `guides` of the guide whose root is nearest, among those of the strand's own group.
+    """Return for each strand the index into `guides` of the nearest guide of its own group, (S,).
 
     Args: roots (S, 3) float32; guides (G,) indices of strands; group (S,) int32 labels that locks never mix.
     """

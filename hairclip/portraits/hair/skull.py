@@ -20,7 +20,9 @@ SHOULDER_REACH = 0.86  # hair hangs in front of or behind the shoulders, not aro
 class Skull:
     """The two radius tables of one person.
 
-    Attributes: upper (ELEVATIONS, AZIMUTHS) and lower (LEVELS, AZIMUTHS) float32 radii in world units.
+    Attributes:
+        upper: (ELEVATIONS, AZIMUTHS) float32, radii above `CENTER_Y` in world units.
+        lower: (LEVELS, AZIMUTHS) float32, radii below it.
     """
 
     def __init__(self, head: Head) -> None:
@@ -31,7 +33,7 @@ class Skull:
         self.lower = np.minimum(_smooth(_fill(lower), 1), np.float32(SHOULDER_REACH))
 
     def surface(self, directions: FloatArray, height: FloatArray | float = 0.0) -> FloatArray:
-        """Points (n, 3) at `height` above the surface in unit directions (n, 3) from the skull's centre."""
+        """Return points (n, 3) at `height` above the surface in unit directions (n, 3) from the skull's center."""
         heights = np.broadcast_to(np.asarray(height, np.float32), len(directions)).astype(np.float32)
         return _cast(
             self.upper, self.lower, np.ascontiguousarray(directions, np.float32), np.ascontiguousarray(heights)
@@ -40,7 +42,7 @@ class Skull:
 
 @njit(cache=True)
 def _measure(points):  # type: ignore[no-untyped-def]
-    """Largest radius of points (n, 3) in each cell of the two tables."""
+    """Return the two tables: the largest radius of points (n, 3) in each cell."""
     upper = np.zeros((ELEVATIONS, AZIMUTHS), np.float32)
     lower = np.zeros((LEVELS, AZIMUTHS), np.float32)
     for i in range(points.shape[0]):
@@ -57,8 +59,8 @@ def _measure(points):  # type: ignore[no-untyped-def]
     return upper, lower
 
 
-def _neighbours(table: FloatArray) -> FloatArray:
-    """(9, rows, columns): every cell's 3 x 3 neighbourhood, wrapped in azimuth."""
+def _neighbors(table: FloatArray) -> FloatArray:
+    """Return the 3 x 3 neighborhood of every cell, (9, rows, columns), wrapped in azimuth."""
     padded = np.pad(np.pad(table, ((1, 1), (0, 0)), mode="edge"), ((0, 0), (1, 1)), mode="wrap")
     rows, columns = table.shape
     return np.stack([padded[i : i + rows, j : j + columns] for i in range(3) for j in range(3)])
@@ -70,7 +72,7 @@ def _fill(table: FloatArray) -> FloatArray:
         empty = table <= 0
         if not empty.any():
             break
-        near = _neighbours(table)
+        near = _neighbors(table)
         count = (near > 0).sum(0)
         table = np.where(empty & (count > 0), near.sum(0) / np.maximum(count, 1), table).astype(np.float32)
     return table
@@ -78,13 +80,13 @@ def _fill(table: FloatArray) -> FloatArray:
 
 def _smooth(table: FloatArray, passes: int) -> FloatArray:
     for _ in range(passes):
-        table = _neighbours(table).mean(0)
+        table = _neighbors(table).mean(0)
     return table.astype(np.float32)
 
 
 @njit(cache=True, fastmath=True)
 def clearance(upper, lower, x, y, z):  # type: ignore[no-untyped-def]
-    """Distance of (x, y, z) outside the proxy, and the unit direction away from it."""
+    """Return how far (x, y, z) lies outside the skull, and the unit direction away from it."""
     dz = z - CENTER_Z
     column = (np.arctan2(x, dz) / (2 * np.pi) + 0.5) * AZIMUTHS - 0.5
     left = int(np.floor(column))
@@ -113,7 +115,7 @@ def clearance(upper, lower, x, y, z):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=True)
 def _cast(upper, lower, directions, heights):  # type: ignore[no-untyped-def]
-    """Walk along rays from the centre until their clearance is the wanted height."""
+    """Walk along rays from the center until their clearance is the wanted height."""
     out = np.empty_like(directions)
     for i in range(directions.shape[0]):
         radius = 1.2

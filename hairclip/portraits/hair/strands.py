@@ -2,8 +2,8 @@
 
 Reflection of a strand has two highlights (Kajiya and Kay, Rendering Fur with Three Dimensional Textures, 1989; shifted
 along the strand as in Marschner et al., Light Scattering from Human Hair Fibers, 2003, after Scheuermann, 2004): an
-uncoloured one near the mirror direction and a coloured one beneath it. Everything is linear in the hair colour, so
-one drawing serves all colours.
+uncolored one near the mirror direction and a colored one beneath it. Everything is linear in the hair color, so
+one drawing serves all colors.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Strands:
-    """A groomed head of hair in rest pose.
+    """A groomed head of hair in rest pose: S strands of K points.
 
-    Attributes (S strands of K points):
-        points: (S, K, 3) float32; valid: (S, K) bool, a true prefix of every row.
+    Attributes:
+        points: (S, K, 3) float32, in world units.
+        valid: (S, K) bool, which points exist: the first ones of each strand.
         width: (S,) float32, thickness in world units.
         tone: (S,) float32, natural variation of brightness, log scale, about N(0, 0.15).
         rise: (S,) float32 in units, by how much nearer a strand counts where strands cover each other: combed hair
@@ -48,9 +49,9 @@ class Strands:
 def shade(
     strands: Strands, points: FloatArray, camera: Camera, lights: Lights, volume: HairVolume, shadow: ShadowMap
 ) -> tuple[FloatArray, FloatArray]:
-    """Coloured and uncoloured light (S, K, 3) each that posed strands `points` (S, K, 3) send to the camera.
+    """Return colored and uncolored light, (S, K, 3) each, that posed strands `points` (S, K, 3) send to the camera.
 
-    The first is multiplied by the linear hair colour, the second is not.
+    The first is multiplied by the linear hair color, the second is not.
     """
     passed = volume.depth(points, lift=0.03) * np.float32(strands.shadow)
     visible = shadow.visibility(points, 0.08, 1)
@@ -76,7 +77,7 @@ def shade(
 
 @njit(cache=True, fastmath=True)
 def _lobe(tx, ty, tz, vx, vy, vz, light, shift, power):  # type: ignore[no-untyped-def]
-    """Kajiya-Kay highlight around a tangent shifted towards the viewer: sin(tangent, half vector) ** power."""
+    """Return Kajiya and Kay's highlight, sin(tangent, half vector) ** power, for a shifted tangent."""
     tx, ty, tz = tx + shift * vx, ty + shift * vy, tz + shift * vz
     hx, hy, hz = light[0] + vx, light[1] + vy, light[2] + vz
     dot = tx * hx + ty * hy + tz * hz
@@ -88,9 +89,9 @@ def _lobe(tx, ty, tz, vx, vy, vz, light, shift, power):  # type: ignore[no-untyp
 def _shade(  # type: ignore[no-untyped-def]
     points, count, tone, gloss, passed, visible, around, eye, key, key_color, fill_way, fill, rim_way, rim, ambient
 ):
-    """The light model of `shade`, point by point."""
+    """Compute the light of `shade` point by point."""
     strands, steps = points.shape[0], points.shape[1]
-    coloured_light = np.zeros((strands, steps, 3), np.float32)
+    colored_light = np.zeros((strands, steps, 3), np.float32)
     white_light = np.zeros((strands, steps, 3), np.float32)
     for s in range(strands):
         last = count[s] - 1
@@ -116,7 +117,7 @@ def _shade(  # type: ignore[no-untyped-def]
             along = tx * key[0] + ty * key[1] + tz * key[2]
             diffuse = np.sqrt(max(1 - along * along, 0.0))
             white = _lobe(tx, ty, tz, vx, vy, vz, key, 0.10, 90.0) * 0.085 * gloss
-            coloured = _lobe(tx, ty, tz, vx, vy, vz, key, -0.14, 28.0) * 0.34 * gloss
+            colored = _lobe(tx, ty, tz, vx, vy, vz, key, -0.14, 28.0) * 0.34 * gloss
             back = _lobe(tx, ty, tz, vx, vy, vz, rim_way, 0.0, 20.0) * open_sky * rim * 2.0
             back *= min(max(bx * rim_way[0] + by * rim_way[1] + bz * rim_way[2] + 0.2, 0.0), 1.0)
             side = min(max((bx * fill_way[0] + by * fill_way[1] + bz * fill_way[2]) * 0.7 + 0.3, 0.0), 1.0)
@@ -125,9 +126,9 @@ def _shade(  # type: ignore[no-untyped-def]
             level = tone[s] * (0.74 + 0.36 * k / (steps - 1.0))
             for c in range(3):
                 light = direct * key_color[c]
-                coloured_light[s, k, c] = level * (light * (0.55 * diffuse + 0.8 * coloured) + everywhere)
-                white_light[s, k, c] = light * (white + 0.03 * coloured) + 0.03 * back
-    return coloured_light, white_light
+                colored_light[s, k, c] = level * (light * (0.55 * diffuse + 0.8 * colored) + everywhere)
+                white_light[s, k, c] = light * (white + 0.03 * colored) + 0.03 * back
+    return colored_light, white_light
 
 
 def draw_hair(
@@ -147,16 +148,16 @@ def draw_hair(
     projected = camera.project(points)
     count = strands.valid.sum(1).astype(np.int32)
     half_width = (strands.width * camera.pixels_per_unit / 2).astype(np.float32)
-    alpha, coloured, white = _draw(projected, count, half_width, strands.rise, diffuse, specular, buffers.depth)
-    buffers.cover(alpha, coloured, white)
+    alpha, colored, white = _draw(projected, count, half_width, strands.rise, diffuse, specular, buffers.depth)
+    buffers.cover(alpha, colored, white)
     return alpha
 
 
 @njit(cache=True, fastmath=True)
 def _sort_segments(points, count, rise, buckets):  # type: ignore[no-untyped-def]
-    """Indices strand * (K - 1) + segment of all segments, nearest first (counting sort).
+    """Return indices strand * (K - 1) + segment of all segments, nearest first (counting sort).
 
-    The depth of a whole segment misjudges slanted neighbours, so outer layers go first (`Strands.rise`).
+    The depth of a whole segment misjudges slanted neighbors, so outer layers go first (`Strands.rise`).
     """
     strands, steps = points.shape[0], points.shape[1]
     nearest, farthest = np.float32(1e9), np.float32(-1e9)
@@ -191,7 +192,7 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
     height, width = depth.shape
     segments = points.shape[1] - 1
     clear = np.ones((height, width), np.float32)
-    coloured = np.zeros((height, width, 3), np.float32)
+    colored = np.zeros((height, width, 3), np.float32)
     white = np.zeros((height, width, 3), np.float32)
     for index in _sort_segments(points, count, rise, 4096):
         s, k = index // segments, index % segments
@@ -230,7 +231,7 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
                 for c in range(3):
                     shade0 = diffuse[s, k, c] + middle * (diffuse[s, k + 1, c] - diffuse[s, k, c])
                     shade1 = specular[s, k, c] + middle * (specular[s, k + 1, c] - specular[s, k, c])
-                    coloured[y, x, c] += share * shade0
+                    colored[y, x, c] += share * shade0
                     white[y, x, c] += share * shade1
     for y in range(height):
         for x in range(width):
@@ -238,6 +239,6 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
                 scale = 1 / (1 - clear[y, x])
                 clear[y, x] = 0
                 for c in range(3):
-                    coloured[y, x, c] *= scale
+                    colored[y, x, c] *= scale
                     white[y, x, c] *= scale
-    return 1 - clear, coloured, white
+    return 1 - clear, colored, white

@@ -1,6 +1,6 @@
 """The hairstyles: how each is grown from the scalp.
 
-Lengths are world units (about a decimetre); heights are world y (eyes 7.28, chin 6.2, top of the skull 8.48).
+Lengths are world units (about a decimeter); heights are world y (eyes 7.28, chin 6.2, top of the skull 8.48).
 Ranges (low, high) are picked by the continuous parameters of `spec.HairSpec`: -1 is low and 1 is high.
 """
 
@@ -14,7 +14,7 @@ Range = tuple[float, float]
 
 
 def pick(values: Range, parameter: float) -> float:
-    """The value of a range at a HairSpec parameter in [-1, 1]."""
+    """Return the value of a range at a number of `HairSpec`: low at -1, high at 1."""
     return values[0] + (values[1] - values[0]) * (parameter + 1) / 2
 
 
@@ -35,7 +35,7 @@ class Style:
         ridges: height of finger waves.
         tuck: how far tips turn inwards; parting: |x| of the parting at the ends of its range.
         fade: length of the hair at the sides relative to the top (1 is equal).
-        tint: opacity of the scalp's colour under the hair; gloss: strength of highlights.
+        tint: opacity of the scalp's color under the hair; gloss: strength of highlights.
         tone: spread of brightness between locks and strands; bright: added log brightness; shadow: how much the
             hair shades itself (1 for loose hair).
     """

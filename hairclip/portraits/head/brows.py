@@ -30,7 +30,7 @@ def draw_brows(
 
 
 def grow_brows(head: Head, identity: IdentitySpec, count: int = 300) -> FloatArray:
-    """(2 * count, 5, 3) brow hairs on the unposed head."""
+    """Return hairs of both brows on the unposed head, (2 * count, 5, 3)."""
     rng = np.random.default_rng(identity.seed % 2**63)
     height, depth = head.rest[:, 1], head.rest[:, 2]
     skin = np.flatnonzero((head.part == BODY) & (depth > 0.9) & (height > 7.3) & (height < 7.7))
@@ -60,7 +60,7 @@ def grow_brows(head: Head, identity: IdentitySpec, count: int = 300) -> FloatArr
 
 @njit(cache=True)
 def _nearest_three(points, queries):  # type: ignore[no-untyped-def]
-    """Indices (q, 3) of the points (n, 2) nearest to queries (q, 2), and their distances."""
+    """Return indices (q, 3) of the points (n, 2) nearest to queries (q, 2), and their distances."""
     index = np.zeros((queries.shape[0], 3), np.int64)
     best = np.full((queries.shape[0], 3), np.float32(1e9), np.float32)
     for i in range(queries.shape[0]):

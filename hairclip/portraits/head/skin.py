@@ -23,9 +23,19 @@ LIP_LINE = 6.604  # height in rest space where the lips meet
 class Surface:
     """The N visible body pixels.
 
-    Attributes: pixels (N,) flat pixel index; normal, world (N, 3) posed unit normal and position; rest (N, 3) position
-    on the canonical head; own (N, 3) position on the unposed person; part (N,); lips, face, ears, eyelids (N,) region
-    masks in [0, 1]; tint (N,) in [0, 1], how much the scalp shows hair roots; occlusion (N,) ambient visibility.
+    Attributes:
+        pixels: (N,), flat index of the pixel.
+        normal: (N, 3), unit normal on the posed person.
+        world: (N, 3), position on the posed person.
+        rest: (N, 3), position on the canonical head.
+        own: (N, 3), position on this person before the pose.
+        part: (N,), BODY, EYE, LASH or TEETH.
+        lips: (N,) in [0, 1], 1 on the lips.
+        face: (N,) in [0, 1], 1 on the face.
+        ears: (N,) in [0, 1], 1 on the ears.
+        eyelids: (N,) in [0, 1], 1 on the eyelids.
+        tint: (N,) in [0, 1], how far hair roots cover the scalp.
+        occlusion: (N,) in [0, 1], share of the ambient light that arrives.
     """
 
     pixels: npt.NDArray[np.intp]
@@ -44,7 +54,7 @@ class Surface:
 
 @njit(cache=True)
 def value_noise(points, frequency, seed):  # type: ignore[no-untyped-def]
-    """Smooth noise (N,) in [-1, 1] at points (N, 3), `frequency` cells per unit, from an integer hash."""
+    """Return smooth noise (N,) in [-1, 1] at points (N, 3), with `frequency` cells per unit."""
     out = np.empty(points.shape[0], np.float32)
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] * frequency, points[i, 1] * frequency, points[i, 2] * frequency
@@ -65,7 +75,7 @@ def value_noise(points, frequency, seed):  # type: ignore[no-untyped-def]
 
 
 def _bump(values: FloatArray, center: float, width: float) -> FloatArray:
-    """Gaussian bump around `center`."""
+    """Return a Gaussian bump around `center`."""
     return np.exp(-(((values - center) / width) ** 2)).astype(np.float32)
 
 
@@ -74,14 +84,14 @@ def _blend(albedo: FloatArray, weight: FloatArray, target: FloatArray) -> FloatA
 
 
 def mouth_mask(surface: Surface) -> npt.NDArray[np.bool_]:
-    """(N,) which pixels show the inside of the mouth."""
+    """Return which pixels show the inside of the mouth, (N,) bool."""
     x, y, z = surface.rest.T
     box = (np.abs(x) < 0.31) & (y > 6.4) & (y < 6.9) & (z > 0.5) & (z < 1.53)
     return box & (surface.part == BODY) & (surface.face < 0.5)
 
 
 def cloth_mask(surface: Surface, scene: SceneSpec) -> tuple[FloatArray, FloatArray]:
-    """(N,) in {0, 1} which pixels are clothes, and (N,) signed height below the neckline (positive is cloth)."""
+    """Return which pixels are clothes, (N,) in {0, 1}, and the depth (N,) below the neckline (negative is skin)."""
     x, y, z = surface.rest.T
     front = smoothstep(-0.2, 0.9, z)
     side = np.abs(x)
@@ -102,7 +112,7 @@ def cloth_mask(surface: Surface, scene: SceneSpec) -> tuple[FloatArray, FloatArr
 
 
 def _skin_albedo(surface: Surface, identity: IdentitySpec) -> FloatArray:
-    """Skin with warm cheeks and nose, fine mottling and freckles."""
+    """Return skin (N, 3) with warm cheeks and nose, fine mottling and freckles."""
     x, y, z = surface.rest.T
     skin = np.array(identity.skin, np.float32)
     seed = identity.seed % 65521
@@ -120,7 +130,7 @@ def _skin_albedo(surface: Surface, identity: IdentitySpec) -> FloatArray:
 
 
 def _beard(surface: Surface, identity: IdentitySpec) -> FloatArray:
-    """(N,) density of the beard: cheeks below, moustache, chin; not the lips."""
+    """Return the density (N,) of the beard on lower cheeks, upper lip and chin; the lips stay free."""
     x, y, z = surface.rest.T
     jaw = smoothstep(6.98, 6.5, y - 0.5 * x * x) * smoothstep(6.0, 6.2, y) * smoothstep(0.3, 0.6, z)
     clear = 1 - 0.95 * np.exp(-((x / 0.28) ** 2) - ((y - 6.6) / 0.09) ** 2)
@@ -129,7 +139,7 @@ def _beard(surface: Surface, identity: IdentitySpec) -> FloatArray:
 
 
 def albedo_and_cloth(surface: Surface, identity: IdentitySpec, scene: SceneSpec) -> tuple[FloatArray, FloatArray]:
-    """(N, 3) linear albedo of everything but the eyes, and the cloth mask (N,)."""
+    """Return the linear albedo (N, 3) of everything but the eyes, and the mask (N,) of clothes."""
     albedo = _skin_albedo(surface, identity)
     beard = _beard(surface, identity) * (surface.part == BODY)
     beard_color = np.array(identity.brow_color, np.float32) * 0.9 + 0.1 * np.array(identity.skin, np.float32) * 0.3
@@ -169,8 +179,8 @@ def paint_eyes(
         pupil = smoothstep(0.19, 0.14, angle)[:, None]
         ring = smoothstep(0.28, 0.43, angle)[:, None]
         around = np.arctan2(ray[:, 1], ray[:, 0])[:, None]
-        fibres = 1.25 + 0.3 * np.sin(around * 9 + 3 * np.sin(around * 5))
-        color = np.array(identity.eye, np.float32) * fibres * (1 - 0.65 * ring)
+        fibers = 1.25 + 0.3 * np.sin(around * 9 + 3 * np.sin(around * 5))
+        color = np.array(identity.eye, np.float32) * fibers * (1 - 0.65 * ring)
         white = np.array([0.74, 0.71, 0.69], np.float32) * (1 - 0.35 * smoothstep(0.55, 1.2, angle))[:, None]
         albedo[mine] = (white + (color - white) * iris) * (1 - pupil) + 0.01 * pupil
         glint = normalize(gaze + 0.35 * normalize(lights.key_direction + np.array([0, 0, 0.8], np.float32)))
@@ -180,7 +190,12 @@ def paint_eyes(
 
 @dataclass(frozen=True)
 class Shaded:
-    """Light of the N body pixels: color (N, 3) linear without hair; irradiance (N, 3), light falling on the scalp."""
+    """Light of the N body pixels.
+
+    Attributes:
+        color: (N, 3), linear light that the pixel sends, without hair.
+        irradiance: (N, 3), linear light that falls on it.
+    """
 
     color: FloatArray
     irradiance: FloatArray
@@ -196,7 +211,7 @@ def shade(
     shadow: ShadowMap,
     volume: HairVolume | None,
 ) -> Shaded:
-    """Wrapped diffuse light per channel (a cheap subsurface look), two soft glosses, shadows of mesh and hair."""
+    """Return the light of the body: wrapped diffuse light, two soft glosses, shadows of mesh and hair."""
     n, ones = surface.normal, np.ones(len(albedo), np.float32)
     visible = shadow.visibility(surface.world)
     through, around = ones, ones

@@ -169,8 +169,8 @@ def _draw_one(points: np.ndarray, half_width: float, depth: float = float(FAR)) 
     light = np.ones((1, points.shape[1], 3), np.float32)
     count, rise = np.array([points.shape[1]], np.int32), np.zeros(1, np.float32)
     body = np.full((40, 40), depth, np.float32)
-    alpha, coloured, white = strands._draw(points, count, np.array([half_width], np.float32), rise, light, light, body)
-    np.testing.assert_allclose(coloured, alpha[..., None].repeat(3, 2), atol=1e-5)
+    alpha, colored, white = strands._draw(points, count, np.array([half_width], np.float32), rise, light, light, body)
+    np.testing.assert_allclose(colored, alpha[..., None].repeat(3, 2), atol=1e-5)
     np.testing.assert_allclose(white, alpha[..., None].repeat(3, 2), atol=1e-5)
     return alpha
 
@@ -200,13 +200,13 @@ def test_nearer_strands_cover_farther_ones() -> None:
     light[1] = 1.0
     count, rise = np.array([2, 2], np.int32), np.zeros(2, np.float32)
     body = np.full((40, 40), FAR, np.float32)
-    alpha, coloured, _ = strands._draw(points, count, np.full(2, 2.0, np.float32), rise, light, light, body)
-    np.testing.assert_allclose(coloured[20, 20], alpha[20, 20])
+    alpha, colored, _ = strands._draw(points, count, np.full(2, 2.0, np.float32), rise, light, light, body)
+    np.testing.assert_allclose(colored[20, 20], alpha[20, 20])
     # A comb decides where depths are close.
-    _, coloured, _ = strands._draw(
+    _, colored, _ = strands._draw(
         points, count, np.full(2, 2.0, np.float32), np.array([1.5, 0], np.float32), light, light, body
     )
-    np.testing.assert_allclose(coloured[20, 20], 0)
+    np.testing.assert_allclose(colored[20, 20], 0)
 
 
 def test_sampled_specs_of_a_style_differ() -> None:

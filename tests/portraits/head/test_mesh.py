@@ -67,7 +67,7 @@ def test_subdivision_keeps_a_plane_and_quarters_its_quads() -> None:
     points = (matrix.to_dense().numpy()) @ corners
     assert len(finer) == 16
     assert np.allclose(points[:, 2], 0)
-    assert np.allclose(points[4], corners[4]), "the centre of a symmetric grid stays"
+    assert np.allclose(points[4], corners[4]), "the center of a symmetric grid stays"
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
