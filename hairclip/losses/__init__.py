@@ -1,4 +1,4 @@
-"""The three families of HairCLIP's losses (section 3.3), per sample, and their sum.
+"""Judge edits by HairCLIP's loss (section 3.3): its terms, found by name, and their weighted sum per sample.
 
-Every function returns one number per sample, ``(B,)``, so that one batch can hold every kind of edit.
+`README.md` beside this file shows how to add a term.
 """
