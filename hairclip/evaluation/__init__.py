@@ -1,1 +1,1 @@
-"""How good edits and networks are, in figures and pictures, on rendered people nobody was trained on."""
+"""Measure how good edits, inversions and networks are, and how fast training and editing are."""

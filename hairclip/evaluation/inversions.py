@@ -1,4 +1,4 @@
-"""How well each inversion method rebuilds held-out portraits, how well they edit then, and what it costs."""
+"""Evaluate inversions: how well each method rebuilds held-out portraits, how these edit, and what it costs."""
 
 import copy
 import time
@@ -28,7 +28,7 @@ from hairclip.evaluation.renders import render_all
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 from hairclip.networks.classifier import HairstyleClassifier
 
-__all__ = ["INVERSION_FIGURES", "evaluate_inversions", "hair_sharpness"]
+__all__ = ["INVERSION_FIGURES", "evaluate_inversions", "measure_sharpness"]
 
 INVERSION_FIGURES: tuple[Figure, ...] = (
     Figure("psnr", "PSNR", "dB"),
@@ -38,7 +38,7 @@ INVERSION_FIGURES: tuple[Figure, ...] = (
     Figure("hair_sharpness", "strength of hair texture, portrait = 1"),
     Figure("identity", "identity cosine (descended on)"),
     Figure("style_right", "then edited: hairstyle right (judge)", "%"),
-    Figure("color_right", "then edited: hair colour right", "%"),
+    Figure("color_right", "then edited: hair color right", "%"),
     Figure("seconds", "seconds a portrait"),
 )
 
@@ -58,28 +58,28 @@ def evaluate_inversions(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Invert held-out portraits by each method; print a table, write `inversions.json` and a sheet to the folder `out`.
+    """Print a table of figures of each method, and write `inversions.json` and a sheet of pictures to a folder.
 
-    The judge has no part in any inversion; the identity network is a term of the descent and of the tuning, so that
-    its cosine is a fair figure of the encoder only.
+    No inversion uses the judge. The descent and the tuning use the identity network, so its cosine is a fair figure
+    of the encoder only.
 
     Args:
-        editor: whose networks invert; its cache is not used, because seconds count.
-        judge: hairstyle classifier, whose features tell the perceptual distance.
+        editor: editor whose networks invert. Its cache is not used, because seconds are measured.
+        judge: hairstyle classifier, whose features also give the perceptual distance.
         out: folder of the report.
-        count: number of portraits, those that the edit benchmark of this seed starts from.
-        steps: of the descent, and of the tuning.
-        methods: which to measure.
-        seed: of the portraits.
+        count: number of portraits. They are the sources of the cases of this seed.
+        steps: steps of the descent, and of the tuning.
+        methods: methods to measure.
+        seed: seed of the portraits.
         batch_size: portraits that go through the networks together.
-        workers: processes that render.
-        named: reference hair colours; None takes those of rendered hair.
+        workers: processes that render; 0 renders in this process.
+        named: name of a color -> (L, a, b); None takes the colors of rendered hair.
         progress: show progress bars.
-        say: where the table goes.
+        say: receives the lines to print.
 
     Returns:
-        What `inversions.json` holds: mean figures per method, under "low" what 5 % of the portraits are below (what
-        `hairclip.editing.inversion.check` is set by), and one record per portrait and method.
+        The content of `inversions.json`: mean figures per method, one record per portrait and method, and under "low"
+        the figures that 5 % of the portraits are below. The limits of a bundle are set by these.
     """
     out = Path(out)
     make_folder(out)  # before the work, not after it
@@ -91,7 +91,7 @@ def evaluate_inversions(
     named = named or portrait_colors(size=size, workers=workers, progress=progress)
     judge = judge.to(editor.device).eval()
     perceptual = PerceptualDistance(judge, layers=[f"blocks.{i}" for i in range(len(judge.blocks))])
-    _ = editor.prepare(list(rendered.images[:1]))  # loads the networks: no method shall pay for that
+    _ = editor.prepare(list(rendered.images[:1]))  # loads the networks, so that their loading counts for no method
     pictures: list[list[Tensor]] = [list(rendered.images)]
     records: dict[str, list[dict[str, float]]] = {}
     for method in methods:
@@ -140,7 +140,7 @@ def _measure(
         "ms_ssim": ms_ssim(inversion.images, images),
         "perceptual": perceptual(inversion.images, images),
         "hair_iou": mask_iou(editor.networks.parser.hair_mask(inversion.images), hair),
-        "hair_sharpness": hair_sharpness(inversion.images, images, hair),
+        "hair_sharpness": measure_sharpness(inversion.images, images, hair),
     }
     if inversion.identity is not None:
         columns["identity"] = inversion.identity
@@ -151,7 +151,7 @@ def _measure(
 def _measure_edits(
     editor: HairEditor, judge: HairstyleClassifier, named: NamedColors, prepared: Prepared, cases: Sequence[EditCase]
 ) -> list[dict[str, float]]:
-    """Whether the edits that the cases ask for, all by text, come out: codes may rebuild well and edit badly."""
+    """Return whether the requests of the cases, all by text, come out: codes may rebuild well and edit badly."""
     edits = editor.edit_prepared(prepared, [EditRequest(case.hairstyle, case.color) for case in cases])
     pictures = torch.cat([edit.synthesized for edit in edits])
     styles = judge.names(pictures)
@@ -163,10 +163,10 @@ def _measure_edits(
     return rows
 
 
-def hair_sharpness(images: Images, target: Images, hair: Masks) -> Scores:
-    """Strength of the finest detail within the hair against that of the target: 1 is as strong, less is smoother.
+def measure_sharpness(images: Images, target: Images, hair: Masks) -> Scores:
+    """Return the strength of the finest detail within the hair over that of the target; less than 1 is smoother.
 
-    Detail at the hair's outline, which follows the background, does not count.
+    Detail at the hair's outline does not count, because it depends on the background.
     """
     inside = -F.max_pool2d(-hair.float(), 5, stride=1, padding=2)
 

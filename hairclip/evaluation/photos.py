@@ -1,4 +1,4 @@
-"""Edit whole snapshots of known content, and measure what changed where it should not and how the rest turned out."""
+"""Evaluate edits of whole photos: edit composed scenes and compare each with its truth."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from hairclip.evaluation.metrics import cosine, masked_psnr, ms_ssim
 from hairclip.evaluation.scenes import Scene, make_scenes
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 
-__all__ = ["FIGURES", "Way", "evaluate_photos", "measure", "seam_visibility"]
+__all__ = ["FIGURES", "Way", "evaluate_photos", "measure", "measure_seam"]
 
 FIGURES: tuple[Figure, ...] = (
     Figure("changed_outside_mask", "pixels changed outside the reported mask", "%", ceiling=0.0),
@@ -46,7 +46,13 @@ FIGURES: tuple[Figure, ...] = (
 
 @dataclass(frozen=True)
 class Way:
-    """One way to edit: how the face is inverted, how hair is joined, and what is seen where hair was."""
+    """One way to edit a scene.
+
+    Attributes:
+        inversion: how the face is inverted.
+        seam: how the edit is joined to the photo.
+        behind: what is seen where hair was.
+    """
 
     inversion: InversionMethod
     seam: Seam
@@ -54,12 +60,12 @@ class Way:
 
     @property
     def name(self) -> str:
-        """What the tables call it."""
+        """Title of the way in the tables."""
         return f"{self.inversion} {self.seam}" + ("" if self.behind == "photo" else ", edit behind")
 
 
 def default_ways(inversions: Sequence[InversionMethod]) -> list[Way]:
-    """Every blending method with the first inversion, its generator's own background, and the other inversions."""
+    """Return every seam with the first inversion, the generator's background behind hair, and the other inversions."""
     first, *others = inversions
     ways = [Way(first, seam) for seam in SEAMS] + [Way(first, "poisson", "edit")]
     return ways + [Way(inversion, DEFAULT_SEAM) for inversion in others]
@@ -75,19 +81,19 @@ def evaluate_photos(
     inversion_steps: int = 100,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Run the benchmark, print its table and write `report.json` and contact sheets to the folder `out`.
+    """Print a table of figures, and write `report.json` and sheets of pictures to a folder.
 
     Args:
-        editor: what is measured.
+        editor: the editor to measure.
         out: folder of the report.
         count: number of scenes.
-        seed: of the scenes.
-        inversions: how faces are inverted.
+        seed: seed of the scenes.
+        inversions: how faces are inverted, one or several.
         inversion_steps: steps of the inversions optimize and pivotal.
-        say: where the table goes.
+        say: receives the lines to print.
 
     Returns:
-        What `report.json` holds: figures per way, and one record per way and scene.
+        The content of `report.json`: figures per way, and one record per way and scene.
     """
     out = Path(out)
     make_folder(out)  # before the work, not after it
@@ -105,7 +111,7 @@ def evaluate_photos(
             name: {figure.name: mean_of(rows, figure.name) for figure in FIGURES} for name, rows in records.items()
         }
         report = {"count": number + 1, "seed": seed, "figures": columns, "scenes": records}
-        write_json(report, out / "report.json")  # after every scene: a long run that is cut off is not lost
+        write_json(report, out / "report.json")  # after every scene, so that a run that is cut off is not lost
     found = [entry for entry in shown if entry[2]["found"]]
     worst = sorted(found, key=lambda entry: entry[2]["inside_psnr"] + entry[2]["outside_psnr"] / 2)[:12]
     if found:
@@ -119,7 +125,7 @@ def evaluate_photos(
 def edit_scene(
     editor: PhotoEditor, scene: Scene, ways: Sequence[Way], inversion_steps: int
 ) -> list[tuple[Way, Image.Image, dict[str, Any]]]:
-    """Edit one scene in several ways that share an inversion: the way, the picture and its figures."""
+    """Return the edits of one scene in several ways that share an inversion: the way, the picture and its figures."""
     case = scene.case
     try:
         opened = editor.open(scene.photo, inversion=ways[0].inversion, inversion_steps=inversion_steps)
@@ -147,14 +153,14 @@ def measure(
     square: FaceSquare,
     identity: Callable[[Images], Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Figures of one edited scene.
+    """Return the figures of one edited scene.
 
     Args:
-        scene: what was given and what should have come.
-        picture: what came.
-        mask: where it says that it changed the photo.
+        scene: the scene with its truth.
+        picture: the edited photo.
+        mask: pixels that the editor reports as changed, mode "L".
         square: where the face was found.
-        identity: aligned faces to embeddings.
+        identity: aligned faces -> embeddings; None leaves the identity cosine out.
     """
     photo, answer, truth = (load_image(one) for one in (scene.photo, picture, scene.truth))
     side = scene.square.size
@@ -171,7 +177,7 @@ def measure(
         "outside_ssim": float(ms_ssim(torch.where(near, photo, answer)[box], photo[box])),
         "inside_psnr": float(masked_psnr(answer, truth, near)),
         "inside_ssim": float(ms_ssim(torch.where(near, answer, truth)[box], truth[box])),
-        "seam": seam_visibility(answer, truth, torch.from_numpy(np.asarray(mask) > 127)[None, None]),
+        "seam": measure_seam(answer, truth, torch.from_numpy(np.asarray(mask) > 127)[None, None]),
         "square_error": float(error),
     }
     uncovered = old & ~dilate(new, 2)
@@ -186,15 +192,15 @@ def measure(
     return record
 
 
-def seam_visibility(picture: Images, truth: Images, mask: Masks) -> float:
-    """Mean gradient magnitude along the border of `mask` over the truth's there: 1 is invisible, more an edge."""
+def measure_seam(picture: Images, truth: Images, mask: Masks) -> float:
+    """Return the mean gradient along the border of `mask` over that of the truth: 1 is invisible, more is an edge."""
     border = dilate(mask, 2) & dilate(~mask, 2)
     sizes = [_gradient(images)[border].mean() for images in (picture, truth)]
     return float(sizes[0] / sizes[1].clamp_min(1e-6)) if bool(border.any()) else 1.0
 
 
 def _gradient(images: Images) -> Tensor:
-    """Magnitude of central differences, mean over channels, (B, 1, H, W)."""
+    """Return the magnitude of central differences, averaged over channels, (B, 1, H, W)."""
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -202,7 +208,7 @@ def _gradient(images: Images) -> Tensor:
 
 
 def _box(mask: Masks) -> tuple[Any, ...]:
-    """Slices of the smallest rectangle that holds a mask, at least 32 pixels across."""
+    """Return the slices of the smallest rectangle around a mask that is at least 32 pixels wide and high."""
     slices = []
     for axis in (-2, -1):
         other = -1 if axis == -2 else -2
@@ -215,7 +221,7 @@ def _box(mask: Masks) -> tuple[Any, ...]:
 
 
 def show_scenes(entries: Sequence[tuple[Scene, Image.Image, Mapping[str, Any]]], tile: int = 300) -> Image.Image:
-    """Rows of photo | edit | truth around the face."""
+    """Return a sheet with a row per scene: photo, edit and truth around the face."""
     rows, captions = [], []
     for scene, picture, record in entries:
         middle = scene.square.corners.mean(axis=0)
@@ -229,6 +235,6 @@ def show_scenes(entries: Sequence[tuple[Scene, Image.Image, Mapping[str, Any]]],
 
 
 def _upright(square: FaceSquare) -> np.ndarray:
-    """Corners of a square of the same middle and size that is not turned."""
+    """Return the corners of an upright square with the middle and the size of the given one."""
     half = square.size / 2
     return square.corners.mean(axis=0) + half * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64)

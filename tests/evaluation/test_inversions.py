@@ -12,7 +12,7 @@ from hairclip.common.color import NAMED_COLORS
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.evaluation import renders
-from hairclip.evaluation.inversions import INVERSION_FIGURES, evaluate_inversions, hair_sharpness
+from hairclip.evaluation.inversions import INVERSION_FIGURES, evaluate_inversions, measure_sharpness
 from hairclip.evaluation.renders import Drawing
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.spec import PortraitSpec
@@ -66,6 +66,6 @@ def test_sharpness_is_the_share_of_texture_inside_the_hair():
     target = torch.randn(1, 3, 32, 32, generator=random)
     hair = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
     hair[..., 8:24, 8:24] = True
-    torch.testing.assert_close(hair_sharpness(0.5 * target, target, hair), torch.tensor([0.5]))
+    torch.testing.assert_close(measure_sharpness(0.5 * target, target, hair), torch.tensor([0.5]))
     outside = torch.where(hair, target, torch.randn(1, 3, 32, 32, generator=random))
-    torch.testing.assert_close(hair_sharpness(outside, target, hair), torch.ones(1))
+    torch.testing.assert_close(measure_sharpness(outside, target, hair), torch.ones(1))

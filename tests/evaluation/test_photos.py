@@ -13,7 +13,7 @@ from hairclip.editing.photo.align import crop_face
 from hairclip.editing.photo.faces import Face, FaceFinder
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.evaluation import renders
-from hairclip.evaluation.photos import evaluate_photos, measure, seam_visibility
+from hairclip.evaluation.photos import evaluate_photos, measure, measure_seam
 from hairclip.evaluation.renders import Drawing
 from hairclip.evaluation.scenes import Scene, make_scenes
 from hairclip.portraits.spec import STYLE_NAMES, PortraitSpec
@@ -110,8 +110,8 @@ def test_a_visible_seam_shows_in_its_figure():
     truth = torch.linspace(-0.5, 0.5, 64).expand(1, 3, 64, 64)
     mask = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     mask[..., 20:40, 20:40] = True
-    assert seam_visibility(truth, truth, mask) == pytest.approx(1.0)
-    assert seam_visibility(truth + 0.1 * mask, truth, mask) > 1.5
+    assert measure_seam(truth, truth, mask) == pytest.approx(1.0)
+    assert measure_seam(truth + 0.1 * mask, truth, mask) > 1.5
 
 
 class Knowing(FaceFinder):
