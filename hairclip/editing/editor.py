@@ -211,6 +211,7 @@ class HairEditor:
         options: InversionOptions | None = None,
         *,
         plain: bool | None = None,
+        batch_size: int | None = None,
         progress: bool = False,
     ) -> Prepared:
         """Load, align, invert and parse pictures.
@@ -220,8 +221,17 @@ class HairEditor:
             options: how they are inverted.
             plain: invert the person before a plain background, because the generator knows no other; None takes what
                 the networks say (`plain_background`).
+            batch_size: number of pictures that the networks always see at once, filled up with copies. The result of a
+                picture then depends on no other, to the last bit; in batches of changing size it is rounded
+                differently. None takes all at once.
             progress: show progress bars.
         """
+        if batch_size is not None:
+            parts = []
+            for chosen, count in _fill_batches(len(images), batch_size):
+                part = self.prepare([images[i] for i in chosen], options, plain=plain, progress=progress)
+                parts.append(part[range(count)])
+            return Prepared.joined(parts)
         networks, options = self.networks, options or InversionOptions()
         plain = networks.plain_background if plain is None else plain
         size = networks.generator.size
@@ -448,6 +458,7 @@ class HairEditor:
         requests: Sequence[EditRequest],
         options: EditOptions | None = None,
         *,
+        batch_size: int | None = None,
         progress: bool = False,
         watch: Stopwatch | None = None,
     ) -> list[EditResult]:
@@ -457,10 +468,17 @@ class HairEditor:
             prepared: pictures that `prepare` made ready.
             requests: one per picture.
             options: how the edits are made.
+            batch_size: number of pictures that the networks always see at once, see `prepare`.
             progress: show a progress bar where the method takes long.
             watch: counts the seconds.
         """
         watch, options = watch or Stopwatch(), options or EditOptions()
+        if batch_size is not None:
+            results: list[EditResult] = []
+            for chosen, count in _fill_batches(len(prepared), batch_size):
+                many = [requests[i] for i in chosen]
+                results += self.edit_prepared(prepared[chosen], many, options, progress=progress, watch=watch)[:count]
+            return results
         with watch("edit"):
             if options.strength == 0 or all(request.is_empty for request in requests):
                 edited = MethodResult(codes=prepared.inversion.w_plus)
@@ -554,3 +572,10 @@ class HairEditor:
             before = min(int(position), len(stops) - 2)
             codes = torch.lerp(stops[before], stops[before + 1], float(position) - before)
             yield self.render(prepared, MethodResult(codes=codes), last, options)
+
+
+def _fill_batches(count: int, size: int) -> Iterator[tuple[list[int], int]]:
+    """Yield the positions of each batch, always `size` of them, and how many are no copies that fill it up."""
+    for first in range(0, count, size):
+        own = list(range(first, min(first + size, count)))
+        yield own + own[-1:] * (size - len(own)), len(own)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from hairclip.common.errors import HairclipError
+from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.files import digest, write_atomic
 from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.progress import progress_bar
@@ -144,7 +144,7 @@ def edit_folder(
     requests: Sequence[EditRequest],
     settings: FolderSettings | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: int = 4,
     progress: bool = False,
     look: Callable[[Path, str, PhotoResult], None] | None = None,
 ) -> FolderReport:
@@ -156,7 +156,7 @@ def edit_folder(
         out: another folder, where edits go; they are named like the photos.
         requests: what is asked of each photo, one picture per request.
         settings: how the photos are edited.
-        batch_size: number of faces that go through the networks together.
+        batch_size: number of faces that the networks always see at once, so that no photo's edit depends on others.
         progress: show a progress bar.
         look: called with each photo's path, what the request adds to its name, and the result, once it is written.
 
@@ -168,6 +168,7 @@ def edit_folder(
             cannot be done.
     """
     settings = settings or FolderSettings()
+    check_range("batch_size", batch_size, 1)
     files = list_photos(folder)
     check_requests(requests)
     editor.editor.check(requests, settings.options)
@@ -177,7 +178,7 @@ def edit_folder(
         raise HairclipError(f"cannot make the folder {out} ({error.strerror}): choose another place.") from None
     if out.resolve() == folder.resolve():
         raise HairclipError(f"edits would replace the photos in {folder}: give another folder for them.")
-    run = _FolderRun(editor, out, requests, settings, _name_outputs(files), look)
+    run = _FolderRun(editor, out, requests, settings, _name_outputs(files), batch_size, look)
     with progress_bar(total=len(files), label="photos", show=progress) as bar:
         batch: list[tuple[Path, str, CutPhoto]] = []
         for number, path in enumerate(files, start=1):
@@ -188,7 +189,7 @@ def edit_folder(
                 batch.append(cut)
             faces = sum(len(one.squares) for _, _, one in batch)
             pixels = sum(one.photo.size[0] * one.photo.size[1] for _, _, one in batch)
-            if batch and (number == len(files) or faces >= batch_size or pixels > _MOST_PIXELS):
+            if batch and (number == len(files) or faces >= 2 * batch_size or pixels > _MOST_PIXELS):
                 run.edit(batch)
                 bar.update(len(batch))
                 batch = []
@@ -205,9 +206,11 @@ class _FolderRun:
         requests: Sequence[EditRequest],
         settings: FolderSettings,
         names: dict[Path, str],
+        batch_size: int,
         look: Callable[[Path, str, PhotoResult], None] | None,
     ) -> None:
         self.editor, self.out, self.settings, self.names, self.look = editor, out, settings, names, look
+        self.batch_size = batch_size
         networks = editor.editor.digest()
         added = name_files(requests)
         self.jobs = [
@@ -242,7 +245,9 @@ class _FolderRun:
             opened.append((path, photo, one))
         for request, suffix, key in self.jobs:
             left = [entry for entry in opened if entry[0].name not in self.report.failed]
-            edit = partial(self.editor.edit_open, request=request, options=self.settings.options)
+            edit = partial(
+                self.editor.edit_open, request=request, options=self.settings.options, batch_size=self.batch_size
+            )
             for (path, photo, _), result in zip(left, _isolate([one for _, _, one in left], edit), strict=True):
                 name = self._name(path, suffix)
                 try:
@@ -257,7 +262,7 @@ class _FolderRun:
                     self._fail(path, error)
 
     def _invert(self, cuts: Sequence[CutPhoto]) -> list[OpenPhoto]:
-        opened = self.editor.invert(cuts, self.settings.inverting)
+        opened = self.editor.invert(cuts, self.settings.inverting, batch_size=self.batch_size)
         if not self.settings.options.blend:
             for one in opened:
                 one.refuse_strangers()

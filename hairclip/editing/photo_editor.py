@@ -232,13 +232,19 @@ class PhotoEditor:
         return faces, notes
 
     def invert(
-        self, cuts: Sequence[CutPhoto], options: InversionOptions | None = None, *, progress: bool = False
+        self,
+        cuts: Sequence[CutPhoto],
+        options: InversionOptions | None = None,
+        *,
+        batch_size: int | None = None,
+        progress: bool = False,
     ) -> list[OpenPhoto]:
-        """Invert the faces of photos, all in one batch.
+        """Invert the faces of photos.
 
         Args:
             cuts: photos whose faces are cut out.
             options: how the faces are inverted.
+            batch_size: number of faces that the networks always see at once, see `HairEditor.prepare`; None for all.
             progress: show progress bars.
         """
         watch = Stopwatch()
@@ -246,7 +252,7 @@ class PhotoEditor:
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("invert"):
             crops = [from_pil(crop) for cut in cuts for crop in cut.crops]
-            prepared = self.editor.prepare(crops, options, progress=progress)
+            prepared = self.editor.prepare(crops, options, batch_size=batch_size, progress=progress)
         opened, first = [], 0
         for cut in cuts:
             part = prepared[range(first, first + len(cut.crops))]
@@ -263,21 +269,26 @@ class PhotoEditor:
         request: EditRequest,
         options: EditOptions | None = None,
         *,
+        batch_size: int | None = None,
         progress: bool = False,
     ) -> list[PhotoResult]:
-        """Edit opened photos alike, all in one batch.
+        """Edit opened photos alike.
 
         Args:
             opened: photos whose faces are inverted.
             request: what is asked of each.
             options: how the edits are made.
+            batch_size: number of faces that the networks always see at once, see `HairEditor.prepare`; None for all.
             progress: show a progress bar where the method takes long.
         """
         options, watch = options or EditOptions(), Stopwatch()
         prepared = Prepared.joined([one.prepared for one in opened])
         with watch("models"):
             _ = self.editor.networks.clip, load_method(options).references(self.editor)
-        edits = self.editor.edit_prepared(prepared, [request] * len(prepared), options, progress=progress, watch=watch)
+        requests = [request] * len(prepared)
+        edits = self.editor.edit_prepared(
+            prepared, requests, options, batch_size=batch_size, progress=progress, watch=watch
+        )
         return self._paste(opened, edits, request, watch)
 
     def frames(
