@@ -11,6 +11,7 @@ import pytest
 
 from hairclip.cli import main as cli
 from hairclip.config import load_config
+from hairclip.pretrained.bundle_files import list_bundles
 from hairclip.pretrained.registry import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,7 +143,7 @@ def test_every_command_can_be_read(command: Command):
             assert "\npytest\n" in ci
         return
     options = parse(command.arguments)
-    assert set(getattr(options, "names", [])) <= set(WEIGHTS)
+    assert set(getattr(options, "names", [])) <= {*WEIGHTS, *list_bundles()}
     if script := next((word for word in command.words if word.startswith("scripts/")), None):
         assert (ROOT / script).is_file()
     if getattr(options, "config", None) and isinstance(options.config, str):
