@@ -27,10 +27,12 @@ class Surroundings:
     Attributes:
         content: what the whole file holds.
         holder: the dictionary in it that holds the network's tensors.
+        key: the name of that dictionary in the file, "" for the file itself.
     """
 
     content: Mapping[str, Any]
     holder: Mapping[str, Any]
+    key: str
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -97,7 +99,7 @@ class Format:
                 if not matches:
                     continue
                 complete = all(key in state for key in self.sizes)
-                candidate = Candidate(self, state, prefix, Surroundings(content, holder), complete, matches)
+                candidate = Candidate(self, state, prefix, Surroundings(content, holder, holder_key), complete, matches)
                 if best is None or candidate.score > best.score:
                     best = candidate
             if best is not None and best.complete:

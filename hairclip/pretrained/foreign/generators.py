@@ -128,7 +128,7 @@ def _config(outputs: int, mapping: list[Tensor], rgb: list[Tensor], w_dim: int) 
 
 
 def _read_rosinality(state: State, around: Surroundings) -> tuple[dict[str, Any], State]:
-    if around.holder is around.content.get("g"):
+    if around.key == "g":
         raise HairclipError(
             "it holds a generator `g` in the middle of training, but not its average `g_ema`, which makes the "
             "pictures: give a checkpoint with g_ema"
