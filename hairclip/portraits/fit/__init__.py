@@ -1,5 +1,5 @@
-"""How the small networks in ``data/portraits/`` are trained from rendered portraits, one recipe per file.
+"""Train the small networks of `data/portraits/` from rendered portraits, one recipe a file.
 
-``python scripts/train_portrait_networks.py`` runs them in order: parser, judge, identity, clip, generator (with its
-encoder), latents.
+The command `train-portrait-networks` runs them in this order: parser, judge, identity, clip, then generator and encoder
+with the latents.
 """

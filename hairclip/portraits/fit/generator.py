@@ -1,20 +1,20 @@
-"""Recipe of the generator and its encoder: rendered quads teach W+ what HairCLIP relies on.
+"""Train the generator and its encoder from rendered quads, so that W+ holds what HairCLIP relies on.
 
-First the generator learns to draw what it is told: a coder turns a portrait's traits
-(`hairclip.portraits.fit.traits`) into a latent w. Asked for is a head of one portrait in the hair color of another,
-from a *mixture* of codes: coarse and medium ones of the head, fine ones of the color. So coarse and medium layers must
-hold people, scenes and hairstyles, and fine layers hair color: exactly, because the renderer knows the answer. It
-grows from 32 px to full size (Karras et al. 2018, "Progressive Growing of GANs"), because small pictures are cheap.
+1. The generator learns to draw portraits from their traits (`hairclip.portraits.fit.traits`). A *coder* turns traits into
+   a latent w. The target is a head of one portrait in the hair color of another. Its code is a *mixture*: coarse and
+   medium layers come from the head, fine layers from the color. So coarse and medium layers must hold people, scenes and
+   hairstyles, and fine layers must hold hair color. The renderer has drawn the exact answer. The generator grows from 32
+   pixels to full size (Karras et al. 2018, "Progressive Growing of GANs"), because small pictures cost little.
+2. The encoder learns to read codes from pictures. They start near the coder's codes and may leave them, layer by layer,
+   where that brings the generated picture closer. `code_weight` sets how far: the trade-off between distortion and
+   editability (Tov et al. 2021).
+3. Generator and encoder train together for a while, then the encoder alone.
 
-Then an encoder learns to read codes from pictures: near the told ones, but free to leave them, layer by layer, for what
-brings the generator closer to the picture. How far is a matter of `code_weight`, the distortion-editability trade-off
-of Tov et al. 2021. In between, generator and encoder train together for a while. Recognizers take part from the start:
-an encoder that went by pixels alone left 85 % of the hairstyles recognizable in what was made of its codes, one that
-they guided 98 %.
-
-Face and scene are asked for pixel by pixel; strands less so, because a few hundred numbers hardly say where each one
-lies: their energy is asked for as well (`hairclip.portraits.fit.texture`). The frozen recognizers (parser, CLIP,
-identity) must see in a made picture what they see in the rendered one, for they are what edits will be steered by.
+Faces and scenes are compared pixel by pixel. Strands are compared less so, because a few hundred numbers cannot say where
+each one lies; their energy is compared as well (`hairclip.portraits.fit.texture`). The frozen recognizers (parser, CLIP,
+identity) must see in a generated picture what they see in the rendered one, because edits are steered by them. They
+take part from the start: with an encoder that was trained on pixels alone, 85 % of the hairstyles could be recognized in
+the generated pictures; with recognizers 98 %.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ from hairclip.portraits.fit.traits import TraitCoder, quad_traits
 
 @dataclass(frozen=True)
 class GeneratorRecipe:
-    """Everything that was chosen."""
+    """All settings of the recipe. Rates are those of the optimizers, weights those of the loss terms."""
 
     size: int = 128
     w_dim: int = 128
@@ -79,7 +79,7 @@ class GeneratorRecipe:
 
 
 class Networks(nn.Module):
-    """Everything that is trained: coder and encoder lead to codes, the generator on to pictures."""
+    """The networks that are trained: coder and encoder make codes, the generator makes pictures of them."""
 
     def __init__(self, coder: TraitCoder, encoder: PcaEncoder, generator: Generator) -> None:
         super().__init__()
@@ -87,7 +87,16 @@ class Networks(nn.Module):
 
 
 class GeneratorFit:
-    """One stage at a time; `fit` runs all of them."""
+    """Train the networks of `GeneratorRecipe`, stage by stage.
+
+    Args:
+        quads: rendered pictures of training people.
+        recipe: all settings.
+        recognizers: frozen networks that compare generated with rendered pictures.
+        folder: where the checkpoints of the stages are kept.
+        device: where to train.
+        compiled: whether to run the generator through `torch.compile`.
+    """
 
     def __init__(
         self,
