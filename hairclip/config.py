@@ -279,6 +279,14 @@ class LoggingConfig(Section):
     images_every: Count = Field(default=200, description="steps between two pictures of edits")
     image_rows: Count = Field(default=6, description="edits in such a picture")
     tensorboard: bool = Field(default=True, description="whether figures and pictures also go to TensorBoard")
+    trackers: list[Word] = Field(
+        default_factory=list, description="further trackers: wandb, or a class of your own as module:attribute"
+    )
+
+    @property
+    def all_trackers(self) -> list[str]:
+        """Names of the trackers, TensorBoard's included."""
+        return [*(["tensorboard"] if self.tensorboard else []), *self.trackers]
 
 
 class Config(Section):

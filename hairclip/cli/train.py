@@ -35,12 +35,17 @@ class _HelpConfig(argparse.Action):
         parser.exit()
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> int:
     from hairclip.config import load_config
+    from hairclip.training.distributed import Stopped
     from hairclip.training.trainer import train
 
     config = load_config(options.config, options.overrides)
     run = Path(options.out or Path("runs") / config.name)
-    mapper = train(config, run, resume=options.resume)
+    try:
+        mapper = train(config, run, resume=options.resume)
+    except Stopped as stopped:
+        return stopped.exit_code
     if os.environ.get("RANK", "0") == "0":
         print(f"mapper: {mapper}")
+    return 0

@@ -1,1 +1,1 @@
-"""From words and reference pictures to what the mapper is conditioned on."""
+"""Turn words and reference pictures into the conditions of the mapper."""

@@ -1,6 +1,6 @@
-"""What is asked of each sample, encoded: texts and reference pictures to CLIP embeddings and presence flags.
+"""Encode texts and reference pictures as conditions: CLIP embeddings and presence flags.
 
-A batch mixes tasks freely: every sample has its own hairstyle and its own colour, each a text, a reference or absent.
+A batch mixes tasks: every sample has its own hairstyle and its own color, each a text, a reference or absent.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class Reference:
     """One reference picture, encoded.
 
     Attributes:
-        hairstyle: CLIP embedding of its hair as a hairstyle, ``(width,)``, not normalised.
-        color: CLIP embedding of its hair as a colour, ``(width,)``, not normalised.
-        lab: mean Lab colour of its hair, ``(3,)``.
+        hairstyle: CLIP embedding of its hair as a hairstyle, (width,), not normalized.
+        color: CLIP embedding of its hair as a color, (width,), not normalized.
+        lab: mean Lab color of its hair, (3,).
         hair_share: fraction of its pixels that are hair, scalar.
     """
 
@@ -39,8 +39,8 @@ class Reference:
     hair_share: Float[Tensor, ""]
 
 
-Wish: TypeAlias = str | Float[Tensor, "1 3 _ _"] | Reference | None
-"""A text, a reference picture ``(1, 3, H, W)`` of any size, an encoded reference, or nothing."""
+ConditionInput: TypeAlias = str | Float[Tensor, "1 3 _ _"] | Reference | None
+"""What a condition is made of: a text, a picture (1, 3, H, W) of any size, an encoded reference, or None for absent."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class EditBatch:
     """What a mapper and its losses need to know of a batch of edits.
 
     Attributes:
-        condition: embeddings and presence flags; the losses' CLIP targets too.
-        hairstyle_is_text: whether the hairstyle is given as text, ``(B,)``; False where it is a reference or absent.
-        color_is_text: likewise of the colour.
-        reference_lab: mean Lab of the colour reference's hair, ``(B, 3)``; zeros where there is none.
-        on_host: the four flags, hairstyle and colour present, then hairstyle and colour as text, ``(B, 4)``, always in
-            host memory: what to compute follows from them, and asking a GPU would wait for all its work.
+        condition: embeddings and presence flags. The losses use the embeddings as CLIP targets.
+        hairstyle_is_text: whether the hairstyle is given as text, (B,); False where it is a reference or absent.
+        color_is_text: the same for the color.
+        reference_lab: mean Lab color of the color reference's hair, (B, 3); zeros where there is no reference.
+        on_host: four flags per sample, (B, 4): hairstyle present, color present, hairstyle is text, color is text.
+            They stay in host memory, because a question to a GPU would wait for all its work.
     """
 
     condition: HairCondition
@@ -67,21 +67,21 @@ class EditBatch:
 
     @property
     def hairstyle_is_image(self) -> Flags:
-        """Whether the hairstyle is given as a reference."""
+        """Whether the hairstyle is given as a reference, (B,)."""
         return self.condition.has_hairstyle & ~self.hairstyle_is_text
 
     @property
     def color_is_image(self) -> Flags:
-        """Whether the colour is given as a reference."""
+        """Whether the color is given as a reference, (B,)."""
         return self.condition.has_color & ~self.color_is_text
 
     def to(self, device: torch.device | str) -> "EditBatch":
-        """The same batch on another device, but for `on_host`."""
+        """Return the batch on another device; `on_host` stays in host memory."""
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "on_host"}
         return EditBatch(**moved, on_host=self.on_host)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "EditBatch":
-        """Some of the samples; a single number keeps the batch dimension."""
+        """Return some of the samples; a single number keeps the batch dimension."""
         if isinstance(index, int):
             index = [index]
         parts = {field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "on_host"}
@@ -89,7 +89,7 @@ class EditBatch:
 
     @classmethod
     def cat(cls, batches: Sequence["EditBatch"]) -> "EditBatch":
-        """Several batches as one."""
+        """Return several batches as one."""
         return cls(
             condition=HairCondition.cat([batch.condition for batch in batches]),
             hairstyle_is_text=torch.cat([batch.hairstyle_is_text for batch in batches]),
@@ -100,17 +100,17 @@ class EditBatch:
 
 
 class ConditionEncoder:
-    """Encodes texts, each once, and reference pictures as HairCLIP does (section 3.2).
+    """Encodes texts and reference pictures as HairCLIP does (section 3.2); each text is encoded once.
 
-    A text goes through its template and CLIP's text tower. Of a reference, all but the hair is set to 0 (mid-grey), and
-    the rest goes through CLIP's image tower, once for both roles ("whole"). Such an embedding holds the colour as much
-    as the hairstyle; "separated" shows CLIP the hair without its colour, and the colour without the hair.
+    A text goes through its template and CLIP's text tower. A reference goes through CLIP's image tower, with all but
+    the hair set to 0 (mid-gray). With `references="whole"`, one embedding serves as hairstyle and as color, so it holds
+    both. With `references="separated"`, CLIP sees the hair without its color, and the color without the hair.
 
     Args:
         clip: the text and image towers.
         parser: finds the hair of references.
-        gamma: how :func:`hairclip.common.color.mean_lab` reads references, as in the losses.
-        references: what CLIP sees of them, as the mapper was trained, see there.
+        gamma: how `hairclip.common.color.mean_lab` reads references, as in the losses.
+        references: "whole" or "separated"; must equal the mapper's `references`.
     """
 
     def __init__(
@@ -133,15 +133,26 @@ class ConditionEncoder:
 
     @torch.no_grad()
     def texts(self, prompts: Sequence[str]) -> Embeddings:
-        """Complete prompts ("red hair") to ``(B, width)``; what was encoded before is taken from memory."""
+        """Encode complete prompts ("red hair"); a prompt that was encoded before is taken from memory.
+
+        Args:
+            prompts: the prompts.
+
+        Returns:
+            Embeddings (B, width), not normalized.
+
+        Raises:
+            HairclipError: if a prompt is longer than CLIP reads.
+        """
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if new:
+            self._check_lengths(new)
             self._texts.update(zip(new, self.clip.encode_text(new)))
         return torch.stack([self._texts[prompt].to(self.device, non_blocking=True) for prompt in prompts])
 
     @torch.no_grad()
     def references(self, images: Images) -> list[Reference]:
-        """Pictures of one size, ``(B, 3, H, W)``, RGB, [-1, 1], to one encoded reference each."""
+        """Encode pictures of one size, (B, 3, H, W), RGB in [-1, 1], to one reference each."""
         images = images.to(self.device)
         masks = self.parser.hair_mask(images)
         styles = colors = self.clip.encode_image(shown_hair(images, masks, self.seen))
@@ -151,33 +162,35 @@ class ConditionEncoder:
         shares = masks.float().mean(dim=(1, 2, 3))
         return [Reference(*row) for row in zip(styles, colors, labs, shares)]
 
-    def encode(self, hairstyles: Sequence[Wish], colors: Sequence[Wish], *, minimum_hair: float = 0.0) -> EditBatch:
-        """One hairstyle and one colour per sample, each a name, a reference or None, to a batch.
+    def encode(
+        self, hairstyles: Sequence[ConditionInput], colors: Sequence[ConditionInput], *, minimum_hair: float = 0.0
+    ) -> EditBatch:
+        """Encode one hairstyle and one color per sample.
 
         Args:
-            hairstyles: names such as "bob cut" (the template is added), pictures of any size, references or None.
-            colors: names such as "red", pictures, references or None.
-            minimum_hair: smallest share of hair that a colour reference must show.
+            hairstyles: per sample a name such as "bob cut" (the template is added), a picture, a reference or None.
+            colors: per sample a name such as "red", a picture, a reference or None.
+            minimum_hair: smallest share of hair that a color reference must show.
 
         Raises:
-            HairclipError: if a colour reference shows less hair than that.
+            HairclipError: if a color reference shows less hair than that, or if a text is too long.
         """
         if len(hairstyles) != len(colors):
-            raise ValueError(f"{len(hairstyles)} hairstyles and {len(colors)} colours do not pair up")
+            raise ValueError(f"{len(hairstyles)} hairstyles and {len(colors)} colors do not pair up")
         known = self._encode_pictures([*hairstyles, *colors])
-        styles = [known[id(wish)] if isinstance(wish, Tensor) else wish for wish in hairstyles]
-        shades = [known[id(wish)] if isinstance(wish, Tensor) else wish for wish in colors]
+        styles = [known[id(given)] if isinstance(given, Tensor) else given for given in hairstyles]
+        shades = [known[id(given)] if isinstance(given, Tensor) else given for given in colors]
         if minimum_hair > 0:
             for number, shade in enumerate(shades):
                 if isinstance(shade, Reference) and float(shade.hair_share) < minimum_hair:
                     raise HairclipError(
-                        f"colour reference {number + 1} shows hair on {float(shade.hair_share):.1%} of its pixels, so "
-                        "its colour cannot be read: give a picture in which the hair is visible."
+                        f"color reference {number + 1} shows hair on {float(shade.hair_share):.1%} of its pixels, so "
+                        "its color cannot be read: give a picture in which the hair is visible."
                     )
         no_lab = torch.zeros(3, device=self.device)
         labs = [s.lab.to(self.device, non_blocking=True) if isinstance(s, Reference) else no_lab for s in shades]
-        present = [[wish is not None for wish in wishes] for wishes in (styles, shades)]
-        as_text = [[isinstance(wish, str) for wish in wishes] for wishes in (styles, shades)]
+        present = [[given is not None for given in inputs] for inputs in (styles, shades)]
+        as_text = [[isinstance(given, str) for given in inputs] for inputs in (styles, shades)]
         on_host = torch.tensor([*present, *as_text], dtype=torch.bool)
         has_hairstyle, has_color, hairstyle_is_text, color_is_text = on_host.to(self.device, non_blocking=True)
         return EditBatch(
@@ -195,29 +208,41 @@ class ConditionEncoder:
             on_host=on_host.T,
         )
 
-    def _encode_pictures(self, wishes: Sequence[Wish]) -> dict[int, Reference]:
-        """Each picture among the wishes, once, by its `id`; pictures of one size go through the networks together."""
+    def _check_lengths(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that CLIP would cut off."""
+        length = self.clip.context_length
+        for prompt in prompts:
+            # A token is one letter at least. A text that is cut off has other tokens where there is more room.
+            if len(prompt) > length - 2 and not torch.equal(
+                self.clip.tokenize([prompt]), self.clip.tokenize([prompt], room=1)[:, :length]
+            ):
+                raise HairclipError(
+                    f"the text '{prompt[:60]}...' has more than the {length} tokens CLIP reads: cut it."
+                )
+
+    def _encode_pictures(self, inputs: Sequence[ConditionInput]) -> dict[int, Reference]:
+        """Encode each picture among the inputs once, by its `id`; pictures of one size share a pass."""
         by_size: dict[tuple[int, ...], dict[int, Tensor]] = {}
-        for wish in wishes:
-            if isinstance(wish, Tensor):
-                if len(wish) != 1:
-                    raise ValueError(f"a reference is one picture (1, 3, H, W), not {tuple(wish.shape)}")
-                by_size.setdefault(tuple(wish.shape[-2:]), {})[id(wish)] = wish
+        for given in inputs:
+            if isinstance(given, Tensor):
+                if len(given) != 1:
+                    raise ValueError(f"a reference is one picture (1, 3, H, W), not {tuple(given.shape)}")
+                by_size.setdefault(tuple(given.shape[-2:]), {})[id(given)] = given
         known: dict[int, Reference] = {}
         for pictures in by_size.values():
             stacked = torch.cat([picture.to(self.device) for picture in pictures.values()])
             known.update(zip(pictures, self.references(stacked)))
         return known
 
-    def _embed(self, wishes: Sequence[str | Tensor | None]) -> Embeddings:
-        """Prompts, embeddings and None, one row each."""
-        texts = [wish for wish in wishes if isinstance(wish, str)]
+    def _embed(self, inputs: Sequence[str | Tensor | None]) -> Embeddings:
+        """Return one row per prompt, embedding or None, (B, width); zeros for None."""
+        texts = [given for given in inputs if isinstance(given, str)]
         of_texts = iter(self.texts(texts)) if texts else iter(())
         absent = torch.zeros(self.clip.width, device=self.device)
-        rows = [next(of_texts) if isinstance(w, str) else absent if w is None else w for w in wishes]
+        rows = [next(of_texts) if isinstance(given, str) else absent if given is None else given for given in inputs]
         return torch.stack([row.to(self.device, non_blocking=True) for row in rows])
 
 
 def shown_hair(images: Images, masks: Masks, references: References) -> Images:
-    """What CLIP is shown of pictures that stand for a hairstyle: their hair, or its shape alone."""
+    """Return what CLIP sees of pictures that stand for a hairstyle: their hair, or its gray shape alone."""
     return gray_hair(images, masks) if references == "separated" else images * masks

@@ -74,12 +74,12 @@ class Clip(CLIP):
             config |= dict(zip(("pixel_mean", "pixel_std"), map(list, self.pixel_scale)))
         return config
 
-    def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Byte-pair tokens ``(B, context_length)`` int64; longer texts are cut off."""
+    def tokenize(self, texts: Sequence[str], *, room: int = 0) -> Tokens:
+        """Return byte-pair tokens, (B, context_length + room) int64; longer texts are cut off."""
         text = self.model_config["text_cfg"]
         name, options = text.get("hf_tokenizer_name") or "", text.get("tokenizer_kwargs") or {}
         tokenizer = _tokenizer(name, self.context_length, text.get("tokenizer_mode"), json.dumps(options))
-        return tokenizer(list(texts), context_length=self.context_length).to(self.logit_scale.device)
+        return tokenizer(list(texts), context_length=self.context_length + room).to(self.logit_scale.device)
 
     def encode_text(self, texts: Sequence[str] | Tokens) -> Embeddings:
         """Texts, or their tokens, to ``(B, width)`` float32, not normalised."""

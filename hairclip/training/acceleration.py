@@ -1,23 +1,65 @@
-"""How a step uses the machine: compilation, recomputation and memory layout. None of it changes the mathematics."""
+"""Choose how a step uses the machine: precision, parts of a batch, compilation, memory layout."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, WPlus
-from hairclip.config import TrainingConfig
+from hairclip.config import Config, TrainingConfig
 from hairclip.networks.stylegan2 import Generator
 from hairclip.training.data import Networks
+from hairclip.training.distributed import World
+from hairclip.training.setup import PRECISIONS
+
+__all__ = ["Synthesis", "autocast_of", "gradient_scaler", "micro_batch_size", "prepare", "training_synthesis"]
 
 Synthesis: TypeAlias = Callable[[WPlus], Images]
-"""W+ codes to pictures, with constant noise."""
+"""Turns W+ codes into pictures, with constant noise."""
+
+
+def micro_batch_size(config: TrainingConfig, world: World) -> int:
+    """Return the number of samples that this process takes at once.
+
+    Raises:
+        HairclipError: if the batch cannot be shared evenly.
+    """
+    shares = world.size * config.accumulate
+    if config.batch_size % shares:
+        raise HairclipError(
+            f"training.batch_size: {config.batch_size} samples cannot be shared among {world.size} processes in "
+            f"{config.accumulate} parts each: give a multiple of {shares}."
+        )
+    return config.batch_size // shares
+
+
+def autocast_of(config: Config, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of mixed precision in which the generator runs; the losses have a precision of their own.
+
+    Raises:
+        HairclipError: if the device has no such precision.
+    """
+    for key, precision in (
+        ("training.precision", config.training.precision),
+        ("losses.precision", config.losses.precision),
+    ):
+        if precision == "float16" and device.type != "cuda":
+            raise HairclipError(f"{key}: float16 needs a CUDA device, not {device}: choose bfloat16 or float32.")
+    precision = config.training.precision
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def gradient_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
+    """Return a scaler of the loss, idle unless some part runs in float16."""
+    is_half = "float16" in (config.training.precision, config.losses.precision)
+    return torch.amp.GradScaler(device.type, enabled=is_half)
 
 
 def prepare(networks: Networks, settings: TrainingConfig, device: torch.device) -> None:
-    """Put the frozen networks into the layout, and torch into the precision, that `settings` ask for."""
+    """Set the memory layout of the frozen networks and the precision of float32 products."""
     if settings.channels_last:
         for network in (networks.generator, networks.parser, networks.identity, networks.clip):
             network.to(memory_format=torch.channels_last)
@@ -34,17 +76,17 @@ def training_synthesis(
     autocast: AbstractContextManager[object],
     say: Callable[[str], None],
 ) -> Synthesis:
-    """The generator as the training step calls it: compiled, or recomputing activations, as `settings` ask.
+    """Return the generator as the training step calls it: compiled, or with activations that are recomputed.
 
-    Compilation is tried out at once, forwards and backwards. Where it does not work, `say` is told in one sentence and
-    the plain generator is used.
+    Compilation is tried out at once, forward and backward. Where it fails, `say` gets one sentence, and the plain
+    generator is used.
 
     Args:
         generator: the frozen generator.
-        settings: of the run.
-        batch_size: codes in one call; compiled code is made for that number alone.
-        autocast: under which the generator is called.
-        say: writes a line for the user.
+        settings: `compile`, `cuda_graphs`, `checkpoint_activations` and `float32_until` count here.
+        batch_size: number of codes in one call; compiled code serves that number alone.
+        autocast: context in which the generator is called.
+        say: prints a line for the user.
     """
 
     def plain(w_plus: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The batches of a run, made by a second thread while the step before runs, and how long each was waited for."""
+"""Make the batches of a run in a second thread while the step before runs, and measure how long the run waits."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ Batch = TypeVar("Batch")
 
 
 class Batches(Generic[Batch]):
-    """Gives the batch of any step; used as a context.
+    """Gives the batch of any step. Used as a context.
 
-    What a batch holds never depends on when, or by which thread, it was made.
+    The content of a batch never depends on when it was made, or by which thread.
 
     Args:
         tasks: step number -> the tasks of this process, one list per micro-batch.
         collate: makes a batch of tasks.
         device: where the batches go.
-        prefetch: make the first micro-batch of the next step beside the running one.
-        steps: number of steps; none is made ahead for later ones.
+        prefetch: whether to make the next micro-batch while the current one is used.
+        steps: number of steps of the run; no batch is made ahead for later ones.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Batches(Generic[Batch]):
             self._worker.shutdown(cancel_futures=True)
 
     def get(self, step: int, part: int) -> Batch:
-        """Micro-batch number `part` of a step."""
+        """Return micro-batch number `part` of a step."""
         start = time.perf_counter()
         made = self._ahead.pop((step, part), None)
         sample = self._make(step, part) if made is None else made.result()
@@ -62,7 +62,7 @@ class Batches(Generic[Batch]):
         return sample
 
     def take_wait(self) -> float:
-        """The share of the time since it was last asked that went into waiting for batches, 0..1."""
+        """Return the share of the time since the last call that the run waited for batches, in [0, 1]."""
         now = time.perf_counter()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now

@@ -1,4 +1,4 @@
-"""The W+ codes that training edits, with what is known of the people they show."""
+"""Load the W+ codes that training edits, with the labels of the people they show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,26 @@ from dataclasses import dataclass
 import torch
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.files import digest
 from hairclip.common.images import WPlus
 from hairclip.pretrained.loaders import Source, load_latent_labels, open_latents
 
 Names = tuple[str, ...] | None
+"""A name per code, None where the file has no labels of that kind."""
+
+_LABELS = ("hairstyle", "color", "split")
+_BLOCK = 1024  # codes that are read at once for a digest
 
 
 @dataclass(frozen=True)
 class LatentSet:
-    """W+ codes on the CPU. A file's codes stay in the file, memory-mapped, and are read as they are asked for.
+    """W+ codes on the CPU. The codes of a file are memory-mapped: a code is read when it is used.
 
     Attributes:
-        codes: ``(M, n_latent, w_dim)``, in any floating-point precision.
-        hairstyles: name of each code's hairstyle, None where the file has no labels.
-        colors: likewise of the hair colour.
-        splits: "train", "val" or "test" of each code, likewise.
+        codes: (M, n_latent, w_dim), in any floating-point precision.
+        hairstyles: the hairstyle of each code.
+        colors: the hair color of each code.
+        splits: "train", "val" or "test" of each code.
         rows: which of `codes` are in the set, in which order; None for all.
     """
 
@@ -34,16 +39,16 @@ class LatentSet:
         return len(self.codes) if self.rows is None else len(self.rows)
 
     def __getitem__(self, indices: Sequence[int]) -> WPlus:
-        """Some codes of the set, ``(B, n_latent, w_dim)`` float32."""
+        """Return the codes with these numbers, (B, n_latent, w_dim) float32."""
         return self.codes[torch.tensor(self._rows(indices), dtype=torch.long)].float()
 
     def split(self, name: str) -> "LatentSet":
-        """The codes of one split; empty where nothing is labelled so."""
+        """Return the codes of one split; the set is empty where no code has that label."""
         chosen = [i for i, split in enumerate(self.splits or ()) if split == name]
         return self.subset(chosen)
 
     def subset(self, chosen: Sequence[int]) -> "LatentSet":
-        """The codes of these numbers, in that order; none are copied."""
+        """Return the set of the codes with these numbers, in that order; no code is copied."""
 
         def pick(names: Names) -> Names:
             return None if names is None else tuple(names[i] for i in chosen)
@@ -52,34 +57,47 @@ class LatentSet:
             self.codes, pick(self.hairstyles), pick(self.colors), pick(self.splits), tuple(self._rows(chosen))
         )
 
+    def digest(self) -> str:
+        """Return a digest of the codes, in their order, and of their labels."""
+        blocks = (range(first, min(first + _BLOCK, len(self))) for first in range(0, len(self), _BLOCK))
+        return digest([digest(self[block]) for block in blocks], self.hairstyles, self.colors, self.splits)
+
     def _rows(self, indices: Sequence[int]) -> list[int]:
         return [int(i) for i in indices] if self.rows is None else [self.rows[i] for i in indices]
 
 
 def load_latent_set(name_or_path: Source) -> LatentSet:
-    """Codes and labels of a file.
+    """Load codes and labels of a file.
 
-    Own files carry the labels as JSON, ``{"hairstyle": [...], "color": [...], "split": [...]}`` with one name per code;
-    each list may be missing. A torch file such as ``train_faces.pt`` has no labels.
+    This library's files hold the labels as JSON, `{"hairstyle": [...], "color": [...], "split": [...]}` with one name
+    per code; each list may be missing. A torch file such as `train_faces.pt` has no labels.
+
+    Raises:
+        HairclipError: if the labels do not fit the codes.
     """
     codes, labels = open_latents(name_or_path), load_latent_labels(name_or_path)
     if labels is None:
         return LatentSet(codes)
-    if isinstance(labels, list):  # one dictionary per code
-        labels = {key: [row.get(key) for row in labels] for key in ("hairstyle", "color", "split")}
+    if isinstance(labels, list) and all(isinstance(row, dict) for row in labels):  # one dictionary per code
+        labels = {key: [row.get(key) for row in labels] for key in _LABELS}
     columns: dict[str, Names] = {}
-    for key in ("hairstyle", "color", "split"):
-        names = labels.get(key)
-        if names is not None and len(names) != len(codes):
+    for key in _LABELS:
+        names = labels.get(key) if isinstance(labels, dict) else 0
+        if names is not None and (not isinstance(names, list) or len(names) != len(codes)):
+            told = len(names) if isinstance(names, list) else "no list of"
             raise HairclipError(
-                f"{name_or_path} has {len(codes)} codes but {len(names)} labels named '{key}': write it again."
+                f"{name_or_path} has {len(codes)} codes but {told} labels named '{key}': write it again."
             )
         columns[key] = None if names is None else tuple(str(name) for name in names)
     return LatentSet(codes, hairstyles=columns["hairstyle"], colors=columns["color"], splits=columns["split"])
 
 
 def training_and_validation(latents: Source, validation: Source | None) -> tuple[LatentSet, LatentSet]:
-    """The codes to train on and those held out: two files, or the ``train`` and ``val`` splits of one."""
+    """Load the codes to train on and the held-out ones: two files, or the `train` and `val` splits of one.
+
+    Raises:
+        HairclipError: if there are no codes of one of the two, or if they are of different generators.
+    """
     everything = load_latent_set(latents)
     if validation is not None:
         training = everything.split("train") if everything.splits else everything

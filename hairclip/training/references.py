@@ -1,25 +1,96 @@
-"""Reference pictures for training: synthesised from other people's codes, or read from folders.
+"""Provide reference pictures for training: made of other people's codes, or read from folders.
 
-Each is encoded when first drawn, alone, and remembered by its content: what a reference gives never depends on the
-batch it came in, and a picture that lies in two folders, or was encoded by an earlier run, is not encoded again.
+Each picture is encoded alone when it is first drawn, and remembered by its content. Its encoding therefore
+never depends on its batch. A picture that lies in two folders, or that an earlier run encoded, is not encoded again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.files import digest
 from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.images import Images, load_image
 from hairclip.conditions.encoder import ConditionEncoder, Reference
 from hairclip.conditions.prompts import color_prompt
 from hairclip.networks.stylegan2 import Generator
 from hairclip.portraits.vocabulary import BALD
+from hairclip.pretrained.weight_files import read_safetensors, write_safetensors
 from hairclip.training.latents import LatentSet
-from hairclip.training.reference_store import ReferenceStore, content_of_code, content_of_file
+from hairclip.training.sources import usable_folder
+
+__all__ = ["ReferenceFolder", "ReferencePool", "ReferenceStore", "folder_references", "synthesized_references"]
+
+
+# ------------------------------------------------------------------------------------------ encoded references
+
+
+class ReferenceFolder:
+    """Encoded references, one small file each, which later runs and other processes find.
+
+    A full disk takes nothing more in. A damaged file counts as absent: its picture is encoded again.
+
+    Args:
+        folder: holds one folder per key.
+        key: a digest of everything that the encoding depends on, see `hairclip.training.sources.features_key`.
+
+    Raises:
+        HairclipError: if the folder cannot be made.
+    """
+
+    def __init__(self, folder: str | Path, key: str) -> None:
+        self.folder = Path(folder) / "references" / key
+        self._is_full = False
+        with usable_folder(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, content: str) -> Reference | None:
+        """Return the reference with this digest of its picture, None where it is not there."""
+        path = self._path(content)
+        with suppress(HairclipError, TypeError):
+            if path.is_file():
+                # cloned: a tensor shall not hold its file open
+                found = Reference(**{name: tensor.clone() for name, tensor in read_safetensors(path)[1].items()})
+                return found if _is_whole(found) else None
+        return None
+
+    def __setitem__(self, content: str, reference: Reference) -> None:
+        if self._is_full:
+            return
+        tensors = {part.name: getattr(reference, part.name).cpu().clone() for part in fields(Reference)}
+        try:
+            with FileLock(self.folder / "lock"):
+                write_safetensors(self._path(content), tensors, {})
+        except (HairclipError, OSError):
+            self._is_full = True
+
+    def _path(self, content: str) -> Path:
+        return self.folder / f"{content}.safetensors"
+
+
+ReferenceStore: TypeAlias = dict[str, Reference] | ReferenceFolder
+"""Where encoded references are looked up by the digest of their picture: in memory for this run, or in a folder."""
+
+
+def _is_whole(reference: Reference) -> bool:
+    """Return whether the tensors of a reference have the shapes and the numbers that an encoder gives."""
+    tensors = [getattr(reference, part.name) for part in fields(Reference)]
+    return (
+        reference.hairstyle.ndim == 1
+        and reference.hairstyle.shape == reference.color.shape
+        and (reference.lab.shape, reference.hair_share.shape) == ((3,), ())
+        and all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in tensors)
+    )
+
+
+# ------------------------------------------------------------------------------------------ pools
 
 
 @dataclass
@@ -27,12 +98,13 @@ class ReferencePool:
     """A numbered set of reference pictures.
 
     Attributes:
-        count: how many there are.
-        picture: number -> picture ``(1, 3, H, W)``.
+        count: number of pictures.
+        picture: number -> picture (1, 3, H, W), RGB in [-1, 1].
         content: number -> digest of what the picture shows.
         encoder: encodes them.
-        of_color: colour name -> numbers of the pictures labelled so.
-        store: what is encoded already, by content; pools may share it.
+        of_color: color name -> numbers of the pictures that show it.
+        store: the references that are encoded already; pools may share it.
+        files: digest of the names and sizes of the files; empty where the pictures are made of codes.
         free: number of pictures, the first ones, that are drawn whatever color they show; 0 means all.
     """
 
@@ -43,6 +115,7 @@ class ReferencePool:
     of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
     store: ReferenceStore = field(default_factory=dict, repr=False)
     free: int = 0
+    files: str = ""
     _encoded: dict[int, Reference] = field(default_factory=dict, repr=False)
     _hair: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -50,18 +123,18 @@ class ReferencePool:
         return self.count
 
     def __getitem__(self, number: int) -> Reference:
-        """The encoded reference of this number."""
+        """Return the encoded reference with this number."""
         if number not in self._encoded:
             content = self.content(number)
             known = self.store.get(content)
-            if known is None:
+            if known is None or len(known.hairstyle) != self.encoder.clip.width:
                 known = self.encoder.references(self.picture(number))[0]
                 self.store[content] = known
             self._encoded[number] = known
         return self._encoded[number]
 
     def hair_share(self, number: int) -> float:
-        """Fraction of that picture's pixels that are hair; a device is asked for it once."""
+        """Return the fraction of that picture's pixels that are hair; a device is asked for it once."""
         if number not in self._hair:
             self._hair[number] = float(self[number].hair_share)
         return self._hair[number]
@@ -76,7 +149,7 @@ def synthesized_references(
     count: int,
     seed: int,
 ) -> ReferencePool:
-    """At most `count` pictures that the generator makes of codes drawn from `latents`."""
+    """Return a pool of at most `count` pictures that the generator makes of codes drawn from `latents`."""
     order = np.random.default_rng([seed, 1]).permutation(len(latents))[:count].tolist()
     device = next(generator.parameters()).device
 
@@ -89,9 +162,12 @@ def synthesized_references(
         is_bald = latents.hairstyles is not None and latents.hairstyles[index] == BALD
         if latents.colors is not None and not is_bald:
             of_color.setdefault(latents.colors[index], []).append(number)
-    return ReferencePool(
-        len(order), picture, lambda number: content_of_code(latents[[order[number]]]), encoder, of_color, store
-    )
+
+    def content(number: int) -> str:
+        # The weights of the generator belong to the store's key.
+        return digest(latents[[order[number]]])[:32]
+
+    return ReferencePool(len(order), picture, content, encoder, of_color, store)
 
 
 def folder_references(
@@ -104,7 +180,20 @@ def folder_references(
     color_folders: str | None = None,
     colors: Sequence[str] = (),
 ) -> ReferencePool:
-    """At most `count` pictures of a folder, and per colour as many of ``color_folders/<colour> hair/``."""
+    """Return a pool of pictures from folders.
+
+    Args:
+        folder: folder of pictures of any color; None for none.
+        encoder: encodes them.
+        store: references that are encoded already.
+        count: largest number of pictures from one folder.
+        seed: chooses and orders them.
+        color_folders: folder that holds a folder `<color> hair` per color; None for none.
+        colors: names of these colors.
+
+    Raises:
+        HairclipError: if a folder cannot be read or holds no picture.
+    """
     files = _pictures(folder, count=count, seed=seed) if folder is not None else []
     free = len(files)
     of_color: dict[str, list[int]] = {}
@@ -115,15 +204,17 @@ def folder_references(
     return ReferencePool(
         len(files),
         lambda number: load_image(files[number]),
-        lambda number: content_of_file(files[number]),
+        lambda number: digest(files[number])[:32],
         encoder,
         of_color,
         store,
         free=free,
+        files=digest([[path.name, path.stat().st_size] for path in files], of_color),
     )
 
 
 def _pictures(folder: str, *, count: int, seed: int) -> list[Path]:
+    """Return at most `count` pictures of a folder, in an order that follows from the seed."""
     try:
         files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     except OSError as error:

@@ -18,12 +18,17 @@ from hairclip.pretrained.loaders import load_mapper
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.network_files import Device
-from hairclip.training.data import EditData, Networks, Sources
+from hairclip.training.data import EditData, Networks
 from hairclip.training.latents import LatentSet, training_and_validation
 from hairclip.training.optimizers import find_optimizer
-from hairclip.training.reference_store import ReferenceFolder, ReferenceStore
-from hairclip.training.references import ReferencePool, folder_references, synthesized_references
-from hairclip.training.sources import SourceFolder, SourceMemory, features_key
+from hairclip.training.references import (
+    ReferenceFolder,
+    ReferencePool,
+    ReferenceStore,
+    folder_references,
+    synthesized_references,
+)
+from hairclip.training.sources import SourceFolder, SourceMemory, Sources, features_key
 from hairclip.training.tasks import Task, TaskSampler
 
 _DRY_RUN_CODES = 64
@@ -81,10 +86,11 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     )
     hairstyles, colors = _words(config, latents)
     styles, shades = _references(config, latents, networks, encoder, colors)
-    hair = config.data.minimum_hair
-    training = EditData(latents, networks, loss, encoder, styles, shades, config.data.cache_sources, minimum_hair=hair)
-    if config.data.cache_sources:
-        training._sources = _source_store(config, networks, loss, latents)
+    data = config.data
+    sources = _source_store(config, networks, loss, latents) if data.cache_sources else SourceMemory()
+    training = EditData(
+        latents, networks, loss, encoder, styles, shades, data.cache_sources, data.minimum_hair, sources
+    )
     sampler = TaskSampler(
         latents=len(latents),
         hairstyles=hairstyles,
@@ -95,7 +101,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
         **config.tasks.model_dump(),
     )
     styles, shades = _validation_references(config, encoder, styles, shades, colors)
-    validation = EditData(held_out, networks, loss, encoder, styles, shades, minimum_hair=hair)
+    validation = EditData(held_out, networks, loss, encoder, styles, shades, minimum_hair=data.minimum_hair)
     validation_sampler = replace(
         sampler,
         hairstyle_references=len(styles),

@@ -52,7 +52,7 @@ def picture(seed: int, size: int = 16) -> Tensor:
     return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_a_mixed_batch_says_what_each_sample_is_asked(encoder):
+def test_a_mixed_batch_says_what_each_sample_asks_for(encoder):
     style, shade = picture(1), picture(2, size=24)
     batch = encoder.encode(["bob cut", style, None, "bob cut"], ["red", None, shade, None])
     assert len(batch) == 4
@@ -139,7 +139,7 @@ def test_a_color_reference_without_hair_is_refused_where_hair_is_required(encode
     batch = encoder.encode([bald], [bald])
     assert batch.condition.hairstyle.isfinite().all()
     assert batch.reference_lab.tolist() == [[0, 0, 0]]
-    with pytest.raises(HairclipError, match="colour reference 1 shows hair on 0.0%"):
+    with pytest.raises(HairclipError, match="color reference 1 shows hair on 0.0%"):
         encoder.encode([None], [bald], minimum_hair=0.01)
     encoder.encode([bald], ["red"], minimum_hair=0.01)  # a hairstyle may well be none
 
@@ -147,3 +147,9 @@ def test_a_color_reference_without_hair_is_refused_where_hair_is_required(encode
 def test_lists_that_do_not_pair_up_are_refused(encoder):
     with pytest.raises(ValueError, match="pair up"):
         encoder.encode(["afro"], [])
+
+
+def test_texts_that_clip_would_cut_off_are_refused(encoder):
+    encoder.texts(["a " * 14])  # with start and end 16 tokens, all that this CLIP reads
+    with pytest.raises(HairclipError, match="more than the 16 tokens CLIP reads: cut it"):
+        encoder.encode(["a " * 14], [None])  # the template adds one

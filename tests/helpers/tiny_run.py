@@ -1,4 +1,4 @@
-"""A complete tiny world on disk: random networks, labelled codes and the configuration that trains on them."""
+"""Write a complete tiny world to disk: random networks, labeled codes, and the configuration that trains on them."""
 
 from pathlib import Path
 
@@ -15,7 +15,12 @@ COLORS = ("red", "blond")
 
 
 def write_tiny_world(folder: Path, **sections: dict[str, object]) -> Path:
-    """Network files, latents and ``tiny.yaml`` in `folder`; `sections` replace settings. Returns the YAML's path."""
+    """Write network files, codes and `tiny.yaml` to a folder and return the path of the YAML.
+
+    Args:
+        folder: where to write.
+        sections: settings that replace those of the YAML.
+    """
     networks = tiny_networks()
     networks.parser.final.bias.data[13] += 0.2565  # about half of the pixels of these random pictures become hair
     for part in ("generator", "clip", "parser", "identity", "encoder", "judge"):
@@ -44,12 +49,12 @@ def write_tiny_world(folder: Path, **sections: dict[str, object]) -> Path:
 
 
 def tiny_config(folder: Path, *overrides: str) -> Config:
-    """The configuration of a fresh tiny world."""
+    """Return the configuration of a new tiny world."""
     return load_config(write_tiny_world(folder), overrides)
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a mapper file."""
+    """Return the tensors of a mapper file."""
     from safetensors.numpy import load_file
 
     return dict(load_file(path))

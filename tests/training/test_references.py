@@ -10,8 +10,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, save_image
 from hairclip.conditions.encoder import ConditionEncoder, Reference
 from hairclip.training.latents import LatentSet
-from hairclip.training.reference_store import ReferenceFolder
-from hairclip.training.references import folder_references, synthesized_references
+from hairclip.training.references import ReferenceFolder, folder_references, synthesized_references
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 NETWORKS = tiny_networks()

@@ -117,9 +117,39 @@ def test_unusable_folders_are_told(tmp_path: Path):
     with pytest.raises(HairclipError, match="data.cache_folder"):
         SourceFolder(tmp_path / "file", KEY, 3)
     SourceFolder(tmp_path, KEY, 3)[0] = features(0)
-    (tmp_path / KEY / "layout.json").write_text("[")
-    with pytest.raises(HairclipError, match="is damaged"):
-        SourceFolder(tmp_path, KEY, 3)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [b"[", b"", b"\xff\xfe", b"{}", b"[" * 5000, b'[["images", [3, 8, 8], "<f4"]]', b'[["images", "x", "O"]]',
+     b'[["images", [-1], "<f4"], ["hair_mask", [1], "?"], ["identity", [5], "<f4"], ["mean_lab", [3], "<f4"]]',
+     b'[[1, 2], [3]]', b"null", b'[["images", [1e99], "<f4"]]'],
+)  # fmt: skip
+def test_damaged_files_are_built_anew(tmp_path: Path, layout: bytes):
+    SourceFolder(tmp_path, KEY, 3)[0] = features(0)
+    (tmp_path / KEY / "layout.json").write_bytes(layout)
+    again = SourceFolder(tmp_path, KEY, 3)
+    assert again.get(0) is None
+    again[1] = features(1)
+    assert same(SourceFolder(tmp_path, KEY, 3).get(1), features(1))
+    for name in ("records.bin", "index.bin"):
+        (tmp_path / KEY / name).write_bytes(b"short")
+        third = SourceFolder(tmp_path, KEY, 3)
+        assert third.get(1) is None
+        third[1] = features(1)
+        assert same(third.get(1), features(1))
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = SourceFolder(tmp_path, KEY, 3)
+
+    def full(handle: int, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    store[0] = features(0)
+    assert store.get(0) is None
+    assert sorted(path.name for path in (tmp_path / KEY).iterdir() if path.name != "lock") == []
 
 
 def test_the_key_is_of_everything_that_matters():
@@ -161,7 +191,7 @@ def test_a_budget_changes_no_number(tiny_world: Path):
     for budget in ([], ["data.cache_budget_gb=3e-5"]):
         parts = build_parts(load_config(tiny_world, ["data.cache_sources=true", *budget]), cpu)
         samples += [parts.training.collate(tasks), parts.training.collate(tasks)]
-        assert len(parts.training._sources) == (2 if budget else len(parts.training.latents))
+        assert len(parts.training.sources) == (2 if budget else len(parts.training.latents))
     assert same(samples[0].source, samples[1].source)
     assert same(samples[2].source, samples[3].source)
     assert close(samples[0].source, samples[2].source)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,24 @@ import yaml
 from hairclip.common.device import pick_device
 from hairclip.common.errors import HairclipError
 from hairclip.config import load_config
-from hairclip.pretrained import load_hairclip, load_mapper
+from hairclip.pretrained import (
+    load_generator,
+    load_hairclip,
+    load_latent_labels,
+    load_latents,
+    load_mapper,
+    save_latents,
+    save_network,
+)
 from hairclip.training import trainer
-from hairclip.training.distributed import World
+from hairclip.training.checkpoint import list_checkpoints, read_checkpoint
+from hairclip.training.distributed import StopSignal, World
+from hairclip.training.latents import LatentSet
 from hairclip.training.setup import build_parts
 from hairclip.training.tasks import Task
-from hairclip.training.trainer import edit_and_judge, train, validate
+from hairclip.training.trainer import edit_and_judge, train, validate, why_not_finite
 from tests.helpers.tiny_networks import CLIP_CONFIG
-from tests.helpers.tiny_run import weights
+from tests.helpers.tiny_run import weights, write_tiny_world
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEST = "mapper-best.safetensors"
@@ -249,7 +260,7 @@ def test_a_signal_stops_with_a_checkpoint(tiny_world: Path, tmp_path: Path, numb
         time.sleep(0.1)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    assert process.returncode == 128 + number, errors
     assert f"stopped by {number.name}" in errors
     (saved,) = run.glob("checkpoint-*.pt")
     step = int(saved.stem.split("-")[1])
@@ -345,17 +356,156 @@ def test_processes_share_a_batch_without_overlap():
     assert World(0, 1, CPU).share(batch) == batch
 
 
-def test_a_run_from_before_a_setting_existed_goes_on(tiny_world: Path, tmp_path: Path):
+def test_a_run_goes_on_where_only_speed_differs(tiny_world: Path, tmp_path: Path):
     train(load_config(tiny_world, ["training.steps=2"]), tmp_path)
-    path = tmp_path / "checkpoint-00000002.pt"
-    state = torch.load(path)
-    for section, key in (("losses", "precision"), ("losses", "resolution"), ("training", "tf32")):
-        del state["config"][section][key]
-    torch.save(state, path)
     with pytest.raises(HairclipError, match="losses.precision=float32, but now losses.precision=bfloat16"):
         train(load_config(tiny_world, ["losses.precision=bfloat16"]), tmp_path)
     train(load_config(tiny_world, ["training.compile=false", "training.accumulate=2"]), tmp_path)
     assert torch.load(tmp_path / "checkpoint-00000004.pt")["step"] == 4
+
+
+def test_files_are_known_by_their_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "world").mkdir()
+    world = write_tiny_world(tmp_path / "world")
+    codes = world.parent / "latents.safetensors"
+    moved = tmp_path / "moved.safetensors"
+    run = tmp_path / "run"
+    train(load_config(world, ["training.steps=2"]), run)
+    codes.rename(moved)
+    train(load_config(world, ["training.steps=3", f"data.latents={moved}"]), run)
+    assert "continuing from" in capsys.readouterr().err
+    assert list_checkpoints(run)[-1].name == "checkpoint-00000003.pt"
+
+    tensors, labels = load_latents(moved), load_latent_labels(moved)
+    save_latents(codes, tensors + 1, labels)
+    with pytest.raises(HairclipError, match="other content of data.latents"):
+        train(load_config(world, ["training.steps=4"]), run)
+    moved.rename(codes)
+    generator = load_generator(world.parent / "generator.safetensors")
+    with torch.no_grad():
+        next(generator.parameters()).add_(0.1)
+    save_network(world.parent / "generator.safetensors", "generator", generator)
+    with pytest.raises(HairclipError, match="other content of networks.generator"):
+        train(load_config(world, ["training.steps=4"]), run)
+
+
+def test_what_is_not_a_number_is_told_by_its_place(tmp_path: Path):
+    world = write_tiny_world(tmp_path)
+    damaged = load_latents(tmp_path / "latents.safetensors").clone()
+    damaged[5, 0, 0] = float("nan")
+    parts = build_parts(load_config(world), CPU)
+    assert "optimizer.lr" in why_not_finite(parts)
+    parts.networks.parser.final.bias.data[0] = float("inf")
+    assert why_not_finite(parts).startswith("networks.parser has numbers that are not finite in final.bias")
+    parts = build_parts(load_config(world), CPU)
+    parts = replace(parts, training=replace(parts.training, latents=LatentSet(damaged)))
+    assert why_not_finite(parts).startswith("code 5 of data.latents")
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    whole = train(load_config(tiny_world), tmp_path / "whole")
+    train(load_config(tiny_world, ["training.checkpoint_every=1", "training.steps=3"]), tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoint-00000003.pt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(b"\xff" * 100)
+    assert same(train(load_config(tiny_world), tmp_path / "run"), whole)
+    told = capsys.readouterr().err
+    assert f"{newest} cannot be read as a checkpoint" in told
+    assert "at step 2" in told
+
+
+def test_a_run_that_is_done_says_so(tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    train(load_config(tiny_world, ["training.steps=2"]), tmp_path)
+    train(load_config(tiny_world, ["training.steps=1"]), tmp_path)
+    assert "2 steps are done already: training.steps=1 asks for no more" in capsys.readouterr().err
+    train(load_config(tiny_world, ["training.steps=2"]), tmp_path)
+    assert "all 2 steps are done already" in capsys.readouterr().err
+
+
+def test_an_orphan_of_torchrun_stops(monkeypatch: pytest.MonkeyPatch):
+    world = World(0, 2, CPU)
+    monkeypatch.setattr(World, "anywhere", lambda self, flags: flags)
+    stop = StopSignal()
+    assert stop.reason(world) is None
+    stopped = stop.reason(replace(world, parent=-1))
+    assert stopped is not None
+    assert (str(stopped), stopped.exit_code) == ("stopped by the end of torchrun", 1)
+    assert not World(0, 1, CPU, parent=-1).is_orphan
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_last_checkpoint(tiny_world: Path, tmp_path: Path):
+    """A child process may write files up to a size only, as if the disk were full from there on."""
+    settings = ["logging.tensorboard=true", "validation.every=1", "training.checkpoint_every=1"]
+    whole = train(load_config(tiny_world, settings), tmp_path / "whole")
+    largest = max(path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    rooms = [0, 300, 2000, largest // 4, largest // 2, largest - 2000, largest - 10]
+    script = f"""
+import resource, shutil, signal
+from pathlib import Path
+from hairclip.common.errors import HairclipError
+from hairclip.config import load_config
+from hairclip.training.trainer import train
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+place, world, settings = Path({str(tmp_path)!r}), {str(tiny_world)!r}, {settings!r}
+train(load_config(world, [*settings, "training.steps=2"]), place / "half")
+for room in {rooms}:
+    run = shutil.copytree(place / "half", place / str(room))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        train(load_config(world, settings), run)
+    except HairclipError as error:
+        told = str(error)
+    else:
+        told = ""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    (run / "told").write_text(told)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for run in (tmp_path / str(room) for room in rooms):
+        told = (run / "told").read_text()
+        assert told.startswith("cannot write ")
+        assert "\n" not in told
+        assert not list(run.rglob("*.partial"))
+        assert len(list_checkpoints(run)) == 2
+        assert same(train(load_config(tiny_world, settings), run), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "torchrun"])
+def test_processes_stop_together_with_a_checkpoint(tiny_world: Path, tmp_path: Path, victim: str):
+    settings = ["training.steps=100000", "training.checkpoint_every=50000", "validation.every=100000"]
+    run = tmp_path / "run"
+    arguments = command(tiny_world, run, *settings, "logging.images_every=100000")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    torchrun = subprocess.Popen(launch, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not (run / "metrics.jsonl").is_file() or not figures(run, "train"):
+        assert torchrun.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    if victim == "torchrun":
+        torchrun.kill()
+    else:
+        children = subprocess.run(["pgrep", "-P", str(torchrun.pid)], capture_output=True, text=True).stdout.split()
+        os.kill(int(children[-1]), signal.SIGTERM)
+    code = torchrun.wait(timeout=120)
+    assert code == (-signal.SIGKILL if victim == "torchrun" else 1)  # torchrun returns 1 where a process did not finish
+    while not list_checkpoints(run):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    (saved,) = list_checkpoints(run)
+    assert 0 < read_checkpoint(saved)["step"] < 100000
+    seen = len(figures(run, "train"))
+    time.sleep(3)
+    assert len(figures(run, "train")) == seen
 
 
 @pytest.mark.slow

@@ -16,7 +16,13 @@ from hairclip.evaluation.speed.setting import Setting
 from hairclip.losses.hair_edit import LossOutput
 from hairclip.networks.mapper import HairMapper
 from hairclip.training import trainer
-from hairclip.training.acceleration import prepare, training_synthesis
+from hairclip.training.acceleration import (
+    autocast_of,
+    gradient_scaler,
+    micro_batch_size,
+    prepare,
+    training_synthesis,
+)
 from hairclip.training.batches import Batches
 from hairclip.training.data import Sample
 from hairclip.training.distributed import World as Processes
@@ -43,18 +49,14 @@ class LibraryTraining:
     ) -> None:
         settings, device = setting.config.training, setting.device
         self.setting, self.tasks = setting, tasks
-        self.size = trainer._micro_batch(
-            settings.batch_size, Processes(rank=0, size=1, device=device), settings.accumulate
-        )
-        self.autocast = trainer._autocast(settings.precision, device)
-        trainer._autocast(setting.config.losses.precision, device, "losses.precision")  # refuses what cannot be
+        self.size = micro_batch_size(settings, Processes(rank=0, size=1, device=device))
+        self.autocast = autocast_of(setting.config, device)
         self.mapper = copy.deepcopy(setting.parts.mapper)
-        is_half = "float16" in (settings.precision, setting.config.losses.precision)
-        scaler = torch.amp.GradScaler(device.type, enabled=is_half)
+        scaler = gradient_scaler(setting.config, device)
         self.updates = Updates(self.mapper, setting.config.optimizer, steps=settings.steps, scaler=scaler)
         self.data = setting.parts.training
         if cache is not None:
-            self.data = replace(self.data, cache=cache, _sources=SourceMemory())
+            self.data = replace(self.data, cache=cache, sources=SourceMemory())
         prefetch = prefetch and setting.config.data.prefetch
         self.batches = Batches(self._parts, self.data.collate, device, prefetch=prefetch, steps=sys.maxsize)
         prepare(setting.parts.networks, settings, device)
