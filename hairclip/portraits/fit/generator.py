@@ -1,20 +1,21 @@
 """Train the generator and its encoder from rendered quads, so that W+ holds what HairCLIP relies on.
 
-1. The generator learns to draw portraits from their traits (`hairclip.portraits.fit.traits`). A *coder* turns traits into
-   a latent w. The target is a head of one portrait in the hair color of another. Its code is a *mixture*: coarse and
-   medium layers come from the head, fine layers from the color. So coarse and medium layers must hold people, scenes and
-   hairstyles, and fine layers must hold hair color. The renderer has drawn the exact answer. The generator grows from 32
-   pixels to full size (Karras et al. 2018, "Progressive Growing of GANs"), because small pictures cost little.
-2. The encoder learns to read codes from pictures. They start near the coder's codes and may leave them, layer by layer,
-   where that brings the generated picture closer. `code_weight` sets how far: the trade-off between distortion and
-   editability (Tov et al. 2021).
+1. The generator learns to draw portraits from their traits (`hairclip.portraits.fit.traits`). A *coder* turns traits
+   into a latent w. The target is a head of one portrait in the hair color of another. Its code is a *mixture*: coarse
+   and medium layers come from the head, fine layers from the color. So coarse and medium layers must hold people,
+   scenes and hairstyles, and fine layers must hold hair color. The renderer has drawn the exact answer. The generator
+   grows from 32 pixels to full size (Karras et al. 2018, "Progressive Growing of GANs"), because small pictures cost
+   little.
+2. The encoder learns to read codes from pictures. They start near the coder's codes and may leave them, layer by
+   layer, where that brings the generated picture closer. `code_weight` sets how far: the trade-off between distortion
+   and editability (Tov et al. 2021).
 3. Generator and encoder train together for a while, then the encoder alone.
 
-Faces and scenes are compared pixel by pixel. Strands are compared less so, because a few hundred numbers cannot say where
-each one lies; their energy is compared as well (`hairclip.portraits.fit.texture`). The frozen recognizers (parser, CLIP,
-identity) must see in a generated picture what they see in the rendered one, because edits are steered by them. They
-take part from the start: with an encoder that was trained on pixels alone, 85 % of the hairstyles could be recognized in
-the generated pictures; with recognizers 98 %.
+Faces and scenes are compared pixel by pixel. Strands are compared less so, because a few hundred numbers cannot say
+where each one lies; their energy is compared as well (`hairclip.portraits.fit.texture`). The frozen recognizers
+(parser, CLIP, identity) must see in a generated picture what they see in the rendered one, because edits are steered
+by them. They take part from the start: with an encoder that was trained on pixels alone, 85 % of the hairstyles could
+be recognized in the generated pictures; with recognizers 98 %.
 """
 
 from collections.abc import Callable, Mapping, Sequence
