@@ -207,7 +207,7 @@ def test_conv_clamp_limits_activations_as_nvidias_code_does(nvidia_code, tmp_pat
 
 
 def by_nvidias_formula(generator: Generator, w_plus: torch.Tensor, limit: float) -> torch.Tensor:
-    """The generator's picture layer by layer, activations clamped behind the gain and colours behind their bias."""
+    """The generator's picture layer by layer, activations clamped behind the gain and colors behind their bias."""
     x = generator.constant.expand(len(w_plus), -1, -1, -1)
     image = torch.zeros(len(w_plus), 3, 2, 2)
     for j, to_rgb in enumerate(generator.to_rgb):
@@ -217,8 +217,8 @@ def by_nvidias_formula(generator: Generator, w_plus: torch.Tensor, limit: float)
             pixels, factors = layer(x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, k])
             layer.clamp = limit
             x = (pixels * factors[:, :, None, None]).clamp(-limit, limit)
-        colours = to_rgb(x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, 2 * j + 1]).clamp(-limit, limit)
-        image = colours if j == 0 else upsample_image(image) + colours
+        colors = to_rgb(x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, 2 * j + 1]).clamp(-limit, limit)
+        image = colors if j == 0 else upsample_image(image) + colors
     return image
 
 
