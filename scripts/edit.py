@@ -1,9 +1,9 @@
 """Edit the hair in a photo, or in a folder of photos.
 
 python scripts/edit.py --image me.jpg --text "red bob cut" --out me_red_bob.jpg
-python scripts/edit.py --image me.jpg --hairstyle other.jpg --color blue --compare --out compared.png
+python scripts/edit.py --image me.jpg --hairstyle other.jpg --color blue --compare compared.png
 python scripts/edit.py --image me.jpg --grid --out grid.png
-python scripts/edit.py --image me.jpg --text "red bob cut" --text "blond and wavy" --steps 24 --gif --out frames/me.jpg
+python scripts/edit.py --image me.jpg --text "red bob cut" --text "blond and wavy" --frames 24 --gif --out frames/me.jpg
 python scripts/edit.py --image photos --out edited --text "long black hair" --face all
 """
 

@@ -20,17 +20,21 @@ __all__ = ["EditResult", "Prepared", "compare", "edit_results", "keep_photo"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pictures once aligned, inverted and parsed: many edits can start from here."""
+    """Pictures that are aligned, inverted and parsed: many edits can start from here.
+
+    Attributes:
+        aligned: the pictures, (B, 3, size, size) in [-1, 1].
+        inversion: their codes.
+        labels: what the parser sees in `aligned`, CelebAMask-HQ ids, (B, size, size).
+    """
 
     aligned: Tensor
-    """(B, 3, size, size) in [-1, 1]."""
     inversion: Inversion
     labels: Tensor
-    """What the parser sees in `aligned`, CelebAMask-HQ ids, (B, size, size)."""
 
     @property
     def hair_mask(self) -> Tensor:
-        """Hair of `aligned`, (B, 1, size, size) bool."""
+        """The hair of `aligned`, (B, 1, size, size) bool."""
         return (self.labels == HAIR)[:, None]
 
     def __len__(self) -> int:
@@ -42,7 +46,7 @@ class Prepared:
 
     @classmethod
     def joined(cls, parts: Sequence["Prepared"]) -> "Prepared":
-        """One batch of several."""
+        """Return one batch of several."""
         return cls(
             torch.cat([part.aligned for part in parts]),
             join_inversions([part.inversion for part in parts]),
@@ -52,45 +56,49 @@ class Prepared:
 
 @dataclass(frozen=True)
 class EditResult:
-    """One edit. Images are (1, 3, size, size), float32, RGB, [-1, 1]; masks (1, 1, size, size)."""
+    """One edit. Images are (1, 3, size, size), float32, RGB, [-1, 1]; masks are (1, 1, size, size).
+
+    Attributes:
+        image: the answer: the photo with the edited hair in it, or `synthesized` where blending was switched off.
+        aligned: the input as the networks saw it.
+        inversion: the generator's picture of the input's codes.
+        synthesized: the generator's picture of the edited codes, before blending.
+        foreground: the picture that `alpha` mixes with the input: `synthesized` with its colors matched to the photo
+            around the hair, or the input with its own hair in the new color.
+        mask: hair of `synthesized`, bool.
+        source_mask: hair of `aligned`, bool.
+        alpha: weight of `foreground` in `image`, in [0, 1].
+        w_plus: codes of the input, (1, n_latent, w_dim).
+        edited_w_plus: codes of the edit; None of a method that edits pictures.
+        inversion_psnr: how well the generator rebuilds the input, dB.
+        inversion_identity: cosine of the identity embeddings of input and inversion; None without an identity network.
+        hairstyle: the hairstyle that was asked for: a text, "reference" for a picture, or None.
+        color: the color that was asked for, in the same form.
+        notes: what the person should know about how the words were understood, one sentence each.
+        bare: the input with its hair taken away; None where the edit is seen behind it, or nothing was taken away.
+        recoloring: how the input's own hair took its new color; None where the edit's hair is seen.
+    """
 
     image: Tensor
-    """The answer: the photo with the edited hair blended in, or `synthesized` where blending was switched off."""
     aligned: Tensor
-    """The input as the networks saw it."""
     inversion: Tensor
-    """What the generator makes of the input's codes."""
     synthesized: Tensor
-    """What the generator makes of the edited codes, before blending."""
     foreground: Tensor
-    """What `alpha` mixes with the input: `synthesized`, its colours matched to the photo around the hair; or the
-    input's own hair in its new colour."""
     mask: Tensor
-    """Hair of `synthesized`, bool."""
     source_mask: Tensor
-    """Hair of `aligned`, bool."""
     alpha: Tensor
-    """Weight of the edit in `image`, in [0, 1]."""
     w_plus: Tensor
-    """Codes of the input, (1, n_latent, w_dim)."""
     edited_w_plus: Tensor | None
-    """Codes of the edit; None of a method that edits pictures."""
     inversion_psnr: float
-    """How well the generator rebuilds the input, dB."""
     inversion_identity: float | None
-    """Cosine of the identity embeddings of input and inversion; None without an identity network."""
     hairstyle: str | None
-    """What was asked: a text, "reference" for a picture, or None."""
     color: str | None
     notes: tuple[str, ...] = ()
-    """What the person should know about how the words were understood, one sentence each."""
     bare: Tensor | None = None
-    """The input with its hair taken away; None where the edit is seen behind it, and where nothing was taken away."""
     recoloring: Recoloring | None = None
-    """How the input's own hair took its new colour; None where the edit's hair is seen."""
 
     def to_pil(self) -> Image.Image:
-        """The edited picture."""
+        """Return the edited picture."""
         return to_pil(self.image)
 
     def save(self, path: str | Path) -> None:
@@ -148,7 +156,7 @@ def keep_photo(result: EditResult) -> EditResult:
 
 
 def compare(result: EditResult, tile: int = 256) -> Image.Image:
-    """Source, inversion and edit in one picture, with captions; `tile` pixels each."""
+    """Return source, inversion and edit in one picture with captions, each `tile` pixels wide."""
     wanted = " + ".join(part for part in (result.hairstyle, result.color) if part) or "nothing asked"
     captions = ["source", f"inversion, {result.inversion_psnr:.1f} dB", f"edit: {wanted}"]
     return captioned_sheet([[result.aligned, result.inversion, result.image]], columns=captions, tile=tile)

@@ -1,5 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,3 +233,40 @@ def test_a_mapper_of_another_generator_of_the_same_size_is_refused(
         str(folder), device="cpu", mapper=tmp_path / "other.safetensors", check_companions=False
     )
     assert editor.edit(portrait, color="red").image.shape == portrait.shape
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"method": "optimize"}, {"seam": "laplacian"}, {"seam": "poisson"}, {"blend": False}, {"strands": "edit"}],
+)
+def test_strength_0_is_the_photo_bit_for_bit(editor: HairEditor, portrait: torch.Tensor, settings: dict[str, Any]):
+    for request in ({"hairstyle": "afro"}, {"color": "red"}):
+        result = editor.edit(portrait, **request, strength=0.0, **settings)
+        assert torch.equal(result.image, result.aligned)
+        assert not result.alpha.any()
+        assert result.bare is None
+
+
+def test_the_library_refuses_what_the_command_line_refuses(editor: HairEditor, portrait: torch.Tensor):
+    with pytest.raises(HairclipError, match="hairstyles is 'afro': give a list"):
+        editor.edit_batch([portrait] * 4, "afro")
+    with pytest.raises(HairclipError, match="batch_size -1"):
+        editor.edit_batch([portrait], ["afro"], batch_size=-1)
+    with pytest.raises(HairclipError, match="device 'gpu'"):
+        HairEditor.from_bundle("portraits", device="gpu")
+    off = HairMapper(N_LATENT, W_DIM, 24, groups=(3, 5), coarse=False, medium=False, fine=False).eval()
+    with pytest.raises(HairclipError, match="changes no hairstyle"):
+        HairEditor(editor.networks, mapper=off).edit(portrait, "afro")
+    with pytest.raises(HairclipError, match="changes no color"):
+        HairEditor(editor.networks, mapper=off).edit(portrait, color="red")
+
+
+def test_words_are_read_at_every_entrance_and_what_changes_nothing_is_noted(editor: HairEditor, portrait: torch.Tensor):
+    result = editor.edit(portrait, "bob", "silver")
+    assert (result.hairstyle, result.color) == ("bob cut", "gray")
+    assert result.notes == ("'silver' is read as gray.",)
+    assert editor.ask(text="grey afro").names == ("afro", "gray")
+    with pytest.raises(HairclipError, match="text='bob cut' names the hairstyle bob cut, and hairstyle is given too"):
+        editor.ask("afro", text="bob cut")
+    with pytest.raises(HairclipError, match="'qwertz' is not understood"):
+        editor.ask(color="qwertz")

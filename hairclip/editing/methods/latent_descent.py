@@ -1,8 +1,8 @@
 """Edit hair without a mapper: descend on the latent code itself, guided by CLIP.
 
-The method is StyleCLIP's latent optimisation (Patashnik et al. 2021, section 4), with the hair-editing losses the
+The method is StyleCLIP's latent optimization (Patashnik et al. 2021, section 4), with the hair-editing losses the
 mapper is trained on in place of its two terms. It starts at the inverted code. A hairstyle may move only the coarse
-and medium layers and a colour only the fine ones, as the three sub-mappers of HairCLIP do (Wei et al. 2022, section
+and medium layers and a color only the fine ones, as the three sub-mappers of HairCLIP do (Wei et al. 2022, section
 3.2).
 """
 
@@ -77,7 +77,7 @@ class LatentDescent(EditingMethod):
 def layer_mask(
     has_hairstyle: Flags, has_color: Flags, n_latent: int, groups: tuple[int, int] = (4, 8)
 ) -> Float[Tensor, "batch n_latent 1"]:
-    """1 on the W+ layers an edit may move, else 0: below `groups[1]` for a hairstyle, from there on for a colour."""
+    """Return 1 on the W+ layers that an edit may move, else 0: below `groups[1]` for a hairstyle, above for a color."""
     is_fine = torch.arange(n_latent, device=has_hairstyle.device) >= groups[1]
     free = torch.where(is_fine[None], has_color[:, None], has_hairstyle[:, None])
     return free[..., None].float()
@@ -97,7 +97,7 @@ def optimize_codes(
     seed: int = 0,
     progress: bool = False,
 ) -> WPlus:
-    """Edited W+ codes of a batch that may mix tasks.
+    """Return edited W+ codes of a batch that may mix tasks.
 
     Args:
         w_plus: inverted codes, (B, n_latent, w_dim).
