@@ -216,3 +216,9 @@ def test_missing_and_binary_files(tmp_path: Path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HairclipError, match="UTF-8"):
         load_config(tmp_path / "binary.yaml")
+
+
+def test_the_layer_split_of_a_configuration_is_the_mappers():
+    from hairclip.networks.mapper import LAYER_SPLIT
+
+    assert tuple(Config().mapper.groups) == LAYER_SPLIT

@@ -41,7 +41,7 @@ from hairclip.editing.request import EditRequest, check_requests, load_picture, 
 from hairclip.editing.result import EditResult, Prepared, compare, edit_results, keep_photo
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.ir_se import FaceEncoder
-from hairclip.networks.mapper import References
+from hairclip.networks.mapper import LAYER_SPLIT, References
 from hairclip.pretrained.bundle import EDITING_PARTS, MissingPartError, Networks, load_bundle
 from hairclip.pretrained.loaders import load_mapper
 
@@ -66,7 +66,7 @@ class HairEditor:
         networks: Networks,
         *,
         mapper: nn.Module | None = None,
-        groups: tuple[int, int] = (4, 8),
+        groups: tuple[int, int] = LAYER_SPLIT,
         loss: HairEditLoss | None = None,
         cache: InversionCache | None = None,
         check_companions: bool = True,

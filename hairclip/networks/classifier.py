@@ -1,4 +1,4 @@
-"""A small image classifier; evaluation uses it as the judge of hairstyles, no loss ever does."""
+"""Classify portraits by hairstyle. The network is the judge of evaluations, and no loss uses it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from hairclip.common.images import Images, resize_area
 
 
 class _Block(nn.Module):
-    """Pre-activation residual block (He et al. 2016, figure 4e) that halves the resolution."""
+    """A pre-activation residual block (He et al. 2016, figure 4e) that halves the resolution."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -50,15 +50,15 @@ class HairstyleClassifier(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {"classes": list(self.classes), "widths": list(self.widths), "input_size": self.input_size}
 
     def forward(self, images: Images) -> Float[Tensor, "batch classes"]:
-        """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to logits ``(B, len(classes))``."""
+        """Return logits (B, len(classes)) of images (B, 3, H, W), RGB in [-1, 1], of any size."""
         features = F.relu(self.norm(self.blocks(self.stem(resize_area(images, self.input_size)))))
         return self.head(features.mean(dim=(2, 3)))
 
     @torch.no_grad()
     def names(self, images: Images) -> list[str]:
-        """The most likely class of each image."""
+        """Return the name of the most likely class of each image."""
         return [self.classes[i] for i in self(images).argmax(dim=1).tolist()]

@@ -1,4 +1,4 @@
-"""Layers of open_clip's towers, computing the same in less time: the parameters stay where they were."""
+"""Faster layers for the towers of open_clip, with the same parameters and the same results up to rounding."""
 
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -8,7 +8,7 @@ __all__ = ["Attention", "PatchEmbedding", "replace_layers"]
 
 
 class PatchEmbedding(nn.Conv2d):
-    """A convolution whose square kernels lie side by side, done as the matrix product that it is.
+    """A convolution whose square kernels do not overlap, computed as a matrix product.
 
     On a CPU its backward pass takes a tenth of the convolution's time.
 
@@ -33,10 +33,11 @@ class PatchEmbedding(nn.Conv2d):
 
 
 class Attention(nn.MultiheadAttention):
-    """Self-attention that leaves its input as it lies, ``(B, L, E)``.
+    """Self-attention on input (B, L, E) without transposing it.
 
-    Torch's own puts the sequence first and then, of frozen weights, makes a product for each of its places, with a copy
-    of the weights in half precision: four times slower for all of CLIP on a CPU with four pictures.
+    Torch's own attention puts the sequence first. With frozen weights it then computes one product per position, each
+    with its own copy of the weights in half precision. On a CPU with four pictures all of CLIP then takes four times
+    as long.
 
     Args:
         layer: whose sizes and parameters are taken.
@@ -50,7 +51,7 @@ class Attention(nn.MultiheadAttention):
     def forward(  # type: ignore[override]
         self, query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool, attn_mask: Tensor | None
     ) -> tuple[Tensor, None]:
-        """As open_clip calls it: query, key and value are the same, and the weights are not asked for.
+        """Return the attended values and None, called as open_clip does: with the same query, key and value.
 
         Args:
             query, key, value: ``(B, L, E)``.
@@ -68,7 +69,7 @@ class Attention(nn.MultiheadAttention):
 
 
 def replace_layers(network: nn.Module) -> None:
-    """Put these layers in the place of open_clip's wherever they compute the same."""
+    """Replace the layers of an open_clip model by these wherever they compute the same."""
     for module in list(network.modules()):
         if isinstance(module, VisionTransformer):
             module.conv1 = PatchEmbedding(module.conv1)

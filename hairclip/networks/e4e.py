@@ -18,8 +18,11 @@ from hairclip.common.images import Images, WPlus, resize_area
 from hairclip.networks.ir_se import input_layer, residual_body
 
 
-class EqualLinear(nn.Module):
-    """Linear layer whose stored weight is scaled by 1/sqrt(fan-in) when used (Karras et al. 2018, section 4.1)."""
+class ScaledLinear(nn.Module):
+    """Linear layer that multiplies its stored weight by 1/sqrt(fan-in) (Karras et al. 2018, section 4.1).
+
+    `hairclip.networks.stylegan2_layers.EqualLinear` scales its input instead, which rounds differently.
+    """
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class EqualLinear(nn.Module):
 
 
 class StyleHead(nn.Module):
-    """A feature map ``(B, in_channels, spatial, spatial)`` to one code ``(B, w_dim)``, halving until 1x1."""
+    """Computes one code (B, w_dim) from a feature map (B, in_channels, spatial, spatial) by halving it to 1x1."""
 
     def __init__(self, in_channels: int, width: int, w_dim: int, spatial: int) -> None:
         super().__init__()
@@ -39,7 +42,7 @@ class StyleHead(nn.Module):
         for i in range(int(math.log2(spatial))):
             convs += [nn.Conv2d(in_channels if i == 0 else width, width, 3, 2, 1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*convs)
-        self.linear = EqualLinear(width, w_dim)
+        self.linear = ScaledLinear(width, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(self.convs(x).flatten(1))
@@ -98,7 +101,7 @@ class E4EEncoder(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {
             "n_latent": self.n_latent,
             "w_dim": self.w_dim,
@@ -115,7 +118,7 @@ class E4EEncoder(nn.Module):
         return sum(style >= start for start in self.levels)
 
     def pyramid(self, images: Images) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps with `fpn_width` channels at 1/16, 1/8 and 1/4 of the input size."""
+        """Return feature maps with `fpn_width` channels at 1/16, 1/8 and 1/4 of the input size."""
         x = self.input_layer(resize_area(images, self.input_size))
         ends = [sum(self.units[: i + 1]) for i in range(4)]
         stages: list[Tensor] = []
@@ -129,7 +132,7 @@ class E4EEncoder(nn.Module):
         return coarse, middle, fine
 
     def forward(self, images: Images) -> WPlus:
-        """Aligned faces ``(B, 3, H, W)``, RGB, [-1, 1], any size, to codes ``(B, n_latent, w_dim)``."""
+        """Return the codes (B, n_latent, w_dim) of aligned faces (B, 3, H, W), RGB in [-1, 1], of any size."""
         maps = self.pyramid(images)
         styles = [head(maps[self._level(i)]) for i, head in enumerate(self.styles)]
         codes = [styles[0], *(styles[0] + offset for offset in styles[1:])] if self.offsets else styles

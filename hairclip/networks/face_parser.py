@@ -1,4 +1,4 @@
-"""Face parsing: which pixel is hair. Two networks, one order of classes.
+"""Find which pixel of a face is hair, skin and so on: two networks with one order of classes.
 
 `UNetParser` is the U-Net of CelebAMask-HQ (``parsenet.pth``), which HairCLIP uses; `BiSeNet` is the common alternative
 (Yu et al. 2018; ``79999_iter.pth``). Both answer in the order of `CELEBAMASK_CLASSES`.
@@ -27,7 +27,7 @@ ParserLogits = Float[Tensor, "batch 19 side side"]
 
 
 class FaceParser(nn.Module):
-    """What every parser offers; subclasses give `logits`."""
+    """Base of every face parser; a subclass implements `logits`."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__()
@@ -35,18 +35,18 @@ class FaceParser(nn.Module):
         self.repeat_pixels = False  # how pictures smaller than that are enlarged, see `resize_area`
 
     def logits(self, images: Images) -> ParserLogits:
-        """Images of any size to ``(B, 19, input_size, input_size)``, classes in the order of `CELEBAMASK_CLASSES`."""
+        """Return logits (B, 19, input_size, input_size) of images; the classes are `CELEBAMASK_CLASSES` in order."""
         raise NotImplementedError
 
     @torch.no_grad()
     def labels(self, images: Images) -> Labels:
-        """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to class numbers ``(B, H, W)``."""
+        """Return class numbers (B, H, W) of images (B, 3, H, W), RGB in [-1, 1], of any size."""
         labels = self.logits(images).argmax(dim=1, keepdim=True)
         return _enlarged(labels, images)[:, 0].long()
 
     @torch.no_grad()
     def hair_mask(self, images: Images) -> Masks:
-        """True where `labels` are hair, ``(B, 1, H, W)``."""
+        """Return where images show hair, bool (B, 1, H, W)."""
         logits = self.logits(images)
         before, hair, after = logits.tensor_split((HAIR, HAIR + 1), dim=1)
         # The class with the largest logit, of equal ones the first; which of the others it is does not matter.
@@ -55,14 +55,14 @@ class FaceParser(nn.Module):
 
 
 def _enlarged(labels: Tensor, images: Images) -> Tensor:
-    """To the pictures' size: classes cannot be averaged, so each pixel takes that of the pixel under its centre."""
+    """Return labels at another size; each pixel takes the class under its center, as classes have no average."""
     if labels.shape[-2:] == images.shape[-2:]:
         return labels
     return F.interpolate(labels.float(), size=images.shape[-2:], mode="nearest-exact")
 
 
 class DoubleConv(nn.Module):
-    """Twice: 3x3 convolution, batch norm, ReLU."""
+    """3x3 convolution, batch norm and ReLU, twice."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -107,11 +107,11 @@ class UNetParser(FaceParser):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {"filters": list(self.filters), "input_size": self.input_size}
 
     def forward(self, pixels: Pixels) -> ParserLogits:
-        """Prepared pixels ``(B, 3, input_size, input_size)`` to logits of the same size."""
+        """Return logits of prepared pixels (B, 3, input_size, input_size), at the same size."""
         # Channels last: on a CPU a third off the whole network, most of it in convolutions of few channels and pooling.
         x, skips = pixels.contiguous(memory_format=torch.channels_last), []
         for block in self.down:
@@ -275,11 +275,11 @@ class BiSeNet(FaceParser):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {"input_size": self.input_size, "blocks": list(self.blocks)}
 
     def forward(self, pixels: Pixels) -> ParserLogits:
-        """Pixels standardised as for ImageNet to logits of the same size, classes in the file's own order."""
+        """Return logits at the same size, in the file's order of classes, of pixels standardized as for ImageNet."""
         logits = self.conv_out(self.ffm(*self.cp(pixels)))
         return F.interpolate(logits, size=pixels.shape[-2:], mode="bilinear", align_corners=True)
 

@@ -24,7 +24,7 @@ class FacenetEncoder(FaceEncoder):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {"input_size": self.input_size, "frame": self.frame, "crop": list(self.crop)}
 
     def embed(self, faces: Faces) -> Embeddings:

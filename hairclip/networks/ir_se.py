@@ -1,4 +1,4 @@
-"""IR-SE face recognition network and the identity encoder built on it.
+"""Recognize faces: the IR-SE network, and the identity encoder built on it.
 
 ArcFace's improved residual network (Deng et al. 2019, section 3.1) with squeeze-and-excitation (Hu et al. 2018), in the
 layout of the widely used ``model_ir_se50.pth``: module names equal the names in that file.
@@ -143,7 +143,7 @@ class IRSE(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {
             "units": list(self.units),
             "widths": list(self.widths),
@@ -153,14 +153,14 @@ class IRSE(nn.Module):
         }
 
     def forward(self, images: Faces) -> Embeddings:
-        """Cropped faces ``(B, 3, input_size, input_size)``, RGB, [-1, 1], to L2-normalised ``(B, embedding)``."""
+        """Return L2-normalized embeddings (B, embedding) of cropped faces (B, 3, input_size, input_size) in [-1, 1]."""
         if tuple(images.shape[-2:]) != (self.input_size, self.input_size):
             raise ValueError(f"faces must be {self.input_size} px, not {tuple(images.shape[-2:])}")
         return F.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
 
 
 class FaceEncoder(nn.Module):
-    """What every identity network offers; subclasses give `embed`.
+    """Base of every identity network; a subclass implements `embed`.
 
     Args:
         input_size: pixels of the square crops that the network sees.
@@ -174,22 +174,22 @@ class FaceEncoder(nn.Module):
         self.repeat_pixels = False  # how smaller pictures are enlarged, see `resize_area`
 
     def faces(self, images: Images) -> Faces:
-        """The part of aligned faces that the network sees, ``(B, 3, input_size, input_size)``."""
+        """Return the part of aligned faces that the network sees, (B, 3, input_size, input_size)."""
         top, bottom, left, right = (round(edge * self.frame) for edge in self.crop)
         framed = resize_area(images, self.frame, repeat_pixels=self.repeat_pixels)
         return resize_area(framed[:, :, top:bottom, left:right], self.input_size, repeat_pixels=self.repeat_pixels)
 
     def embed(self, faces: Faces) -> Embeddings:
-        """Cropped faces, RGB, [-1, 1], to L2-normalised embeddings."""
+        """Return L2-normalized embeddings of cropped faces, RGB in [-1, 1]."""
         raise NotImplementedError
 
     def forward(self, images: Images) -> Embeddings:
-        """Aligned faces ``(B, 3, H, W)``, RGB, [-1, 1], any size, to L2-normalised embeddings ``(B, embedding)``."""
+        """Return L2-normalized embeddings (B, embedding) of aligned faces (B, 3, H, W), RGB in [-1, 1], of any size."""
         return self.embed(self.faces(images))
 
 
 class IdentityEncoder(FaceEncoder):
-    """Aligned faces of any size to identity embeddings, with the crop that HairCLIP's identity loss uses.
+    """Embeds aligned faces of any size with the crop of HairCLIP's identity loss.
 
     The defaults are IR-SE50.
 
@@ -214,7 +214,7 @@ class IdentityEncoder(FaceEncoder):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {**self.backbone.config, "frame": self.frame, "crop": list(self.crop)}
 
     def embed(self, faces: Faces) -> Embeddings:

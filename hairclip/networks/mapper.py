@@ -1,7 +1,7 @@
 """The hair mapper (Wei et al. 2022, "HairCLIP: Design Your Hair by Text and Reference Image", section 3.2).
 
 Three sub-mappers move the coarse, medium and fine layers of a W+ code. The hairstyle condition modulates the coarse and
-medium ones, the colour condition the fine one. CLIP is not in here: conditions arrive as embeddings, one per sample,
+medium ones, the color condition the fine one. CLIP is not in here: conditions arrive as embeddings, one per sample,
 with a flag that says whether the sample has that condition at all. So a batch mixes every kind of edit.
 """
 
@@ -16,7 +16,10 @@ from torch.nn import functional as F
 
 from hairclip.common.images import Embeddings, Flags, WPlus
 
-__all__ = ["HairCondition", "HairMapper", "ModulationModule", "References", "SubMapper"]
+__all__ = ["LAYER_SPLIT", "HairCondition", "HairMapper", "ModulationModule", "References", "SubMapper"]
+
+LAYER_SPLIT = (4, 8)
+"""First medium and first fine layer of HairCLIP's W+ codes (section 3.2)."""
 
 Absent = Literal["passthrough", "zero"]
 NormAxis = Literal["layer", "feature"]
@@ -27,16 +30,21 @@ Codes = Float[Tensor, "batch layers w_dim"]
 
 @dataclass(frozen=True)
 class HairCondition:
-    """What each sample of a batch is asked to become. Rows without a flag hold anything finite, zeros by convention."""
+    """The hairstyle and the hair color that each sample of a batch shall get.
+
+    A row without its flag may hold any finite numbers, by convention zeros.
+
+    Attributes:
+        hairstyle: CLIP embeddings of hairstyle texts or of references, (B, width), not normalized.
+        color: CLIP embeddings of color texts or of references, (B, width), not normalized.
+        has_hairstyle: whether the hairstyle shall change, bool (B,).
+        has_color: whether the color shall change, bool (B,).
+    """
 
     hairstyle: Tensor
-    """CLIP embedding of the hairstyle text or of the reference's hair, (B, width), not normalised."""
     color: Tensor
-    """CLIP embedding of the colour text or of the reference's hair, (B, width), not normalised."""
     has_hairstyle: Tensor
-    """Whether the hairstyle is to change, bool (B,)."""
     has_color: Tensor
-    """Whether the colour is to change, bool (B,)."""
 
     def __post_init__(self) -> None:
         if self.hairstyle.ndim != 2 or self.hairstyle.shape != self.color.shape:
@@ -49,23 +57,23 @@ class HairCondition:
         return len(self.hairstyle)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "HairCondition":
-        """Some of the samples; a single index keeps the batch dimension."""
+        """Return some of the samples; a single index keeps the batch dimension."""
         if isinstance(index, int):
             index = [index]
         return HairCondition(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def to(self, device: torch.device | str) -> "HairCondition":
-        """The same condition on another device."""
+        """Return the condition on another device."""
         return HairCondition(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     @classmethod
     def cat(cls, conditions: Sequence["HairCondition"]) -> "HairCondition":
-        """Several batches as one."""
+        """Return several batches as one."""
         return cls(*(torch.cat([getattr(c, field.name) for c in conditions]) for field in fields(cls)))
 
     @classmethod
     def absent(cls, batch: int, width: int, device: torch.device | str | None = None) -> "HairCondition":
-        """`batch` samples of which nothing is asked."""
+        """Return `batch` samples without any condition."""
         zeros = torch.zeros(batch, width, device=device)
         flags = torch.zeros(batch, dtype=torch.bool, device=device)
         return cls(hairstyle=zeros, color=zeros, has_hairstyle=flags, has_color=flags)
@@ -136,7 +144,7 @@ class SubMapper(nn.Module):
         )
 
     def forward(self, w: Codes, embedding: Embeddings, present: Flags) -> Codes:
-        """The unscaled move of some layers; for an absent condition, what the network gives without modulation."""
+        """Return the unscaled change of some layers; a sample without condition is computed without modulation."""
         x = w * torch.rsqrt(w.square().mean(dim=self.norm_dim, keepdim=True) + 1e-8)
         for block in self.blocks:
             x = block(x, embedding, present)
@@ -144,7 +152,7 @@ class SubMapper(nn.Module):
 
 
 class HairMapper(nn.Module):
-    """W+ codes and conditions to the change of the codes: ``w_plus + mapper(w_plus, condition)`` is the edit.
+    """Computes how conditions change W+ codes: `w_plus + mapper(w_plus, condition)` is the edited code.
 
     Args:
         n_latent: layers of the W+ codes; the generator's `n_latent`.
@@ -167,7 +175,7 @@ class HairMapper(nn.Module):
         n_latent: int,
         w_dim: int = 512,
         condition_dim: int = 512,
-        groups: Sequence[int] = (4, 8),
+        groups: Sequence[int] = LAYER_SPLIT,
         absent: Absent = "passthrough",
         scale: float = 0.1,
         pixel_norm: NormAxis = "layer",
@@ -200,7 +208,7 @@ class HairMapper(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments, fit for JSON."""
+        """The arguments of the constructor, fit for JSON."""
         return {
             "n_latent": self.n_latent,
             "w_dim": self.w_dim,
@@ -230,7 +238,7 @@ class HairMapper(nn.Module):
         return found
 
     def forward(self, w_plus: WPlus, condition: HairCondition) -> WPlus:
-        """The change of the codes, ``(B, n_latent, w_dim)``, already scaled."""
+        """Return the change of the codes, (B, n_latent, w_dim), already scaled."""
         if w_plus.shape[1:] != (self.n_latent, self.w_dim):
             raise ValueError(f"codes of shape {tuple(w_plus.shape)} do not fit: (B, {self.n_latent}, {self.w_dim})")
         given, wanted = tuple(condition.hairstyle.shape), (len(w_plus), self.condition_dim)

@@ -1,4 +1,4 @@
-"""A small encoder to W+: principal components of the picture, read linearly, plus what a convolutional branch adds.
+"""Encode faces to W+ with a small network: a linear map of the picture's principal components, plus convolutions.
 
 The components are there before training begins. A generator that is trained together with its encoder therefore sees
 codes that mean something from its first step on, well conditioned because large features have large numbers.
@@ -18,7 +18,7 @@ Activations = Float[Tensor, "batch channels height width"]
 
 
 class PcaEncoder(nn.Module):
-    """Aligned faces to W+ codes.
+    """Encodes aligned faces to W+ codes.
 
     Args:
         n_latent: codes per image.
@@ -69,7 +69,7 @@ class PcaEncoder(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The arguments of the constructor, fit for JSON."""
         return {
             "n_latent": self.n_latent,
             "w_dim": self.w_dim,
@@ -83,7 +83,7 @@ class PcaEncoder(nn.Module):
 
     @torch.no_grad()
     def fit_components(self, images: Images) -> None:
-        """Take the principal components of many pictures; the strongest ones get a spread of about one."""
+        """Set the principal components from many pictures; the strongest ones get a spread of about one."""
         pixels = resize_area(images, self.component_size).flatten(1)
         mean = pixels.mean(dim=0)
         _, spread, directions = torch.linalg.svd(pixels - mean, full_matrices=False)
@@ -94,7 +94,7 @@ class PcaEncoder(nn.Module):
         self.basis[:, :count] = directions[:count].T / unit
 
     def forward(self, images: Images) -> WPlus:
-        """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to codes ``(B, n_latent, w_dim)``."""
+        """Return the codes (B, n_latent, w_dim) of images (B, 3, H, W), RGB in [-1, 1], of any size."""
         coefficients: Float[Tensor, "batch components"] = (
             resize_area(images, self.component_size).flatten(1) - self.mean
         ) @ self.basis

@@ -74,7 +74,7 @@ class Generator(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments, fit for JSON."""
+        """The arguments of the constructor, fit for JSON."""
         config = {
             "size": self.size,
             "w_dim": self.w_dim,
@@ -93,7 +93,7 @@ class Generator(nn.Module):
         recompute: bool = False,
         float32_until: int = 0,
     ) -> Images:
-        """Images ``(B, 3, size, size)``, RGB, in about [-1, 1] (not clamped), from W+ codes ``(B, n_latent, w_dim)``.
+        """Return images (B, 3, size, size), RGB in about [-1, 1], not clamped, of W+ codes (B, n_latent, w_dim).
 
         Args:
             w_plus: one latent per layer; `expand` makes them from w.
@@ -139,11 +139,11 @@ class Generator(nn.Module):
         return x, factors, upsample_image(image) + self.to_rgb[j](x, factors, w_plus[:, 2 * j + 1])
 
     def expand(self, w: Latents) -> WPlus:
-        """The same latent for every layer: ``(B, w_dim)`` to ``(B, n_latent, w_dim)``."""
+        """Return W+ codes (B, n_latent, w_dim) with the same latent (B, w_dim) in every layer."""
         return w[:, None].expand(-1, self.n_latent, -1)
 
     def truncate(self, w: Float[Tensor, "*layers w_dim"], psi: float) -> Float[Tensor, "*layers w_dim"]:
-        """Latents pulled towards the average one: ``latent_avg + psi (w - latent_avg)``."""
+        """Return latents pulled towards the average one: `latent_avg + psi (w - latent_avg)`."""
         if psi == 1.0:
             return w
         if self.latent_avg is None:
@@ -154,7 +154,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def mean_latent(self, count: int = 10_000, generator: torch.Generator | None = None) -> Float[Tensor, " w_dim"]:
-        """Mean of w over `count` random z, ``(w_dim,)``: what `latent_avg` should be. It is returned, not stored."""
+        """Return the mean of w over `count` random z, (w_dim,). It is the value for `latent_avg`, but is not stored."""
         device = self.constant.device
         total = torch.zeros(self.w_dim, dtype=torch.float64)
         for start in range(0, count, 1000):

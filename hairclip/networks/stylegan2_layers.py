@@ -36,7 +36,7 @@ _GAIN = math.sqrt(2.0)  # keeps the variance of leaky ReLU's output at one
 
 
 class EqualLinear(nn.Module):
-    """Linear layer with equalised learning rate: weights are stored with unit variance and scaled when used."""
+    """Linear layer with equalized learning rate: its weights have unit variance, and its input is scaled instead."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class EqualLinear(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """z to w: pixel norm, then fully connected layers with leaky ReLU, always in full precision."""
+    """Maps z to w: pixel norm, then fully connected layers with leaky ReLU, always in full precision."""
 
     def __init__(self, z_dim: int, w_dim: int, layers: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class MappingNetwork(nn.Module):
         self.layers = nn.ModuleList(EqualLinear(i, o, rate=_MAPPING_RATE) for i, o in pairwise(widths))
 
     def forward(self, z: Float[Tensor, "batch z_dim"]) -> Latents:
-        """Standard normal ``(B, z_dim)`` to latents ``(B, w_dim)``."""
+        """Return the latents w (B, w_dim) of standard normal z (B, z_dim)."""
         with full_precision(z.device):
             x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
             for layer in self.layers:

@@ -69,7 +69,7 @@ def upsampling_convolution(
 
 
 def _blurred(weight: Float[Tensor, "out_channels in_channels 3 3"]) -> Float[Tensor, "out_channels in_channels 6 6"]:
-    """The filters with the blur taken into them."""
+    """Return the filters convolved with the blur."""
     with full_precision(weight.device):
         columns = [F.pad(constant(_TAPS, like=weight) / 4, (shift, 2 - shift)) for shift in range(3)]
         spread = torch.stack(columns, dim=1)
@@ -99,7 +99,7 @@ def _blur(x: Tensor) -> Tensor:
 def plus_noise_and_bias(
     pixels: Pixels, values: Float[Tensor, "one_or_batch pixels 1"] | None, strength: Row, bias: Row
 ) -> Pixels:
-    """Pixels, which are overwritten, plus ``values * strength + bias``; without values plus the bias.
+    """Return pixels plus `values * strength + bias`, or plus the bias without values; the pixels are overwritten.
 
     Args:
         pixels: of nothing else that a gradient needs.
@@ -119,7 +119,7 @@ def plus_noise_and_bias(
 
 
 def mix_channels(weights: Float[Tensor, "batch 3 channels"], pixels: Pixels) -> Float[Tensor, "batch 3 pixels"]:
-    """Three weighted sums of each pixel's channels."""
+    """Return three weighted sums of each pixel's channels, (B, 3, P)."""
     mixed: Tensor = _Mixed.apply(weights, pixels)
     return mixed
 
@@ -127,8 +127,9 @@ def mix_channels(weights: Float[Tensor, "batch 3 channels"], pixels: Pixels) -> 
 class _Mixed(torch.autograd.Function):
     """``weights @ pixels``, weights ``(B, 3, C)``, pixels ``(B, P, C)``, to ``(B, 3, P)``.
 
-    Its gradients are those of torch's product, but lie as the pixels do: in another layout they would slow down
-    everything below. And they are products that no library takes forever for, as MKL does for ``(C, P) @ (P, 3)``.
+    The gradients have the values of torch's product and the memory layout of the pixels, because another layout would
+    slow down every layer below. They are computed as products that all libraries do fast; MKL is very slow at
+    ``(C, P) @ (P, 3)``.
     """
 
     @staticmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
+from hairclip.networks.mapper import LAYER_SPLIT
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.foreign import generator_to_rosinality, mapper_to_hairclip
 from hairclip.pretrained.mapper import HairMapper
@@ -135,7 +136,7 @@ def refuse_unofficial(
         HairclipError: with the first difference.
     """
     fixed: dict[str, tuple[Any, Any]] = {
-        "mapper.groups": (list(mapper["groups"]), [4, 8]),
+        "mapper.groups": (list(mapper["groups"]), list(LAYER_SPLIT)),
         "mapper.scale": (mapper["scale"], 0.1),
         "mapper.pixel_norm": (mapper["pixel_norm"], "layer"),
         "mapper.output": (mapper["output"], "leaky_relu"),

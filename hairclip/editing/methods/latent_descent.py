@@ -24,7 +24,7 @@ from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.losses.hair_edit import HairEditLoss, SourceFeatures
-from hairclip.networks.mapper import References
+from hairclip.networks.mapper import LAYER_SPLIT, References
 
 __all__ = ["LatentDescent", "layer_mask", "optimize_codes"]
 
@@ -75,7 +75,7 @@ class LatentDescent(EditingMethod):
 
 
 def layer_mask(
-    has_hairstyle: Flags, has_color: Flags, n_latent: int, groups: tuple[int, int] = (4, 8)
+    has_hairstyle: Flags, has_color: Flags, n_latent: int, groups: tuple[int, int] = LAYER_SPLIT
 ) -> Float[Tensor, "batch n_latent 1"]:
     """Return 1 on the W+ layers that an edit may move, else 0: below `groups[1]` for a hairstyle, above for a color."""
     is_fine = torch.arange(n_latent, device=has_hairstyle.device) >= groups[1]
@@ -93,7 +93,7 @@ def optimize_codes(
     steps: int = 100,
     lr: float = 0.1,
     noise: float = 0.05,
-    groups: tuple[int, int] = (4, 8),
+    groups: tuple[int, int] = LAYER_SPLIT,
     seed: int = 0,
     progress: bool = False,
 ) -> WPlus:

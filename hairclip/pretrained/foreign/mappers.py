@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from hairclip.networks.mapper import LAYER_SPLIT
 from hairclip.pretrained.foreign.formats import Format, State, Surroundings
 
 _GROUPS = {"coarse": "course", "medium": "medium", "fine": "fine"}  # "course" is their spelling
@@ -33,7 +34,7 @@ def _read_hairclip(state: State, around: Surroundings) -> tuple[dict[str, Any], 
         "n_latent": 2 * outputs + 2 if outputs else 18,
         "w_dim": state[f"{first}.fc.weight"].shape[0],
         "condition_dim": state[f"{first}.gamma_function.0.weight"].shape[1],
-        "groups": [4, 8],
+        "groups": list(LAYER_SPLIT),
         "absent": "passthrough",
         "scale": 0.1,
         "pixel_norm": "layer",
