@@ -8,7 +8,15 @@ __all__ = ["pick_device"]
 
 
 def pick_device(name: str, *, local_rank: int | None = None) -> torch.device:
-    """The device of that name, checked to be there; "auto" is CUDA, else Apple's MPS, else the CPU."""
+    """Return the device of that name.
+
+    Args:
+        name: auto, cpu, cuda, cuda:N or mps. "auto" is CUDA, else Apple's MPS, else the CPU.
+        local_rank: number of this process among those of a machine. It chooses the GPU where `name` has no number.
+
+    Raises:
+        HairclipError: if the name is unknown or the device is not there.
+    """
     if name == "auto":
         has_mps = torch.backends.mps.is_available() and local_rank is None
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"

@@ -250,7 +250,7 @@ def _is_same_file(one: str | os.PathLike[str], other: Path) -> bool:
 
 
 def constant(values: Sequence[float] | Sequence[Sequence[float]], *, like: Tensor) -> Tensor:
-    """These numbers, in the precision of a tensor and on its device, which is not waited for."""
+    """Return these numbers with the dtype and device of a tensor. The copy to the device is not waited for."""
     return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
@@ -272,10 +272,10 @@ def resize_area(
 
 
 def area_resample(images: Float[Tensor, "batch channels _ _"], size: int) -> Float[Tensor, "batch channels size size"]:
-    """To ``(B, C, size, size)``, each target pixel the exact mean of the source area it covers.
+    """Return images as (B, C, size, size); each target pixel is the exact mean of the source area it covers.
 
-    Equal to enlarging by repetition to a common multiple and average pooling, without the large intermediate. Differs
-    from adaptive average pooling, which weights every touched source pixel the same.
+    This equals repeating pixels up to a common multiple of both sizes and average pooling, without the large
+    intermediate. Adaptive average pooling differs: it weights every touched source pixel the same.
     """
     height, width = images.shape[-2:]
     if (height, width) == (size, size):

@@ -1,4 +1,4 @@
-"""Find a part by its name: one of this library's, or one of the user's own as ``module:attribute``."""
+"""Find a part by its name: one of this library's, or one of the user's own as `module:attribute`."""
 
 import difflib
 import importlib
@@ -15,12 +15,12 @@ T = TypeVar("T")
 class NameTable(Generic[T]):
     """Parts of one kind by their names, each imported when it is first asked for.
 
-    Whoever adds a part of their own needs no change here: ``my_module:my_part`` names it, where `my_module` can be
+    Whoever adds a part of their own needs no change here: `my_module:my_part` names it, where `my_module` can be
     imported.
 
     Args:
         kind: what the parts are, for error messages, such as "loss term".
-        places: name -> ``module:attribute``.
+        places: name -> `module:attribute`.
     """
 
     def __init__(self, kind: str, places: Mapping[str, str]) -> None:
@@ -37,7 +37,7 @@ class NameTable(Generic[T]):
         return name in self._places
 
     def check(self, name: str) -> None:
-        """Refuse a name that is neither in the table nor of the form ``module:attribute``; imports nothing.
+        """Refuse a name that is neither in the table nor of the form `module:attribute`; imports nothing.
 
         Raises:
             HairclipError: with the names that there are, and the nearest one.
@@ -52,7 +52,7 @@ class NameTable(Generic[T]):
         """Import the part of that name.
 
         Raises:
-            HairclipError: if there is no such name, or if the module or the attribute of ``module:attribute`` is
+            HairclipError: if there is no such name, or if the module or the attribute of `module:attribute` is
                 missing. An error inside the module itself stays as it is.
         """
         self.check(name)
