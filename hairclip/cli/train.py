@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
+
+from hairclip.common.errors import HairclipError
 
 
 def add_command(commands: Any) -> None:
@@ -46,6 +49,8 @@ def _train(options: argparse.Namespace) -> int:
         mapper = train(config, run, resume=options.resume)
     except Stopped as stopped:
         return stopped.exit_code
+    except HairclipError as error:
+        raise HairclipError(re.sub(r'\bresume="([^"]*)"', r"--resume \1", str(error))) from None
     if os.environ.get("RANK", "0") == "0":
         print(f"mapper: {mapper}")
     return 0

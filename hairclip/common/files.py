@@ -1,5 +1,6 @@
 """Find hairclip's own folders, write files whole or not at all, and digest what files and networks hold."""
 
+import errno
 import hashlib
 import io
 import os
@@ -131,15 +132,21 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
         told = file.error if file is not None and file.error is not None else error
         if not isinstance(told, OSError):
             raise
-        reason = told.strerror or str(told)
-        raise HairclipError(
-            f"cannot write {path} ({reason}): free space on the disk or choose another place."
-        ) from None
+        raise HairclipError(f"cannot write {path} ({_reason(told, path)}choose another place.") from None
     finally:
         if file is not None:
             file.close()
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """Return why a file cannot be written, and what beside another place helps."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)) and not path.parent.is_dir():
+        return f"{path.parent} is not a folder): "
+    reason = error.strerror or str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{reason}): free space on the disk or " if full else f"{reason}): "
 
 
 def write_atomic(path: str | Path, content: bytes | str) -> None:

@@ -134,7 +134,10 @@ def test_a_mapper_of_other_networks_is_one_sentence(
         (["train", "--config", "CONFIG", "lr"], "'lr' is not an override"),
         (["train", "--config", "CONFIG", "--resume", "."], "--resume .: there is no checkpoint"),
         (["train", "--config", "CONFIG", "--resume", "CONFIG"], "cannot be read as a checkpoint"),
-        (["train", "--config", "CONFIG", "--out", "CONFIG"], "cannot write the run folder CONFIG"),
+        (
+            ["train", "--config", "CONFIG", "--out", "CONFIG"],
+            "cannot write CONFIG/config.yaml (CONFIG is not a folder)",
+        ),
         (["evaluate", "--config", "CONFIG", "--seed", "-1"], "--seed -1"),
         (["evaluate", "--config", "CONFIG", "--workers", "-1"], "--workers -1"),
         (["evaluate", "--config", "CONFIG", "--out", "CONFIG/x"], "cannot make the folder CONFIG/x"),

@@ -10,6 +10,7 @@ pytest.importorskip("numba")
 pytest.importorskip("anny")
 
 from hairclip.common.color import mean_lab, nearest_color
+from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.framing import PORTRAITS
 from hairclip.portraits.drawing.raster import Buffers, box_blur, interpolate, rasterize
 from hairclip.portraits.drawing.scene import Pose
@@ -61,19 +62,19 @@ def test_color_changes_hair_only(colors: list[Portrait]) -> None:
     for other in colors[1:]:
         changed = (colors[0].image != other.image).any(-1) & untouched
         assert changed.mean() < 0.02
-        assert not (changed & (colors[0].labels == ids.BACKGROUND)).any()
+        assert not (changed & (colors[0].labels == BACKGROUND)).any()
 
 
 def test_colors_keep_their_names(colors: list[Portrait]) -> None:
     for portrait in colors:
         image = torch.from_numpy(portrait.image).permute(2, 0, 1)[None].float() / 127.5 - 1
-        mask = torch.from_numpy(portrait.labels == ids.HAIR)[None, None]
+        mask = torch.from_numpy(portrait.labels == HAIR)[None, None]
         assert nearest_color(mean_lab(image, mask)) == [portrait.spec.color.name]
 
 
 def test_label_map_is_plausible(colors: list[Portrait]) -> None:
     labels, marks = colors[0].labels, colors[0].landmarks
-    for wanted in (ids.BACKGROUND, ids.SKIN, ids.NOSE, ids.NECK, ids.CLOTH, ids.HAIR, ids.UPPER_LIP, ids.LOWER_LIP):
+    for wanted in (BACKGROUND, ids.SKIN, ids.NOSE, ids.NECK, ids.CLOTH, HAIR, ids.UPPER_LIP, ids.LOWER_LIP):
         assert (labels == wanted).any(), f"no pixel has label {wanted}"
     columns = np.arange(SIZE)[None].repeat(SIZE, 0)
     assert columns[labels == ids.LEFT_EYE].mean() < columns[labels == ids.RIGHT_EYE].mean()
@@ -86,7 +87,7 @@ def test_label_map_is_plausible(colors: list[Portrait]) -> None:
 
 def test_coverage_agrees_with_the_labels(colors: list[Portrait]) -> None:
     portrait = colors[0]
-    hair = portrait.labels == ids.HAIR
+    hair = portrait.labels == HAIR
     assert 0.05 < hair.mean() < 0.6
     assert portrait.hair_coverage[hair].mean() > 0.8
     assert portrait.hair_coverage[portrait.labels == ids.SKIN].mean() < 0.2
@@ -94,7 +95,7 @@ def test_coverage_agrees_with_the_labels(colors: list[Portrait]) -> None:
 
 def test_bald_has_no_hair() -> None:
     portrait = render_portrait(with_style(5, "bald"), SIZE)
-    assert not (portrait.labels == ids.HAIR).any()
+    assert not (portrait.labels == HAIR).any()
     assert portrait.hair_coverage.max() == 0
     assert "red" not in portrait.caption
 

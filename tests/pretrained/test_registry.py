@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from hairclip import pretrained
-from hairclip.cli import edit_wishes
 from hairclip.cli import main as cli
 from hairclip.common.errors import HairclipError
 from hairclip.config import TRAINED_WITH, load_config
+from hairclip.editing.vocabulary import list_hairstyles
 from hairclip.pretrained import download as fetch
 from hairclip.pretrained import load_bundle, registry, resolve
 from hairclip.pretrained.registry import WEIGHTS
@@ -68,9 +68,9 @@ def test_bundle_and_configuration_name_what_their_parts_load():
         assert f"load_{part}" in WEIGHTS[name].loads, (part, name)
 
 
-def test_a_grid_of_the_ffhq_bundle_fetches_no_labels(monkeypatch: pytest.MonkeyPatch):
+def test_the_words_of_the_ffhq_bundle_are_known_without_a_fetch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hairclip.pretrained.sources.obtain", lambda weight: pytest.fail(f"fetched {weight.name}"))
-    assert len(edit_wishes.listed(None, "ffhq", "hairstyle")) == 45
+    assert len(list_hairstyles("ffhq")) == 44
 
 
 def test_download_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
