@@ -443,11 +443,12 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_last_checkp
     largest = max(path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file())
     rooms = [0, 300, 2000, largest // 4, largest // 2, largest - 2000, largest - 10]
     script = f"""
-import resource, shutil, signal
+import resource, shutil, signal, torch
 from pathlib import Path
 from hairclip.common.errors import HairclipError
 from hairclip.config import load_config
 from hairclip.training.trainer import train
+torch.set_num_threads({torch.get_num_threads()})  # as many as here, or sums differ in their last bits
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 place, world, settings = Path({str(tmp_path)!r}), {str(tiny_world)!r}, {settings!r}
