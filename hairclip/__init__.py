@@ -1,4 +1,4 @@
-"""hairclip: hairstyle and hair colour editing with text and reference pictures in StyleGAN2's W+ space.
+"""hairclip: hairstyle and hair color editing with text and reference pictures in StyleGAN2's W+ space.
 
 The public names load with their first use, so that ``import hairclip`` stays light.
 """

@@ -125,7 +125,7 @@ def _state(source: Source) -> str:
         path = weight_path(weight)
         unfinished = path.with_name(f"{path.name}.partial")
         remedy = (
-            f"run python -m hairclip download {name} ({megabytes(weight.size)}, {weight.licence}), or put it at {path}"
+            f"run python -m hairclip download {name} ({megabytes(weight.size)}, {weight.license}), or put it at {path}"
         )
         if unfinished.is_file():
             remedy = f"{megabytes(unfinished.stat().st_size)} of it are fetched; {remedy}"

@@ -98,7 +98,7 @@ def _confirm(weights: Sequence[registry.Weight]) -> None:
     if not missing:
         return
     for weight in missing:
-        print(f"{weight.name}: {weight.about}, {registry.megabytes(weight.size)}; license: {weight.licence}")
+        print(f"{weight.name}: {weight.about}, {registry.megabytes(weight.size)}; license: {weight.license}")
     folder = next(place for place in (weights_folder(), *weights_folder().parents) if place.is_dir())
     total, free = sum(weight.size or 0 for weight in missing), shutil.disk_usage(folder).free
     least = "at least " if any(weight.size is None for weight in missing) else ""

@@ -82,11 +82,11 @@ class Clip(CLIP):
         return tokenizer(list(texts), context_length=self.context_length + room).to(self.logit_scale.device)
 
     def encode_text(self, texts: Sequence[str] | Tokens) -> Embeddings:
-        """Texts, or their tokens, to ``(B, width)`` float32, not normalised."""
+        """Texts, or their tokens, to ``(B, width)`` float32, not normalized."""
         return self._embed_text(texts if isinstance(texts, Tensor) else self.tokenize(texts)).float()
 
     def encode_image(self, images: Images, *, normalize_pixels: bool = True) -> Embeddings:
-        """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to ``(B, width)`` float32, not normalised.
+        """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to ``(B, width)`` float32, not normalized.
 
         Args:
             normalize_pixels: True prepares pixels as CLIP was trained and as HairCLIP prepares references. False is
@@ -95,7 +95,7 @@ class Clip(CLIP):
         return self.encode_pixels(self.pixels(images) if normalize_pixels else self.raw_pixels(images))
 
     def encode_pixels(self, pixels: Pixels) -> Embeddings:
-        """What `pixels` or `raw_pixels` prepared to ``(B, width)`` float32, not normalised."""
+        """What `pixels` or `raw_pixels` prepared to ``(B, width)`` float32, not normalized."""
         return self._embed_pixels(pixels).float()
 
     def _embed_text(self, tokens: Tokens) -> Embeddings:
@@ -105,7 +105,7 @@ class Clip(CLIP):
         return self.visual(pixels)
 
     def pixels(self, images: Images) -> Pixels:
-        """What the image tower sees of a reference: resized, rescaled to [0, 1], standardised per channel."""
+        """What the image tower sees of a reference: resized, rescaled to [0, 1], standardized per channel."""
         return (resize_area(images, self.image_size) * 0.5 + 0.5 - self.pixel_mean) / self.pixel_std
 
     def raw_pixels(self, images: Images) -> Pixels:
@@ -115,7 +115,7 @@ class Clip(CLIP):
     def forward(
         self, images: Images, texts: Sequence[str] | Tokens
     ) -> tuple[Embeddings, Embeddings, Float[Tensor, "..."]]:
-        """For contrastive training: normalised image and text embeddings, and the factor of their cosine."""
+        """For contrastive training: normalized image and text embeddings, and the factor of their cosine."""
         image_embeddings = F.normalize(self.encode_image(images), dim=-1)
         text_embeddings = F.normalize(self.encode_text(texts), dim=-1)
         return image_embeddings, text_embeddings, self.logit_scale.exp()

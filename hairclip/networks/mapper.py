@@ -86,9 +86,9 @@ def _condition_network(condition_dim: int, w_dim: int) -> nn.Sequential:
 
 
 class ModulationModule(nn.Module):
-    """Fully connected layer, normalisation, modulation by the condition, leaky ReLU (section 3.2).
+    """Fully connected layer, normalization, modulation by the condition, leaky ReLU (section 3.2).
 
-    A sample whose condition is absent leaves after the normalisation: no modulation and no activation.
+    A sample whose condition is absent leaves after the normalization: no modulation and no activation.
 
     Args:
         w_dim: width of the latents.
@@ -122,7 +122,7 @@ class SubMapper(nn.Module):
         w_dim: width of the latents.
         condition_dim: width of the embeddings.
         pixel_norm: "layer" takes the mean square over the layers of the group, as the official networks do (their
-            normalisation, made for (B, w_dim), meets (B, layers, w_dim)); "feature" takes it over each latent.
+            normalization, made for (B, w_dim), meets (B, layers, w_dim)); "feature" takes it over each latent.
         output: "leaky_relu" ends in that activation, as published, and so hardly moves any coordinate down;
             "linear" leaves it away.
         depth: modulation modules.
@@ -159,14 +159,14 @@ class HairMapper(nn.Module):
         w_dim: width of the latents.
         condition_dim: width of the embeddings; the CLIP's `width`.
         groups: where medium and fine layers begin: coarse ``[0, a)``, medium ``[a, b)``, fine ``[b, n_latent)``.
-        absent: a sample without a hairstyle condition (coarse, medium) or colour condition (fine) either goes through
+        absent: a sample without a hairstyle condition (coarse, medium) or color condition (fine) either goes through
             the unmodulated network, which moves it a little, as the official networks were trained ("passthrough"), or
             does not move at all ("zero").
         scale: factor on the output, 0.1 in the paper's code.
-        pixel_norm: axis of the sub-mappers' first normalisation, see `SubMapper`.
+        pixel_norm: axis of the sub-mappers' first normalization, see `SubMapper`.
         output: how they end, see `SubMapper`.
         references: what CLIP saw of the reference pictures that this mapper is trained with: their hair as it is
-            ("whole", as in the paper) or its shape and its colour apart ("separated").
+            ("whole", as in the paper) or its shape and its color apart ("separated").
         coarse, medium, fine: whether that sub-mapper exists; without it its layers do not move.
     """
 
@@ -225,7 +225,7 @@ class HairMapper(nn.Module):
         }
 
     def parameters_by_condition(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters that a sample uses always, only with a hairstyle, and only with a colour.
+        """Return the parameters that a sample uses always, only with a hairstyle, and only with a color.
 
         Returns:
             "always", "hairstyle" and "color", each a list that may be empty; together all parameters, each once.

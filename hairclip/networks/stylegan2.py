@@ -34,7 +34,7 @@ class Generator(nn.Module):
         z_dim: width of the normal vectors z.
         mapping_layers: fully connected layers from z to w.
         channels: channels at every resolution from 4 to `size`; the official table if None.
-        clamp: the largest absolute value of activations and of each resolution's colours, as NVIDIA's `conv_clamp`;
+        clamp: the largest absolute value of activations and of each resolution's colors, as NVIDIA's `conv_clamp`;
             None, as in config F, for no limit.
 
     Attributes:

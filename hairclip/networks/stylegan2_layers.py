@@ -154,12 +154,12 @@ class ModulatedConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to the three colours, without demodulation or activation.
+    """Modulated 1x1 convolution to the three colors, without demodulation or activation.
 
     Args:
         in_channels: channels of the activations.
         w_dim: width of the latent that styles the layer.
-        clamp: the largest absolute value of a colour, None for no limit; see `Generator`.
+        clamp: the largest absolute value of a color, None for no limit; see `Generator`.
     """
 
     def __init__(self, in_channels: int, *, w_dim: int, clamp: float | None = None) -> None:
@@ -170,12 +170,12 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Activations, factors: Factors, w: Latents) -> Images:
-        """Activations up to factors, these and one latent per sample to colours, in the parameters' precision."""
+        """Activations up to factors, these and one latent per sample to colors, in the parameters' precision."""
         with full_precision(x.device):
             weight = self.weight * (self.style(w) * factors / math.sqrt(self.weight.shape[1]))[:, None, :]
         # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made.
-        colours = mix_channels(weight.to(x.dtype), x.permute(0, 2, 3, 1).flatten(1, 2))
-        colours = colours.to(self.bias.dtype) + self.bias[:, None]
+        colors = mix_channels(weight.to(x.dtype), x.permute(0, 2, 3, 1).flatten(1, 2))
+        colors = colors.to(self.bias.dtype) + self.bias[:, None]
         if self.clamp is not None:
-            colours = colours.clamp(-self.clamp, self.clamp)
-        return colours.unflatten(2, x.shape[2:])
+            colors = colors.clamp(-self.clamp, self.clamp)
+        return colors.unflatten(2, x.shape[2:])

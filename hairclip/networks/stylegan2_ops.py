@@ -2,7 +2,7 @@
 
 On a CPU they are few large products and convolutions. On a CUDA device a depthwise convolution and products with one
 short side are many times slower than the memory they read, so the same sums are taken in other ways; where torch
-compiles the generator they are written out, for the compiler makes one kernel of them and their neighbours.
+compiles the generator they are written out, for the compiler makes one kernel of them and their neighbors.
 """
 
 from collections.abc import Iterator
@@ -160,14 +160,14 @@ def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:
     taps = constant(_TAPS, like=image)
     kernel = torch.outer(taps, taps)[None, None] / 16
     with full_precision(image.device):
-        # Colours as separate one-channel images: faster than a grouped convolution.
+        # Colors as separate one-channel images: faster than a grouped convolution.
         return F.conv_transpose2d(image.flatten(0, 1)[:, None], kernel, stride=2, padding=1).view(
             *image.shape[:2], 2 * image.shape[2], 2 * image.shape[3]
         )
 
 
 def _doubled(image: Tensor, dim: int) -> Tensor:
-    """`upsample_image` along one dimension: every pixel becomes two, each a quarter of its nearer neighbour's."""
+    """`upsample_image` along one dimension: every pixel becomes two, each a quarter of its nearer neighbor's."""
     size = image.shape[dim]
     nothing = torch.zeros_like(image.narrow(dim, 0, 1))
     before = torch.cat((nothing, image.narrow(dim, 0, size - 1)), dim)

@@ -68,7 +68,7 @@ def obtain(weight: Weight) -> Path:
         if path.is_file():  # another process has fetched it meanwhile
             return _verified(weight, path)
         _say(f"{weight.name}: {weight.about}, {megabytes(weight.size)}, to {path}")
-        _say(f"{weight.name}: license of these weights: {weight.licence}")
+        _say(f"{weight.name}: license of these weights: {weight.license}")
         _fetch(weight, path)
     return path
 

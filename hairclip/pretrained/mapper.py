@@ -206,12 +206,12 @@ def mapper_card(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     sources = [f"- {key}: {_shown(value)}" for key, value in data.items() if isinstance(value, str)]
     networks.pop("bundle", None)  # the companions name its parts
     used = {name for name in (*companions.values(), *networks.values(), *data.values()) if isinstance(name, str)}
-    licenses = [f"- {name} ({WEIGHTS[name].file}): {WEIGHTS[name].licence}." for name in sorted(used & WEIGHTS.keys())]
+    licenses = [f"- {name} ({WEIGHTS[name].file}): {WEIGHTS[name].license}." for name in sorted(used & WEIGHTS.keys())]
     synthetic = bool(companions) and all(name.startswith("portraits/") for name in used)
     if synthetic:
         licenses.append("- The networks and pictures of the portraits world, made from CC0 meshes: MIT.")
     elif opts and training is None:
-        licenses.append(f"- If it is the mapper of the published hairclip.pt: {WEIGHTS['hairclip'].licence}.")
+        licenses.append(f"- If it is the mapper of the published hairclip.pt: {WEIGHTS['hairclip'].license}.")
     elif not licenses:
         licenses.append("- Of the weights it was trained with: not known to this file; ask who trained it.")
     licenses.append(f"- This mapper: {'MIT' if synthetic else 'bound by the licenses of the weights and data above'}.")

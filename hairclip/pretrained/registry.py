@@ -1,4 +1,4 @@
-"""The weights of other projects that hairclip can fetch: one table of name, file, sources, size, sha256 and licence.
+"""The weights of other projects that hairclip can fetch: one table of name, file, sources, size, sha256 and license.
 
 `download` gets them, ``python -m hairclip download`` and ``doctor`` list them, and every loader and configuration
 takes their names. A sha256 of None is not known beforehand: it is recorded with the first fetch.
@@ -64,7 +64,7 @@ class Weight:
         file: its name in the cache.
         about: what it is, in a few words.
         loads: the functions of `hairclip.pretrained` that read it.
-        licence: of these weights, which the licence of hairclip's code does not touch.
+        license: of these weights, which the license of hairclip's code does not touch.
         sources: where it is, in the order in which they are tried.
         size: bytes, None where unknown.
         sha256: hexadecimal, None where unknown.
@@ -74,7 +74,7 @@ class Weight:
     file: str
     about: str
     loads: tuple[str, ...]
-    licence: str
+    license: str
     sources: tuple[Origin, ...]
     size: int | None = None
     sha256: str | None = None
@@ -90,7 +90,7 @@ _TABLE = (
         file="hairclip.pt",
         about="HairCLIP's mapper with its generator and CLIP",
         loads=("load_hairclip", "load_mapper", "load_generator", "load_clip"),
-        licence=f"LGPL-2.1; the StyleGAN2 inside: {_NVIDIA}; the CLIP inside: MIT",
+        license=f"LGPL-2.1; the StyleGAN2 inside: {_NVIDIA}; the CLIP inside: MIT",
         sources=(HuggingFace("public-data/HairCLIP", "hairclip.pt"), Drive("1hqZT6ZMldhX3M_x378Sm4Z2HMYr-UwQ4")),
         size=565_306_802,
         sha256="434a439b71cf41b4aa454bb96aa6572d181c60844e6efadfcddf0cc1e09fdf48",
@@ -100,7 +100,7 @@ _TABLE = (
         file="stylegan2-ffhq-config-f.pt",
         about="StyleGAN2 config-f, FFHQ, 1024 px, in rosinality's names",
         loads=("load_generator",),
-        licence=_NVIDIA,
+        license=_NVIDIA,
         sources=(
             HuggingFace("akhaliq/jojogan-stylegan2-ffhq-config-f", "stylegan2-ffhq-config-f.pt"),
             Drive("1pts5tkfAcWrg4TpLDu6ILF5wHID32Nzm"),
@@ -114,7 +114,7 @@ _TABLE = (
         file="ffhq.pkl",
         about="StyleGAN2, FFHQ, 1024 px, NVIDIA's own pickle",
         loads=("load_generator",),
-        licence="NVIDIA Source Code License (non-commercial)",
+        license="NVIDIA Source Code License (non-commercial)",
         sources=(Url("https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/ffhq.pkl"),),
         size=381_624_121,
         sha256="a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c",
@@ -124,7 +124,7 @@ _TABLE = (
         file="ViT-B-32.safetensors",
         about="OpenAI's CLIP ViT-B/32",
         loads=("load_clip",),
-        licence="MIT",
+        license="MIT",
         sources=(HuggingFace("timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors"),),
         size=605_143_284,
         sha256="e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
@@ -134,7 +134,7 @@ _TABLE = (
         file="parsenet.pth",
         about="HairCLIP's face parser, a U-Net of CelebAMask-HQ",
         loads=("load_parser",),
-        licence="CelebAMask-HQ: non-commercial research",
+        license="CelebAMask-HQ: non-commercial research",
         sources=(
             Url("https://github.com/wty-ustc/HairCLIP/raw/HEAD/pretrained_models/parsenet.pth"),
             Drive("1o1m-eT38zNCIFldcRaoWcLvvBtY8S4W3"),
@@ -147,7 +147,7 @@ _TABLE = (
         file="79999_iter.pth",
         about="face parser BiSeNet",
         loads=("load_parser",),
-        licence="MIT; its data CelebAMask-HQ: non-commercial research",
+        license="MIT; its data CelebAMask-HQ: non-commercial research",
         sources=(
             HuggingFace("ManyOtherFunctions/face-parse-bisent", "79999_iter.pth"),
             HuggingFace(_HAIRFAST, "pretrained_models/BiSeNet/face_parsing_79999_iter.pth"),
@@ -162,7 +162,7 @@ _TABLE = (
         file="resnet18.pt",
         about="face parser BiSeNet, as trained by yakhyo/face-parsing",
         loads=("load_parser",),
-        licence="MIT; its data CelebAMask-HQ: non-commercial research",
+        license="MIT; its data CelebAMask-HQ: non-commercial research",
         sources=(Url("https://github.com/yakhyo/face-parsing/releases/download/weights/resnet18.pt"),),
     ),
     Weight(
@@ -170,7 +170,7 @@ _TABLE = (
         file="model_ir_se50.pth",
         about="face recognition IR-SE50 (ArcFace)",
         loads=("load_identity",),
-        licence="MIT; its data MS1M: research only",
+        license="MIT; its data MS1M: research only",
         sources=(
             HuggingFace(_HAIRFAST, "pretrained_models/ArcFace/ir_se50.pth"),
             Url(f"{_FACEXLIB}/v0.1.0/recognition_arcface_ir_se50.pth"),
@@ -185,7 +185,7 @@ _TABLE = (
         file="e4e_ffhq_encode.pt",
         about="e4e, the encoder of faces to W+, with a generator",
         loads=("load_encoder", "load_generator"),
-        licence=f"MIT; the StyleGAN2 inside: {_NVIDIA}",
+        license=f"MIT; the StyleGAN2 inside: {_NVIDIA}",
         sources=(
             HuggingFace("public-data/e4e", "e4e_ffhq_encode.pt"),
             HuggingFace(_HAIRFAST, "pretrained_models/encoder4editing/e4e_ffhq_encode.pt"),
@@ -199,7 +199,7 @@ _TABLE = (
         file="train_faces.pt",
         about="W+ codes of 24,176 CelebA-HQ faces, to train on",
         loads=("load_latents",),
-        licence="derived from CelebA-HQ: non-commercial research",
+        license="derived from CelebA-HQ: non-commercial research",
         sources=(Drive("1gof8kYc_gDLUT4wQlmUdAtPnQIlCO26q"),),
     ),
     Weight(
@@ -207,7 +207,7 @@ _TABLE = (
         file="test_faces.pt",
         about="W+ codes of 2,824 CelebA-HQ faces, held out",
         loads=("load_latents",),
-        licence="derived from CelebA-HQ: non-commercial research",
+        license="derived from CelebA-HQ: non-commercial research",
         sources=(Drive("1j7RIfmrCoisxx3t-r-KC02Qc8barBecr"),),
     ),
 )
@@ -244,6 +244,6 @@ def megabytes(size: int | None) -> str:
 
 def table() -> str:
     """Every weight as a Markdown table."""
-    rows = ["| name | what | size | licence of the weights |", "|---|---|---|---|"]
-    rows += [f"| `{w.name}` | {w.about} (`{w.file}`) | {megabytes(w.size)} | {w.licence} |" for w in _TABLE]
+    rows = ["| name | what | size | license of the weights |", "|---|---|---|---|"]
+    rows += [f"| `{w.name}` | {w.about} (`{w.file}`) | {megabytes(w.size)} | {w.license} |" for w in _TABLE]
     return "\n".join(rows)

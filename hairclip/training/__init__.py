@@ -1,1 +1,1 @@
-"""Training the mapper: latents and tasks, the optimiser, the loop, checkpoints."""
+"""Training the mapper: latents and tasks, the optimizer, the loop, checkpoints."""

@@ -34,7 +34,7 @@ def test_every_shipped_configuration_is_examined(home: Path, capsys: pytest.Capt
         weight = WEIGHTS[name]
         line = next(line for line in ffhq.splitlines() if f": {name}: " in line)
         assert f"MISSING: run python -m hairclip download {name}" in line
-        assert weight.licence in line
+        assert weight.license in line
         assert line.endswith(f"or put it at {home / weight.file}")
 
 

@@ -69,7 +69,7 @@ def test_edit_grid(bundle: Path, tmp_path: Path):
     assert width > height  # four columns, three rows
 
 
-def test_edit_by_optimisation_with_another_mapper(bundle: Path, tmp_path: Path):
+def test_edit_by_optimization_with_another_mapper(bundle: Path, tmp_path: Path):
     options = [
         "--method",
         "optimize",

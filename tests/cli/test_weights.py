@@ -46,7 +46,7 @@ def test_size_licenses_and_room_are_said_before_anything_is_fetched(
     total = sum(WEIGHTS[name].size or 0 for name in FFHQ)
     assert f"together at least {total / 1e6:,.1f} MB; free on the disk" in said
     for name in FFHQ:
-        assert WEIGHTS[name].licence in said
+        assert WEIGHTS[name].license in said
     assert len(fetched) == len(FFHQ)
 
 

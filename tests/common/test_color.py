@@ -18,7 +18,7 @@ from tests.golden.fill import relative_error, tensor
 
 
 def pixels(*colors: tuple[float, float, float]) -> torch.Tensor:
-    """Colours in 0..1 as a picture one pixel high."""
+    """Colors in 0..1 as a picture one pixel high."""
     return torch.tensor(colors).T[None, :, None] * 2 - 1
 
 

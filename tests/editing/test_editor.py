@@ -73,7 +73,7 @@ def test_outside_the_blend_the_photo_keeps_its_bits(editor: HairEditor, portrait
 
 
 def test_a_batch_mixes_tasks_and_equals_single_edits(editor: HairEditor, portrait: torch.Tensor):
-    """Text and reference, hairstyle and colour, both and neither: a sample does not see its neighbours."""
+    """Text and reference, hairstyle and color, both and neither: a sample does not see its neighbors."""
     reference = torch.nn.functional.interpolate(portrait.flip(-1), size=40, mode="bilinear")
     styles = ["afro", None, reference, None, "bob cut"]
     colors = [None, "red", "blue", None, reference]
@@ -119,7 +119,7 @@ def test_optimizing_needs_no_mapper(networks: SimpleNamespace, portrait: torch.T
     assert torch.equal(result.image, again.image)
 
 
-def test_an_edit_is_synthesised_by_the_generator_that_was_tuned_to_the_photo(
+def test_an_edit_is_synthesized_by_the_generator_that_was_tuned_to_the_photo(
     networks: SimpleNamespace, editor: HairEditor, portrait: torch.Tensor
 ):
     mirrored = portrait.flip(-1)

@@ -1,4 +1,4 @@
-"""A folder of photos: one photo's trouble is its own, and nobody's edit depends on its neighbours."""
+"""A folder of photos: one photo's trouble is its own, and nobody's edit depends on its neighbors."""
 
 import json
 import shutil

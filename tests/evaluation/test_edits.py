@@ -29,7 +29,7 @@ def drawing(image: np.ndarray, hair: np.ndarray) -> Drawing:
 
 
 def paint(spec: PortraitSpec, size: int) -> Drawing:
-    """A flat background, and a rectangle of hair in its colour whose height tells the style."""
+    """A flat background, and a rectangle of hair in its color whose height tells the style."""
     image = np.full((size, size, 3), 120, np.uint8)
     hair = np.zeros((size, size), bool)
     hair[2 : 6 + len(spec.hair.style), 4:-4] = True

@@ -51,7 +51,7 @@ def test_the_report_has_every_method_figure_and_portrait(
         assert len(rows) == 3
         for figure in INVERSION_FIGURES:
             values = [row[figure.name] for row in rows if figure.name in row]
-            assert len(values) == {"style_right": 2, "color_right": 2}.get(figure.name, 3)  # style, colour, both
+            assert len(values) == {"style_right": 2, "color_right": 2}.get(figure.name, 3)  # style, color, both
             mean = sum(values) / len(values)
             assert figures[method][figure.name] == pytest.approx(mean)
     assert not (tmp_path / "cache").exists()  # what is remembered cannot be timed

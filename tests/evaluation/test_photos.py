@@ -24,7 +24,7 @@ MARKS = np.array([[38, 44], [58, 44], [48, 54], [40, 62], [56, 62]], np.float32)
 
 
 def paint(spec: PortraitSpec, size: int) -> Drawing:
-    """A shaded face, clothes below it, and hair above in its colour, the deeper the later its style is in the list."""
+    """A shaded face, clothes below it, and hair above in its color, the deeper the later its style is in the list."""
     image, labels = np.full((size, size, 3), 30, np.uint8), np.zeros((size, size), np.uint8)
     y, x = np.mgrid[0:size, 0:size] / size * 96
     for where, label, color in (

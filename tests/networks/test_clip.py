@@ -71,12 +71,12 @@ def test_a_small_clip_takes_texts_tokens_and_images_of_any_size():
         assert clip.encode_image(images, normalize_pixels=False).shape == (2, clip.width)
 
 
-def test_pixels_are_standardised_for_references_and_raw_for_the_text_loss():
+def test_pixels_are_standardized_for_references_and_raw_for_the_text_loss():
     clip = small()
-    grey = torch.zeros(1, 3, 64, 64)
+    gray = torch.zeros(1, 3, 64, 64)
     expected = (0.5 - clip.pixel_mean) / clip.pixel_std
-    torch.testing.assert_close(clip.pixels(grey), expected.expand(1, 3, 32, 32))
-    torch.testing.assert_close(clip.raw_pixels(grey + 0.25), torch.full((1, 3, 32, 32), 0.25))
+    torch.testing.assert_close(clip.pixels(gray), expected.expand(1, 3, 32, 32))
+    torch.testing.assert_close(clip.raw_pixels(gray + 0.25), torch.full((1, 3, 32, 32), 0.25))
 
 
 def test_forward_gives_what_contrastive_training_needs():

@@ -49,7 +49,7 @@ def test_the_crop_is_the_one_of_the_identity_loss():
     torch.testing.assert_close(network.faces(large), expected)
 
 
-def test_a_small_one_takes_any_size_and_normalises():
+def test_a_small_one_takes_any_size_and_normalizes():
     torch.manual_seed(0)
     network = IdentityEncoder(units=(2, 2, 2, 2), widths=(8, 8, 12, 16), input_size=64, embedding=32, frame=128).eval()
     for size in (96, 128, 200):

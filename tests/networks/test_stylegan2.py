@@ -48,8 +48,8 @@ def naive_modulated(x: Tensor, style: Tensor, weight: Tensor, *, demodulate: boo
 
 
 def naive_upsample(image: Tensor) -> Tensor:
-    batch, colours, height, width = image.shape
-    spread = image.new_zeros(batch, colours, 2 * height, 2 * width)
+    batch, colors, height, width = image.shape
+    spread = image.new_zeros(batch, colors, 2 * height, 2 * width)
     spread[:, :, ::2, ::2] = image
     return F.conv2d(F.pad(spread, (2, 1, 2, 1)).flatten(0, 1)[:, None], BLUR[None, None]).view_as(spread)
 
@@ -62,16 +62,16 @@ def naive_generator(g: Generator, w_plus: Tensor) -> Tensor:
         y = naive_modulated(x, affine(module, w), module.weight, demodulate=True, upsample=module.upsample)
         return math.sqrt(2) * F.leaky_relu(y + module.noise_strength * module.noise + module.bias[:, None, None], 0.2)
 
-    def colours(module: ToRGB, x: Tensor, w: Tensor) -> Tensor:
+    def colors(module: ToRGB, x: Tensor, w: Tensor) -> Tensor:
         weight = module.weight[:, :, None, None]
         return naive_modulated(x, affine(module, w), weight, demodulate=False) + module.bias[:, None, None]
 
     x = layer(g.layers[0], g.constant.expand(len(w_plus), -1, -1, -1), w_plus[:, 0])
-    image = colours(g.to_rgb[0], x, w_plus[:, 1])
+    image = colors(g.to_rgb[0], x, w_plus[:, 1])
     for j in range(1, len(g.to_rgb)):
         x = layer(g.layers[2 * j - 1], x, w_plus[:, 2 * j - 1])
         x = layer(g.layers[2 * j], x, w_plus[:, 2 * j])
-        image = naive_upsample(image) + colours(g.to_rgb[j], x, w_plus[:, 2 * j + 1])
+        image = naive_upsample(image) + colors(g.to_rgb[j], x, w_plus[:, 2 * j + 1])
     return image
 
 

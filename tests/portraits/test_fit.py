@@ -203,11 +203,11 @@ def test_captions_are_positive_for_every_portrait_they_are_true_of():
 
 
 def test_views_hide_what_captions_must_not_speak_of(quads):
-    views = np.array(["whole", "hair", "grey", "flat"] * 2)
+    views = np.array(["whole", "hair", "gray", "flat"] * 2)
     chosen = np.flatnonzero(quads.styles.reshape(-1) != quads.style_names.index("bald"))[:8]
     captions = clip_recipe.draw_captions(quads, chosen, views, np.random.default_rng(0))
     for i, view in enumerate(views):
-        assert view != "grey" or captions.colors[i] == clip_recipe.ANYTHING
+        assert view != "gray" or captions.colors[i] == clip_recipe.ANYTHING
         assert view != "flat" or captions.styles[i] == clip_recipe.ANYTHING
     images = torch.rand(8, 3, 16, 16) * 2 - 1
     labels = torch.full((8, 16, 16), 13)

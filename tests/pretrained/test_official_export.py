@@ -172,7 +172,7 @@ def card(folder: Path) -> tuple[dict, str]:
     return yaml.safe_load(header), text
 
 
-def test_the_card_tells_training_data_and_licences(tmp_path: Path):
+def test_the_card_tells_training_data_and_licenses(tmp_path: Path):
     mapper = tiny_mapper()
     companions = {"generator": "stylegan2-ffhq", "clip": "/home/someone/clips/clip.safetensors"}
     mapper.notes = {"training": TRAINING, "step": 500, "companions": companions}
@@ -207,7 +207,7 @@ def test_cards_of_other_mappers(tmp_path: Path):
     header, text = card(tmp_path / "official")
     assert header["license"] == "other"
     assert "- latents_train_path: train_faces.pt" in text
-    assert WEIGHTS["hairclip"].licence in text
+    assert WEIGHTS["hairclip"].license in text
     tiny_mapper().save_pretrained(tmp_path / "unknown")
     header, text = card(tmp_path / "unknown")
     assert header["license"] == "other"

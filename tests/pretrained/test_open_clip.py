@@ -61,9 +61,9 @@ def test_a_name_and_a_tag_give_open_clips_network(named):
     texts, images = ["red hair", "bob cut"], torch.rand(2, 3, 32, 32) * 2 - 1
     tokens = open_clip.SimpleTokenizer(context_length=12)(texts)
     base = {"Clip": open_clip.CLIP, "TowersClip": open_clip.CustomTextCLIP, "CocaClip": open_clip.CoCa}[name]
-    normalised = {"normalize": True}
+    normalized = {"normalize": True}
     with torch.no_grad():
-        expected = base.encode_text(theirs, tokens, **normalised), base.encode_image(theirs, images, **normalised)
+        expected = base.encode_text(theirs, tokens, **normalized), base.encode_image(theirs, images, **normalized)
     found = clip.encode_text(texts), clip.encode_image(images)
     assert found[0].shape == found[1].shape == (2, 24)
     for ours, official in zip(found, expected):

@@ -20,7 +20,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "configs" / "hairclip.yaml"
 
 @pytest.mark.parametrize("weight", WEIGHTS.values(), ids=lambda weight: weight.name)
 def test_rows_are_whole(weight: registry.Weight):
-    assert weight.licence
+    assert weight.license
     assert weight.sources
     assert all(urlsplit(source.page).scheme == "https" for source in weight.sources)
     assert (weight.size is None) == (weight.sha256 is None)
@@ -41,11 +41,11 @@ def test_names_are_found_by_name_and_file():
         registry.find("parsnet")
 
 
-def test_the_table_lists_every_licence():
+def test_the_table_lists_every_license():
     table = registry.table()
     for weight in WEIGHTS.values():
         assert f"| `{weight.name}` |" in table
-        assert weight.licence in table
+        assert weight.license in table
 
 
 def test_loaders_take_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

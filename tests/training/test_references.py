@@ -1,4 +1,4 @@
-"""Reference pictures from codes and from folders: numbered, labelled, encoded once."""
+"""Reference pictures from codes and from folders: numbered, labeled, encoded once."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -35,9 +35,9 @@ def test_synthesized_references_follow_their_labels():
     colors = ("red", "blond") * 5
     latents = LatentSet(codes, hairstyles=("bald", *("afro",) * 9), colors=colors)
     pool = synthesized_references(latents, NETWORKS.generator, encoder(), {}, count=10, seed=0)
-    labelled = sorted(number for numbers in pool.of_color.values() for number in numbers)
+    labeled = sorted(number for numbers in pool.of_color.values() for number in numbers)
     assert len(pool) == 10
-    assert len(labelled) == 9  # nobody's hair colour is read off a bald head
+    assert len(labeled) == 9  # nobody's hair color is read off a bald head
     number = pool.of_color["blond"][0]
     candidates = NETWORKS.generator(codes[1::2])
     assert any(torch.allclose(pool.picture(number)[0], candidate, atol=1e-5) for candidate in candidates)

@@ -177,7 +177,7 @@ def test_training_takes_sources_from_the_folder(tiny_world: Path, tmp_path: Path
     second = build_parts(load_config(tiny_world, settings), cpu)
     second.training.loss = None  # nothing is computed any more
     assert same(first, second.training.collate(tasks).source)
-    assert close(in_memory, first)  # computed with their neighbours, and alone
+    assert close(in_memory, first)  # computed with their neighbors, and alone
     reduced = build_parts(load_config(tiny_world, [*settings, "losses.resolution=32"]), cpu)
     assert reduced.training.collate(tasks).source.images.shape[-1] == 32
     folders = [path.name for path in (tmp_path / "cache").iterdir() if path.name != "references"]

@@ -240,7 +240,7 @@ def _descend(
             near = stay * shared.square().mean(dim=(1, 2)) + agree * single.square().mean(dim=(1, 2))
             total = loss(generator(codes, noise="const")) + near
             score = total.detach()
-            running = stale < patience  # a sample that has stopped keeps what it has, whatever its neighbours do
+            running = stale < patience  # a sample that has stopped keeps what it has, whatever its neighbors do
             better = (score < best) & running
             codes_of_best = torch.where(better[:, None, None], codes.detach(), codes_of_best)
             best = torch.where(better, score, best)

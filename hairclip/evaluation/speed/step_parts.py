@@ -11,7 +11,7 @@ from hairclip.losses.judge import Judged
 __all__ = ["REST", "part_precision", "part_works"]
 
 REST = "other terms"
-"""What the losses do beside the networks: colours, backgrounds, weights. Found by difference."""
+"""What the losses do beside the networks: colors, backgrounds, weights. Found by difference."""
 
 
 def part_works(training: LibraryTraining) -> dict[str, Work]:

@@ -143,7 +143,7 @@ class OfficialTraining:
     Args:
         setting: whose networks and data.
         tasks: what is trained on; none where `take` comes before each step.
-        batched: the optimiser steps once after all of them, not after each.
+        batched: the optimizer steps once after all of them, not after each.
     """
 
     def __init__(self, setting: Setting, tasks: Sequence[Task], *, batched: bool = False) -> None:

@@ -33,7 +33,7 @@ MODEL: dict[str, Any] = {
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32, "patch_size": None},
     "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
-SHARES = {"whole": 0.45, "hair": 0.25, "grey": 0.2, "flat": 0.1}
+SHARES = {"whole": 0.45, "hair": 0.25, "gray": 0.2, "flat": 0.1}
 """How often an image is shown whole, as hair alone, as hair without color, as color without hair."""
 ANYTHING = -1
 UNSEEN = -2
@@ -61,7 +61,7 @@ def draw_captions(quads: Quads, chosen: np.ndarray, views: np.ndarray, rng: np.r
     for i, portrait in enumerate(chosen):
         style, color = quads.style_names[styles[i]], quads.color_names[colors[i]]
         topic: Topic = rng.choice(["style", "color", "both"], p=[0.45, 0.25, 0.3])
-        if style == BALD or views[i] == "grey":
+        if style == BALD or views[i] == "gray":
             topic = "style"
         elif views[i] == "flat":
             topic = "color"
@@ -90,7 +90,7 @@ def truth(captions: Captions, styles: np.ndarray, colors: np.ndarray, bald: int)
 def show(images: Images, labels: Labels, views: np.ndarray) -> Images:
     """Return each image in its view, one of `SHARES`."""
     hair = (labels == HAIR)[:, None]
-    seen = {"hair": images * hair, "grey": gray_hair(images, hair), "flat": flat_hair_color(images, hair)}
+    seen = {"hair": images * hair, "gray": gray_hair(images, hair), "flat": flat_hair_color(images, hair)}
     for view, shown in seen.items():
         chosen = torch.from_numpy(views == view).to(images.device)
         images = torch.where(chosen[:, None, None, None], shown, images)
@@ -127,7 +127,7 @@ def fit_clip(quads: Quads, folder: Path, device: torch.device, *, steps: int = 2
         views[(views == "flat") & (styles == bald)] = "whole"
         captions = draw_captions(quads, chosen, views, rng)
         images = show(*augmented_portraits(quads, chosen, device, rng), views)
-        styles, colors = np.where(views == "flat", UNSEEN, styles), np.where(views == "grey", UNSEEN, colors)
+        styles, colors = np.where(views == "flat", UNSEEN, styles), np.where(views == "gray", UNSEEN, colors)
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * warm_up_then_half_cosine(index, steps, warmup=200)
         with autocast(device):

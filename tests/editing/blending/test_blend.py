@@ -41,7 +41,7 @@ def painted(*areas: tuple[torch.Tensor, tuple[float, float, float]], size: int =
     return image
 
 
-def labelled(*areas: tuple[torch.Tensor, int], size: int = 32) -> torch.Tensor:
+def labeled(*areas: tuple[torch.Tensor, int], size: int = 32) -> torch.Tensor:
     labels = torch.zeros(1, size, size, dtype=torch.long)
     for mask, label in areas:
         labels = torch.where(mask[:, 0], label, labels)
@@ -134,13 +134,13 @@ def test_a_membrane_is_the_solution_of_its_linear_system(size: tuple[int, int], 
     known[:, :, :5, 3:9] = True
     filled = solve_membrane(values, known)
     for picture, mask, found in zip(values.double(), known.flatten(1), filled, strict=True):
-        system = torch.diag(mask.double()) + torch.diag((~mask).double()) @ neighbour_differences(*size)
+        system = torch.diag(mask.double()) + torch.diag((~mask).double()) @ neighbor_differences(*size)
         right = picture.flatten(1).T * mask[:, None]
         torch.testing.assert_close(found.flatten(1).T.double(), torch.linalg.solve(system, right), atol=0.01, rtol=0)
 
 
-def neighbour_differences(height: int, width: int) -> torch.Tensor:
-    """The matrix that takes a picture to the sums of its pixels' differences to their neighbours."""
+def neighbor_differences(height: int, width: int) -> torch.Tensor:
+    """The matrix that takes a picture to the sums of its pixels' differences to their neighbors."""
     numbers = torch.arange(height * width).view(height, width)
     matrix = torch.zeros(height * width, height * width, dtype=torch.float64)
     for one, other in ((numbers[1:], numbers[:-1]), (numbers[:, 1:], numbers[:, :-1])):
@@ -226,7 +226,7 @@ def test_poisson_takes_away_a_constant_offset_exactly_and_keeps_gradients():
     torch.testing.assert_close(poisson_blend(source, source + 0.25, alpha), source, atol=1e-6, rtol=0)
     edited = soften(pictures(1), 3) * 0.5
     mixed = poisson_blend(source, edited, alpha)
-    moved = (mixed - edited)[..., 8:24, 8:24]  # the mean of its neighbours everywhere inside
+    moved = (mixed - edited)[..., 8:24, 8:24]  # the mean of its neighbors everywhere inside
     laplacian = 4 * moved[..., 1:-1, 1:-1] - moved[..., 2:, 1:-1] - moved[..., :-2, 1:-1]
     laplacian = laplacian - moved[..., 1:-1, 2:] - moved[..., 1:-1, :-2]
     assert laplacian.abs().max() < 0.01
@@ -252,7 +252,7 @@ def test_feathering_mixes_by_alpha():
 
 
 def portrait(size: int = 64) -> dict[str, torch.Tensor]:
-    """Long red hair, soft at its edge, before blue; the edit has short green hair before other colours."""
+    """Long red hair, soft at its edge, before blue; the edit has short green hair before other colors."""
     face, clothes = box(16, 44, 22, 42, size), box(48, size, 8, 56, size)
     long_hair, short_hair = box(8, 56, 14, 50, size) & ~face, box(8, 18, 20, 44, size)
     source = painted((clothes, PINK), (face, (0.5, 0.2, 0.0)), size=size)
@@ -263,8 +263,8 @@ def portrait(size: int = 64) -> dict[str, torch.Tensor]:
     return {
         "source": source,
         "edited": edited,
-        "source_labels": labelled((clothes, CLOTH), (face, SKIN), (long_hair, HAIR), size=size),
-        "edited_labels": labelled((clothes, CLOTH), (face, SKIN), (short_hair, HAIR), size=size),
+        "source_labels": labeled((clothes, CLOTH), (face, SKIN), (long_hair, HAIR), size=size),
+        "edited_labels": labeled((clothes, CLOTH), (face, SKIN), (short_hair, HAIR), size=size),
     }
 
 
@@ -276,7 +276,7 @@ def test_the_matte_finds_soft_strands_that_the_parser_left_out():
     row = matte.alpha[0, 0, 30]
     assert 0 < row[12] < 1  # two pixels outside the parser's hair
     assert row[:6].max() == 0
-    reddest = given["source"][0, 0, 30, 52]  # the colour of hair alone does not fade with the soft edge
+    reddest = given["source"][0, 0, 30, 52]  # the color of hair alone does not fade with the soft edge
     assert matte.color[0, 0, 30, 52] > reddest + 0.1
 
 
@@ -297,7 +297,7 @@ def test_long_to_short_leaves_nothing_of_the_old_hair_and_continues_the_photo(se
     assert torch.equal(blended.image[outside], given["source"][outside])
 
 
-def test_the_new_hair_keeps_the_colour_that_was_asked_for():
+def test_the_new_hair_keeps_the_color_that_was_asked_for():
     given = portrait()
     image = blend_hair(**given, seam="feather").image
     assert torch.equal(image[..., 10:16, 24:40], given["edited"][..., 10:16, 24:40])
@@ -369,7 +369,7 @@ def test_old_hair_goes_on_the_other_side_of_the_border_too():
     assert (weight[far] == 0).all()
 
 
-def test_hair_that_stays_takes_its_new_colour_along():
+def test_hair_that_stays_takes_its_new_color_along():
     given = crossing()
     green = painted((box(40, 92, 40, 50, 96), GREEN), size=96)
     after = torch.where(given["inner"], green, given["before"])
@@ -378,7 +378,7 @@ def test_hair_that_stays_takes_its_new_colour_along():
     torch.testing.assert_close(joined[..., 82:90, 43:47], green[..., 82:90, 43:47], atol=0.05, rtol=0)
 
 
-def test_a_wall_of_the_hairs_colour_is_left_alone():
+def test_a_wall_of_the_hairs_color_is_left_alone():
     given = crossing()
     before = torch.where(given["inner"], given["before"], torch.tensor(RED)[None, :, None, None])
     nothing = torch.zeros_like(given["inner"])

@@ -1,4 +1,4 @@
-"""A new colour on the photo's own strands: what the generator's two pictures tell is led over to the photo."""
+"""A new color on the photo's own strands: what the generator's two pictures tell is led over to the photo."""
 
 from types import SimpleNamespace
 
@@ -51,7 +51,7 @@ def recolor(given: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Recoloring, t
     return composite(given["photos"], found.foreground(given["photos"]), found.alpha), found, usable
 
 
-def test_strands_take_the_colour_that_the_generator_gave_their_shading():
+def test_strands_take_the_color_that_the_generator_gave_their_shading():
     given = person()
     image, found, usable = recolor(given)
     assert usable.tolist() == [True]
@@ -75,7 +75,7 @@ def test_nothing_changes_where_the_generator_changed_nothing():
     torch.testing.assert_close(image[inside], given["photos"][inside], atol=0.02, rtol=0)
 
 
-def test_the_colour_is_the_one_asked_for_however_bright_the_inversion_is():
+def test_the_color_is_the_one_asked_for_however_bright_the_inversion_is():
     given = person()
     darker = given | {"inverted": (given["inverted"] - 0.3).clamp(-1, 1)}
     one, other = recolor(given)[0], recolor(darker)[0]
@@ -86,7 +86,7 @@ def test_the_colour_is_the_one_asked_for_however_bright_the_inversion_is():
 def test_clutter_that_the_parser_takes_for_hair_stays():
     given = person()
     wall = torch.zeros(1, 64, 64, dtype=torch.bool)
-    wall[:, 10:30, 50:60] = True  # a wall beside the hair, in the colour of neither hair nor backdrop
+    wall[:, 10:30, 50:60] = True  # a wall beside the hair, in the color of neither hair nor backdrop
     purple = torch.tensor([0.5, -0.6, 0.5]).view(1, 3, 1, 1)
     given["photos"] = torch.where(wall[:, None], purple, given["photos"])
     given["labels"] = torch.where(wall | (given["labels"] == HAIR), HAIR, 0)
@@ -116,7 +116,7 @@ def test_a_batch_equals_single_photos():
 
 @pytest.mark.parametrize("turned", [0.0, 0.2])
 def test_a_large_photo_keeps_strands_finer_than_the_crop(turned: float):
-    """Stripes of one pixel in a photo of four times the crop: the recoloured photo shows them, the crop cannot."""
+    """Stripes of one pixel in a photo of four times the crop: the recolored photo shows them, the crop cannot."""
     large = person(size=256)
     stripes = (torch.arange(256) % 2 * 0.3).view(1, 1, 1, 256)
     hair = (large["labels"] == HAIR)[:, None]
@@ -170,7 +170,7 @@ def portrait(networks: SimpleNamespace) -> torch.Tensor:
     return networks.generator(w_plus).clamp(-1, 1)
 
 
-def test_edits_of_the_colour_alone_recolour_the_photo(steady: SimpleNamespace):
+def test_edits_of_the_color_alone_recolor_the_photo(steady: SimpleNamespace):
     editor, image = HairEditor(steady, groups=(3, 5)), portrait(steady)
     wishes = [(None, "red"), ("afro", "red"), ("afro", None), (None, "blue")]
     results = editor.edit_batch([image] * 4, [style for style, _ in wishes], [color for _, color in wishes])
@@ -185,7 +185,7 @@ def test_edits_of_the_colour_alone_recolour_the_photo(steady: SimpleNamespace):
     assert editor.edit(image, color="red", blend=False).recoloring is None
 
 
-def test_frames_are_recoloured_where_no_end_has_another_hairstyle(steady: SimpleNamespace):
+def test_frames_are_recolored_where_no_end_has_another_hairstyle(steady: SimpleNamespace):
     editor = PhotoEditor(HairEditor(steady, groups=(3, 5)))
     opened = editor.open(Image.fromarray(np.full((SIZE, SIZE, 3), 90, np.uint8)), aligned=True)
     asks = [editor.ask(None, "red"), editor.ask(None, "blue")]

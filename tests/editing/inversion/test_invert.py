@@ -67,7 +67,7 @@ def test_steps_are_measured_in_the_spread_of_random_latents():
     assert (spread @ spread - covariance).norm() < 0.1 * covariance.norm()
 
 
-def test_a_sample_does_not_see_its_neighbours():
+def test_a_sample_does_not_see_its_neighbors():
     """One that stops early waits for the others, but keeps what it had."""
     nets = tiny_networks()
     images = torch.cat([nets.generator(noisy(0, 1)), nets.generator(nets.encoder(torch.zeros(1, 3, SIZE, SIZE)))])
@@ -117,7 +117,7 @@ def test_pivotal_tuning_rebuilds_better_and_leaves_the_shared_generator_alone():
     assert torch.equal(found.images, again.images)
 
 
-def test_each_sample_is_synthesised_by_its_own_generator():
+def test_each_sample_is_synthesized_by_its_own_generator():
     nets = tiny_networks()
     images = nets.generator(noisy(0)).flip(-1).clamp(-1, 1)
     found = invert(images, nets.encoder, nets.generator, method="pivotal", steps=5)

@@ -30,7 +30,7 @@ def test_the_network_runs_no_further_than_the_last_layer_asked_for():
     nets.parser.up[0].register_forward_hook(lambda *_: seen.append("up"))
     images = pictures(0)
     found = parser_distance(nets.parser).features(images)
-    assert len(found) == 4  # the centre has 2 pixels
+    assert len(found) == 4  # the center has 2 pixels
     assert seen == []
     everything = PerceptualDistance(nets.parser, ["down.0", "up.3"], run=nets.parser.logits).features(images)
     assert seen == ["up"]

@@ -6,7 +6,7 @@ from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 
-def test_a_hairstyle_frees_coarse_and_medium_layers_and_a_colour_the_fine_ones():
+def test_a_hairstyle_frees_coarse_and_medium_layers_and_a_color_the_fine_ones():
     free = layer_mask(torch.tensor([True, False, True, False]), torch.tensor([False, True, True, False]), 12)[..., 0]
     assert free[0].tolist() == [1.0] * 8 + [0.0] * 4
     assert free[1].tolist() == [0.0] * 8 + [1.0] * 4
@@ -77,7 +77,7 @@ def test_each_sample_keeps_its_own_best_code():
     assert not torch.equal(best[2], loss.seen[2][2])
 
 
-def test_a_sample_does_not_see_its_neighbours():
+def test_a_sample_does_not_see_its_neighbors():
     nets = tiny_networks()
     loss = HairEditLoss(nets.clip, nets.parser, nets.identity, text_pixels="normalized")
     w_plus = torch.randn(2, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))

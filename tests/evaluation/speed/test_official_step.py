@@ -34,7 +34,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 
 def asked(mode: str) -> tuple[Asked, Asked]:
-    """Complete prompts or pictures for the hairstyle and the colour."""
+    """Complete prompts or pictures for the hairstyle and the color."""
     picture = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5)).clamp(-1, 1)
     style, color = mode.split("_")
     return (
