@@ -1,4 +1,4 @@
-"""Progress of learning rates."""
+"""Compute the learning rate of a step as a share of the peak rate."""
 
 import math
 

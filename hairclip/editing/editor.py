@@ -56,7 +56,7 @@ class HairEditor:
             when it is first needed.
         mapper: used instead of `networks.mapper`.
         groups: first medium and first fine layer of the codes, for `method="optimize"`.
-        loss: what `method="optimize"` descends on; None takes HairCLIP's weights, and pixels as CLIP was trained with.
+        loss: the loss that `method="optimize"` minimizes; None builds HairCLIP's, with CLIP's own pixel normalization.
         cache: remembers inversions; None inverts every time.
         check_companions: refuse a mapper that was trained with another generator or CLIP of the same sizes.
     """
@@ -129,7 +129,7 @@ class HairEditor:
 
     @property
     def loss(self) -> HairEditLoss:
-        """What `method="optimize"` descends on."""
+        """The loss that `method="optimize"` minimizes."""
         if self._loss is None:
             identity = self.identity
             if identity is None:
@@ -142,17 +142,17 @@ class HairEditor:
 
     @property
     def identity(self) -> FaceEncoder | None:
-        """What tells whether an inversion shows the same person; None for networks without one."""
+        """The network that tells whether an inversion shows the same person; None if the networks have none."""
         try:
             return self.networks.identity
         except MissingPartError:
             return None
 
     def conditions(self, references: References = "whole") -> ConditionEncoder:
-        """Return what turns texts and reference pictures into conditions.
+        """Return the encoder of texts and reference pictures.
 
         Args:
-            references: how CLIP is shown reference pictures.
+            references: "whole" or "separated", see `hairclip.networks.mapper.HairMapper`.
         """
         if references not in self._conditions:
             gamma = "none" if self._loss is None else self._loss.gamma
@@ -162,7 +162,7 @@ class HairEditor:
         return self._conditions[references]
 
     def digest(self) -> str:
-        """Return a SHA-256 of all that an edit depends on beside its request and options: the networks' content."""
+        """Return a digest of the networks' content. With request and options it determines an edit."""
         bundle = getattr(self.networks, "digest", None)
         if bundle is not None:
             return digest(bundle(), self._mapper, self.groups)
@@ -173,7 +173,7 @@ class HairEditor:
     def ask(
         self, hairstyle: ImageSource | None = None, color: ImageSource | None = None, *, text: str | None = None
     ) -> EditRequest:
-        """Return a request. Its texts are read as words that the networks know, and its notes say how.
+        """Return a request. Texts are translated to words that the networks know; `notes` tells how.
 
         Args:
             hairstyle: a text ("bob cut"), a picture whose hairstyle to take, cropped to the face, or None to keep it.
@@ -251,7 +251,7 @@ class HairEditor:
         return Prepared(aligned, found, labels)
 
     def encode(self, requests: Sequence[EditRequest], options: EditOptions) -> EditBatch:
-        """Return requests as the conditions of a batch, as the editing method sees them."""
+        """Return the conditions of a batch of requests, encoded as the editing method needs them."""
         conditions = self.conditions(load_method(options).references(self))
         styles, colors = [one.hairstyle for one in requests], [one.color for one in requests]
         return conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
@@ -260,7 +260,7 @@ class HairEditor:
     def edit_codes(
         self, prepared: Prepared, requests: Sequence[EditRequest], options: EditOptions, *, progress: bool = False
     ) -> MethodResult:
-        """Let the editing method edit prepared pictures. A sample that asks for nothing keeps its codes.
+        """Return what the editing method makes of prepared pictures. An empty request keeps the codes.
 
         Args:
             prepared: where the edits start.
@@ -291,7 +291,7 @@ class HairEditor:
     ) -> list[EditResult]:
         """Synthesize edited codes and blend the hair into the pictures.
 
-        A picture of which nothing is asked, or at strength 0, stays as it is, bit for bit.
+        With an empty request, or at strength 0, the picture stays as it is, bit for bit.
 
         Args:
             prepared: where the edits started.
@@ -347,7 +347,7 @@ class HairEditor:
         ]
 
     def _find_recoloring(self, prepared: Prepared, edited: Images, labels: Labels) -> tuple[Recoloring, Flags]:
-        """Return how the photos' own hair takes the new color, and for which of them that can be relied on."""
+        """Return how the photos' own hair gets the new color, and flags (B,) for photos where this is reliable."""
         before = prepared.inversion.images
         parsed = self.networks.parser.labels(before)
         return find_recoloring(prepared.aligned, prepared.labels, before, parsed, edited, labels)
@@ -575,7 +575,7 @@ class HairEditor:
 
 
 def _fill_batches(count: int, size: int) -> Iterator[tuple[list[int], int]]:
-    """Yield the positions of each batch, always `size` of them, and how many are no copies that fill it up."""
+    """Yield batches as `size` positions and the number of them that count. The rest repeat the last position."""
     for first in range(0, count, size):
         own = list(range(first, min(first + size, count)))
         yield own + own[-1:] * (size - len(own)), len(own)

@@ -1,4 +1,4 @@
-"""Edit a folder of photos: in batches, past photos that fail, and on from where an earlier run stopped."""
+"""Edit a folder of photos in batches. Photos that fail are skipped, and a second run edits only what is left."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 RECORD = "edits.json"
-"""The file that says from what each picture of the folder was made."""
+"""Name of the file that records from which photo, request and options each picture was made."""
 _FORMAT = 2
-"""Part of every key: raise it when the same request and options shall give other pictures."""
+"""Part of every key. Raise it when the same request and options give other pictures than before."""
 _MOST_PIXELS = 64_000_000
-"""Photos of a batch have no more together: they are all in memory at once."""
+"""Pixels of all photos in a batch after which the batch is closed. A whole batch is in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class FolderReport:
 
 
 class FolderRecord:
-    """Remembers from what each picture of a folder was made. The file is written after each picture.
+    """Records from which photo, request and options each picture was made. The file is written after each picture.
 
     A damaged file is renamed, and all pictures are made anew.
 
@@ -104,7 +104,7 @@ class FolderRecord:
             self.note = f"{path} was damaged: it is now {aside.name}, and all photos are edited anew."
 
     def has(self, name: str, key: str) -> bool:
-        """Return whether the picture of that name is there and was made from what the key stands for."""
+        """Return whether the picture with this name exists and was made with this key."""
         return self.done.get(name) == key and (self.folder / name).is_file()
 
     def add(self, name: str, key: str) -> None:
@@ -127,11 +127,11 @@ def list_photos(folder: Path) -> list[Path]:
 
 
 def make_key(request: EditRequest, settings: FolderSettings, networks: str) -> str:
-    """Return a digest of all that a photo's edit depends on beside the photo.
+    """Return a digest of everything that an edit depends on except the photo.
 
     Args:
-        request: its texts and pictures count, not its label.
-        settings: every field counts.
+        request: the request. Its label does not enter the digest.
+        settings: how the photos are edited.
         networks: the digest of the networks, `HairEditor.digest`.
     """
     return digest(_FORMAT, __version__, request.hairstyle, request.color, settings, networks)
@@ -158,10 +158,11 @@ def edit_folder(
         settings: how the photos are edited.
         batch_size: number of faces that the networks always see at once, so that no photo's edit depends on others.
         progress: show a progress bar.
-        look: called with each photo's path, what the request adds to its name, and the result, once it is written.
+        look: called after each picture is written, with the photo's path, the request's part of the file name, and the
+            result.
 
     Returns:
-        What became of the photos. One that cannot be read or edited is named there, and the others are edited.
+        The report. It names the photos that could not be read or edited.
 
     Raises:
         HairclipError: if the folder has no pictures, `out` is the same folder or cannot be written, or the requests
@@ -280,7 +281,10 @@ class _FolderRun:
 
 
 def _isolate(items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Made]]) -> list[Made | Exception]:
-    """Return what `work` makes of a list; where that raises, of each item alone, or the item's own exception."""
+    """Return one result of `work` per item. If `work` fails on the whole list, try each item alone.
+
+    An item that fails alone has its exception as the result.
+    """
     if not items:
         return []
     with suppress(Exception):

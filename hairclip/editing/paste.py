@@ -1,4 +1,4 @@
-"""Paste edited crops into the photo, and follow the edit where hair goes on beyond the crop."""
+"""Paste edited crops into the photo, and continue the edit where hair reaches beyond the crop."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,9 @@ __all__ = ["follow_hair_beyond_crop", "paste_edits", "recolor_photo"]
 _AROUND = 0.3
 """How far beyond the crop hair is followed, as a share of the crop's side."""
 _LARGEST_BEYOND = 256
-"""Pixels of the crop at which hair is followed: what is filled in is smooth."""
+"""Largest size in pixels of the crop in which hair is followed. The filled-in area is smooth, so it may be small."""
 _LARGEST_RECOLORED = 512
-"""Pixels of the crop at which strands are cut out."""
+"""Largest size in pixels of the crop in which strands are cut out."""
 
 
 def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
@@ -72,7 +72,7 @@ def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.I
 
 
 def _fade_foreground(edit: EditResult, square: FaceSquare) -> Tensor:
-    """Return the edit's foreground, its new hair thinning out where the crop's border would cut it off."""
+    """Return the edit's foreground. New hair fades out where the crop's border would cut it off."""
     if square.whole or edit.bare is None:
         return edit.foreground
     return fade_at_border(edit.foreground, edit.bare, edit.source_mask, edit.mask)
@@ -88,7 +88,7 @@ def _find_difference(first: Image.Image, second: Image.Image, place: Rectangle) 
 def follow_hair_beyond_crop(
     photo: Image.Image, picture: Image.Image, mask: Image.Image, square: FaceSquare, edit: EditResult
 ) -> list[Rectangle]:
-    """Take away, or recolor, old hair that goes on beyond the crop.
+    """Remove or recolor old hair that reaches beyond the crop.
 
     Args:
         photo: the whole photo as it was.
@@ -98,11 +98,11 @@ def follow_hair_beyond_crop(
         edit: what was pasted.
 
     Returns:
-        The rectangle that was looked at, if there is such hair.
+        The rectangle in which the photo may have changed, in a list. It is empty if no hair reaches beyond the crop.
     """
     size = min(edit.aligned.shape[-1], _LARGEST_BEYOND)
     device = edit.aligned.device
-    # Hair that takes a new color goes on where it does.
+    # Hair that is recolored inside the crop is recolored beyond it too.
     hair = (edit.alpha * edit.mask,) * 2 if edit.recoloring else (edit.source_mask, edit.mask)
     old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5) for one in hair)
     followed = edit.bare is not None or edit.recoloring is not None

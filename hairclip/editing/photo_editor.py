@@ -49,7 +49,7 @@ class PhotoEditor:
 
     Args:
         editor: edits crops.
-        framing: the crop that its networks were trained on; None takes what the networks say.
+        framing: the crop that the networks were trained on; None takes the networks' own `framing`.
         finder: finds faces: an object, a name of `hairclip.editing.photo.faces.FINDERS`, or `module:attribute`.
     """
 
@@ -157,7 +157,7 @@ class PhotoEditor:
         text: str | None = None,
         watch: Stopwatch | None = None,
     ) -> EditRequest:
-        """Return a request. In photos of other people the face is found and cut out, as in the photo that is edited.
+        """Return a request. Reference photos are cropped to the face, as the edited photo is.
 
         Args:
             hairstyle: a text ("bob cut"), a photo of somebody whose hairstyle to take, or None to keep it.
@@ -176,7 +176,7 @@ class PhotoEditor:
         return replace(request, notes=(*notes, *request.notes))
 
     def _cut_reference(self, source: ImageSource, notes: list[str]) -> Tensor:
-        """Return the crop of the face in a reference photo; the whole photo, with a note, where none is found."""
+        """Return the face's crop of a reference photo. If no face is found, add a note and return the whole photo."""
         photo = read_photo(source)
         try:
             faces, _ = self.find(photo)
@@ -189,7 +189,7 @@ class PhotoEditor:
     # ------------------------------------------------------------------ the steps of an edit
 
     def cut(self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False) -> CutPhoto:
-        """Read a photo, find its faces and cut them out; arguments as of `edit`."""
+        """Return a photo with its faces found and cut out; see `edit` for the arguments."""
         watch = Stopwatch()
         with watch("read"):
             photo = read_photo(source)
@@ -207,10 +207,10 @@ class PhotoEditor:
         return CutPhoto(photo, faces, squares, crops, notes, watch.seconds)
 
     def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[str]]:
-        """Return the chosen faces of a photo, and sentences about them. Of all faces, those that can be edited.
+        """Return the chosen faces of a photo that can be edited, and sentences for the user about them.
 
         Raises:
-            HairclipError: if there is none, or the chosen one cannot be edited.
+            HairclipError: if the photo shows no face, or none of the chosen faces can be edited.
         """
         found = self.finder(photo.seen)
         chosen = choose_faces(found, which, photo.name)
@@ -272,11 +272,11 @@ class PhotoEditor:
         batch_size: int | None = None,
         progress: bool = False,
     ) -> list[PhotoResult]:
-        """Edit opened photos alike.
+        """Edit opened photos, all with the same request.
 
         Args:
             opened: photos whose faces are inverted.
-            request: what is asked of each.
+            request: the request for every photo.
             options: how the edits are made.
             batch_size: number of faces that the networks always see at once, see `HairEditor.prepare`; None for all.
             progress: show a progress bar where the method takes long.
@@ -318,7 +318,7 @@ class PhotoEditor:
     def _paste(
         self, opened: Sequence[OpenPhoto], edits: Sequence[EditResult], request: EditRequest, watch: Stopwatch
     ) -> list[PhotoResult]:
-        """Return the photos with their edits in them; `watch` holds the seconds that they took together."""
+        """Return the photos with their edits pasted in. `watch` holds the seconds that all edits took together."""
         results, first = [], 0
         for one in opened:
             mine = list(edits[first : first + len(one.squares)])

@@ -1,4 +1,4 @@
-"""What an edit starts from and what it gives."""
+"""Hold what an edit starts from (`Prepared`) and what it results in (`EditResult`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,14 +69,14 @@ class EditResult:
         source_mask: hair of `aligned`, bool.
         alpha: weight of `foreground` in `image`, in [0, 1].
         w_plus: codes of the input, (1, n_latent, w_dim).
-        edited_w_plus: codes of the edit; None of a method that edits pictures.
+        edited_w_plus: codes of the edit; None if the method edits pictures.
         inversion_psnr: how well the generator rebuilds the input, dB.
         inversion_identity: cosine of the identity embeddings of input and inversion; None without an identity network.
         hairstyle: the hairstyle that was asked for: a text, "reference" for a picture, or None.
         color: the color that was asked for, in the same form.
-        notes: what the person should know about how the words were understood, one sentence each.
-        bare: the input with its hair taken away; None where the edit is seen behind it, or nothing was taken away.
-        recoloring: how the input's own hair took its new color; None where the edit's hair is seen.
+        notes: sentences for the user about how the words were understood.
+        bare: the input with its hair removed; None if no hair was removed.
+        recoloring: how the input's own strands got the new color; None if the hair is the generator's.
     """
 
     image: Tensor
@@ -120,10 +120,10 @@ def edit_results(
 
     Args:
         prepared: what the edits started from.
-        codes: the edited W+ codes, (B, n_latent, w_dim); None of a method that edits pictures.
-        pictures: (B, ...) tensors for the fields of `EditResult` that have their names.
-        requests: what was asked of each.
-        recolorings: how each one's own hair took a new color, None for those whose hair was taken away.
+        codes: the edited W+ codes, (B, n_latent, w_dim); None if the method edits pictures.
+        pictures: name of a field of `EditResult` -> its tensor for all pictures, (B, ...).
+        requests: one request per picture.
+        recolorings: one per picture: how its own strands got the new color; None if the hair is the generator's.
     """
     inversion, results = prepared.inversion, []
     for i, (request, recoloring) in enumerate(zip(requests, recolorings, strict=True)):
@@ -150,7 +150,7 @@ def edit_results(
 
 
 def keep_photo(result: EditResult) -> EditResult:
-    """Return a result whose answer is the input, bit for bit."""
+    """Return a result whose `image` is the input, bit for bit."""
     nothing = torch.zeros_like(result.alpha)
     return replace(result, image=result.aligned, foreground=result.aligned, alpha=nothing, bare=None, recoloring=None)
 

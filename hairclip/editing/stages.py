@@ -1,4 +1,4 @@
-"""Every stage of an edit as a picture, to see where one goes wrong."""
+"""Write every stage of an edit as a picture, to see where an edit goes wrong."""
 
 import json
 from pathlib import Path
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 __all__ = ["save_stages"]
 
 LARGEST_SIDE = 1600
-"""Whole photos are shown reduced to this."""
+"""Largest width or height in pixels at which whole photos are written."""
 
 
 def save_stages(result: "PhotoResult", folder: str | Path) -> None:
     """Write the stages of an edit into a folder, and their numbers as stages.json.
 
-    ``1_photo`` as it was read; ``2_faces`` with box, landmarks and square of each face that is edited; then, for each
-    such face, ``3_aligned`` the crop, ``4_inverted`` what the generator makes of its codes, ``5_edited`` what it makes
-    of the edited ones, ``6_hair`` and ``7_edited_hair`` where each shows hair, ``8_weight`` how much of the edit is
-    taken and ``9_blended`` with it; last ``10_pasted``, the photo with the rectangle that changed.
+    ``1_photo`` is the photo as it was read. ``2_faces`` shows box, landmarks and square of each edited face. Each face
+    has the pictures ``3_aligned`` (the crop), ``4_inverted`` (generated from its codes), ``5_edited`` (generated from
+    the edited codes), ``6_hair`` and ``7_edited_hair`` (the hair masks before and after), ``8_weight`` (the weight of
+    the edit) and ``9_blended`` (the blended crop). ``10_pasted`` is the edited photo with the changed rectangle.
 
     Args:
         result: the edit.
-        folder: made where it is missing; pictures of that name in it are replaced.
+        folder: the folder to write to. It is made if it is missing; pictures with these names are replaced.
 
     Raises:
-        HairclipError: if nothing can be written there.
+        HairclipError: if the folder cannot be written.
     """
     folder = Path(folder)
     opened = result.opened

@@ -1,8 +1,8 @@
 """CLIP through open_clip, with the two ways in which HairCLIP shows images to it.
 
-Radford et al. 2021. Sizes come from an open_clip model config, so the OpenAI networks and small ones trained elsewhere
-are the same class; module names equal those of open_clip and of OpenAI's files. Subclasses are open_clip's models whose
-text tower is a module of its own (SigLIP and others), and its CoCa models.
+Radford et al. 2021. Sizes come from an open_clip model config, so one class serves OpenAI's networks and small ones.
+Module names equal those of open_clip and of OpenAI's files. `TowersClip` serves models whose text tower is a separate
+module (SigLIP and others). `CocaClip` serves CoCa models.
 """
 
 import json
@@ -40,11 +40,12 @@ Embeddings = Float[Tensor, "batch embedding"]
 
 
 class Clip(CLIP):
-    """Text and images to embeddings of one space.
+    """Encodes texts and images to embeddings of one space.
 
     Args:
         model: an open_clip model config: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``.
-        pixel_mean, pixel_std: per channel, of the pixels in [0, 1] that it was trained with; OpenAI's if not given.
+        pixel_mean, pixel_std: mean and standard deviation per channel of the training pixels in [0, 1]; OpenAI's by
+            default.
     """
 
     def __init__(
@@ -82,20 +83,21 @@ class Clip(CLIP):
         return tokenizer(list(texts), context_length=self.context_length + room).to(self.logit_scale.device)
 
     def encode_text(self, texts: Sequence[str] | Tokens) -> Embeddings:
-        """Texts, or their tokens, to ``(B, width)`` float32, not normalized."""
+        """Return embeddings (B, width), float32, not normalized, of B texts or of their tokens."""
         return self._embed_text(texts if isinstance(texts, Tensor) else self.tokenize(texts)).float()
 
     def encode_image(self, images: Images, *, normalize_pixels: bool = True) -> Embeddings:
-        """Images ``(B, 3, H, W)``, RGB, [-1, 1], any size, to ``(B, width)`` float32, not normalized.
+        """Return embeddings (B, width), float32, not normalized, of images.
 
         Args:
-            normalize_pixels: True prepares pixels as CLIP was trained and as HairCLIP prepares references. False is
-                what HairCLIP's text loss does: exact area resampling, values left in [-1, 1] (as in StyleCLIP).
+            images: (B, 3, H, W), RGB in [-1, 1], of any size.
+            normalize_pixels: True prepares pixels as in CLIP's training and in HairCLIP's references. False prepares
+                them as in HairCLIP's text loss: exact area resampling, values left in [-1, 1] (as in StyleCLIP).
         """
         return self.encode_pixels(self.pixels(images) if normalize_pixels else self.raw_pixels(images))
 
     def encode_pixels(self, pixels: Pixels) -> Embeddings:
-        """What `pixels` or `raw_pixels` prepared to ``(B, width)`` float32, not normalized."""
+        """Return embeddings (B, width), float32, not normalized, of the output of `pixels` or `raw_pixels`."""
         return self._embed_pixels(pixels).float()
 
     def _embed_text(self, tokens: Tokens) -> Embeddings:
@@ -105,24 +107,24 @@ class Clip(CLIP):
         return self.visual(pixels)
 
     def pixels(self, images: Images) -> Pixels:
-        """What the image tower sees of a reference: resized, rescaled to [0, 1], standardized per channel."""
+        """Return images resized, rescaled to [0, 1] and standardized per channel, as CLIP was trained."""
         return (resize_area(images, self.image_size) * 0.5 + 0.5 - self.pixel_mean) / self.pixel_std
 
     def raw_pixels(self, images: Images) -> Pixels:
-        """What the image tower sees in HairCLIP's text loss: area-resampled, values as they are."""
+        """Return images resized by area resampling with values left in [-1, 1], as in HairCLIP's text loss."""
         return area_resample(images, self.image_size)
 
     def forward(
         self, images: Images, texts: Sequence[str] | Tokens
     ) -> tuple[Embeddings, Embeddings, Float[Tensor, "..."]]:
-        """For contrastive training: normalized image and text embeddings, and the factor of their cosine."""
+        """Return L2-normalized image and text embeddings and the scale of their cosine, for contrastive training."""
         image_embeddings = F.normalize(self.encode_image(images), dim=-1)
         text_embeddings = F.normalize(self.encode_text(texts), dim=-1)
         return image_embeddings, text_embeddings, self.logit_scale.exp()
 
 
 class TowersClip(Clip, CustomTextCLIP):
-    """A `Clip` of which both towers are modules of their own: SigLIP, and models with a timm or Hugging Face tower."""
+    """A `Clip` with two separate tower modules: SigLIP, and models with a timm or Hugging Face tower."""
 
     def _build(self, **sizes: Any) -> None:
         CustomTextCLIP.__init__(self, **sizes)
@@ -138,7 +140,7 @@ class CocaClip(Clip, CoCa):
         CoCa.__init__(self, **sizes)
 
     def _embed_text(self, tokens: Tokens) -> Embeddings:
-        # open_clip's text tower appends its own class token: the last place is left for it
+        # open_clip's text tower appends a class token in the last position
         return self.text(tokens)[0]
 
     def _embed_pixels(self, pixels: Pixels) -> Embeddings:
@@ -149,14 +151,14 @@ CLASSES: dict[str, type[nn.Module]] = {"Clip": Clip, "TowersClip": TowersClip, "
 
 
 def class_of(model: dict[str, Any]) -> str:
-    """The name of the class for an open_clip model config."""
+    """Return the name in `CLASSES` of the class for an open_clip model config."""
     if "multimodal_cfg" in model:
         return "CocaClip"
     return "TowersClip" if model.get("custom_text") or model["text_cfg"].get("hf_model_name") else "Clip"
 
 
 def _sizes(model: dict[str, Any]) -> dict[str, Any]:
-    """open_clip's constructor arguments. A tower's name must not make it fetch anything but its sizes."""
+    """Return open_clip's constructor arguments for a model config. They never make a tower fetch weights."""
     vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
     if ":" in str(vision.get("timm_model_name")):
         raise ValueError(f"the vision tower {vision['timm_model_name']!r} would have to be fetched")
@@ -172,7 +174,14 @@ def _sizes(model: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _tokenizer(name: str, context_length: int, mode: str | None, options: str) -> Any:
-    """OpenAI's tokenizer, or the one of that name on the Hugging Face hub; `options` is JSON."""
+    """Return the tokenizer with this name on the Hugging Face Hub; OpenAI's if the name is empty.
+
+    Args:
+        name: name of a repository, or "".
+        context_length: number of tokens of a text.
+        mode: open_clip's `tokenizer_mode`.
+        options: further keyword arguments as JSON.
+    """
     if not name:
         return SimpleTokenizer(context_length=context_length, **json.loads(options))
     try:

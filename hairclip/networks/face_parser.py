@@ -55,7 +55,7 @@ class FaceParser(nn.Module):
 
 
 def _enlarged(labels: Tensor, images: Images) -> Tensor:
-    """Return labels at another size; each pixel takes the class under its center, as classes have no average."""
+    """Return labels at the size of `images`. Each pixel takes the nearest label, because labels have no average."""
     if labels.shape[-2:] == images.shape[-2:]:
         return labels
     return F.interpolate(labels.float(), size=images.shape[-2:], mode="nearest-exact")

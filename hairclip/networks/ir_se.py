@@ -36,9 +36,10 @@ class SqueezeExcitation(nn.Module):
 
 
 class PReLU(nn.PReLU):
-    """Torch's own for maps ``(B, C, H, W)``, but on a CPU frozen slopes take a sixth of the time in the backward pass.
+    """PReLU on maps (B, C, H, W) with a faster backward pass for frozen slopes on a CPU.
 
-    Torch computes the slopes' gradient whether or not it is asked for, and that without vector instructions.
+    Torch always computes the gradient of the slopes, and without vector instructions. This class skips that gradient
+    for frozen slopes, which cuts the time of the backward pass to a sixth.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class PReLU(nn.PReLU):
 
 
 class _FrozenPReLU(torch.autograd.Function):
-    """``max(0, x) + slopes * min(0, x)``, differentiable with respect to x, as often as one likes."""
+    """Computes ``max(0, x) + slopes * min(0, x)``, differentiable any number of times with respect to x alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
@@ -63,7 +64,10 @@ class _FrozenPReLU(torch.autograd.Function):
 
 
 class ResidualUnit(nn.Module):
-    """BN, conv, PReLU, strided conv, BN, SE beside a shortcut: subsampling where the widths agree, else conv and BN."""
+    """Adds a shortcut to BN, conv, PReLU, strided conv, BN and SE.
+
+    The shortcut subsamples if the widths agree. Otherwise it is a strided convolution with BN.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -88,12 +92,17 @@ class ResidualUnit(nn.Module):
 
 
 def input_layer(width: int) -> nn.Sequential:
-    """RGB to `width` channels at full resolution."""
+    """Return the layers that turn RGB into `width` channels at full resolution."""
     return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), PReLU(width))
 
 
 def residual_body(units: Sequence[int], widths: Sequence[int]) -> nn.Sequential:
-    """The stages one after another in one flat list; the first unit of every stage halves the resolution."""
+    """Return the residual units of all stages in one sequence. The first unit of every stage halves the resolution.
+
+    Args:
+        units: number of residual units per stage.
+        widths: channels per stage.
+    """
     if len(units) != len(widths):
         raise ValueError(f"units and widths describe the same stages, but have lengths {len(units)} and {len(widths)}")
     body: list[nn.Module] = []

@@ -39,7 +39,7 @@ class Generator(nn.Module):
 
     Attributes:
         n_latent: latents in a W+ code, ``2 log2(size) - 2``.
-        latent_avg: mean of w over z, ``(w_dim,)``, or None; loading a state dict sets it as it is there or not.
+        latent_avg: mean of w over z, (w_dim,), or None. Loading a state dict sets it to the entry there, or to None.
     """
 
     latent_avg: Tensor | None
@@ -133,7 +133,7 @@ class Generator(nn.Module):
         noise: Noise,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next resolution, number `j`: its activations, their factors, and the picture so far."""
+        """Compute resolution number `j`; return its activations, their factors, and the picture so far."""
         for k in (2 * j - 1, 2 * j):
             x, factors = self.layers[k](x, factors, w_plus[:, k], noise, generator)
         return x, factors, upsample_image(image) + self.to_rgb[j](x, factors, w_plus[:, 2 * j + 1])

@@ -4,7 +4,7 @@ Modulated convolution (section 2.2, equations 1 and 3) is written without per-sa
 channels by ``s`` is scaling the activations by ``s``, and demodulation is a factor per sample and output channel,
 ``d = 1 / sqrt(sum_i s_i^2 sum_k W_oik^2)``. So one ordinary convolution serves the whole batch, and a frozen generator
 needs no gradient of any convolution weight. Nor are activations multiplied by ``d``: as ``lrelu(d x + b) = d lrelu(x +
-b / d)``, a layer leaves its factors to those that read it, which scale the activations anyway.
+b / d)``, a layer returns its factors, and the next layer multiplies them into its own scaling of the activations.
 """
 
 import math
@@ -108,14 +108,14 @@ class ModulatedConv(nn.Module):
         noise: Noise = "const",
         generator: torch.Generator | None = None,
     ) -> tuple[Float[Tensor, "batch out_channels size size"], Float[Tensor, "batch out_channels"]]:
-        """Activations up to factors, these factors and one latent per sample to the same of the next layer.
+        """Return the layer's activations and the factors (B, out_channels) that they must still be multiplied by.
 
         Args:
             x: ``(B, in_channels, H, W)``; the activations are ``x`` times `factors`.
             factors: positive, ``(B, in_channels)``, float32.
             w: ``(B, w_dim)``.
             noise: see `Generator.forward`.
-            generator: likewise.
+            generator: see `Generator.forward`.
         """
         with full_precision(x.device):
             gain = 1.0 / math.sqrt(self.weight[0].numel())
@@ -139,7 +139,7 @@ class ModulatedConv(nn.Module):
         noise: Noise,
         generator: torch.Generator | None,
     ) -> Float[Tensor, "batch pixels channels"]:
-        """Pixels plus ``norm (strength noise + bias)``: the layer's factors divide it by `norm` again."""
+        """Return pixels plus ``norm (strength noise + bias)``. The layer's factors divide the sum by `norm` again."""
         bias = (norm * self.bias).to(pixels.dtype)
         strength = (norm * self.noise_strength).to(pixels.dtype)
         if noise == "none":
@@ -170,7 +170,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Activations, factors: Factors, w: Latents) -> Images:
-        """Activations up to factors, these and one latent per sample to colors, in the parameters' precision."""
+        """Return colors (B, 3, H, W) in the parameters' precision; see `ModulatedConv.forward` for the arguments."""
         with full_precision(x.device):
             weight = self.weight * (self.style(w) * factors / math.sqrt(self.weight.shape[1]))[:, None, :]
         # Per-sample weights are cheap here (3 x C), and no scaled copy of the activations is made.

@@ -1,8 +1,8 @@
-"""The operations of StyleGAN2's layers that no device has ready, each in the fastest exact form for the device.
+"""The operations of StyleGAN2's layers that torch lacks, each in the fastest exact form for the device.
 
-On a CPU they are few large products and convolutions. On a CUDA device a depthwise convolution and products with one
-short side are many times slower than the memory they read, so the same sums are taken in other ways; where torch
-compiles the generator they are written out, for the compiler makes one kernel of them and their neighbors.
+On a CPU they are few large products and convolutions. On a CUDA device, depthwise convolutions and products with one
+short side are far slower than reading their inputs, so the same sums are computed in other ways. If torch compiles the
+generator, the sums are written out, because the compiler fuses them with the operations around them.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _is_compiling() -> bool:
 
 @contextmanager
 def forms_for_a_compiler() -> Iterator[None]:
-    """Compute as compiled code does although nothing is compiled: so that its operations can be counted."""
+    """Use the forms of compiled code without compiling, so that the operations can be counted."""
     global _as_compiled
     _as_compiled = True
     try:
@@ -51,14 +51,14 @@ def forms_for_a_compiler() -> Iterator[None]:
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """Styles and demodulation are small and sensitive: they stay out of autocast's half precision."""
+    """Return a context without autocast's half precision, for styles and demodulation, which need float32."""
     return torch.autocast(device_type=device.type, enabled=False)
 
 
 def upsampling_convolution(
     x: Float[Tensor, "batch in_channels height width"], weight: Float[Tensor, "out_channels in_channels 3 3"]
 ) -> Float[Tensor, "batch out_channels 2*height 2*width"]:
-    """Zeros inserted in both directions, 3x3 convolution, blur with outer([1, 3, 3, 1]) / 16, four times as bright."""
+    """Insert zeros in both directions, convolve (3x3), blur with outer([1, 3, 3, 1]) / 16, which sums to 4."""
     if x.is_cuda and not _is_compiling():
         return F.conv_transpose2d(x, _blurred(weight).transpose(0, 1), stride=2, padding=2)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
@@ -125,7 +125,7 @@ def mix_channels(weights: Float[Tensor, "batch 3 channels"], pixels: Pixels) -> 
 
 
 class _Mixed(torch.autograd.Function):
-    """``weights @ pixels``, weights ``(B, 3, C)``, pixels ``(B, P, C)``, to ``(B, 3, P)``.
+    """Computes the product (B, 3, P) of weights (B, 3, C) and transposed pixels (B, P, C).
 
     The gradients have the values of torch's product and the memory layout of the pixels, because another layout would
     slow down every layer below. They are computed as products that all libraries do fast; MKL is very slow at
@@ -145,7 +145,7 @@ class _Mixed(torch.autograd.Function):
 
 
 def _product_in_pieces(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b``, ``(B, 3, P)`` and ``(B, P, C)``: a GPU would give each sample's long sum to one of its many cores."""
+    """Return ``a @ b``, (B, 3, P) and (B, P, C), as a sum of products of pieces that a GPU computes in parallel."""
     if b.shape[1] % _PIECE:
         return torch.bmm(a, b)
     a = a.unflatten(2, (-1, _PIECE)).transpose(1, 2).flatten(0, 1)
@@ -154,7 +154,7 @@ def _product_in_pieces(a: Tensor, b: Tensor) -> Tensor:
 
 
 def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:
-    """Twice the size: zeros inserted, then blurred with outer([1, 3, 3, 1]) / 16 (zero outside the image)."""
+    """Return images at twice the size: zeros inserted, then blurred with outer([1, 3, 3, 1]) / 16."""
     if image.is_cuda and _is_compiling():
         return _doubled(_doubled(image, 2), 3)
     taps = constant(_TAPS, like=image)
@@ -167,7 +167,7 @@ def upsample_image(image: Images) -> Float[Tensor, "batch 3 2*height 2*width"]:
 
 
 def _doubled(image: Tensor, dim: int) -> Tensor:
-    """`upsample_image` along one dimension: every pixel becomes two, each a quarter of its nearer neighbor's."""
+    """Double one dimension as `upsample_image` does. A new pixel is 3/4 its old pixel and 1/4 the nearer neighbor."""
     size = image.shape[dim]
     nothing = torch.zeros_like(image.narrow(dim, 0, 1))
     before = torch.cat((nothing, image.narrow(dim, 0, size - 1)), dim)

@@ -1,4 +1,4 @@
-"""Find weights by name: in the cache, or fetched, verified and put there.
+"""Return the files of weights from the cache. Fetch, verify and store a file that is missing.
 
 A file gets its final name only after its size and sha256 are right. Beside it, "NAME.json" records the verification, so
 that a file is hashed once, and a file put there by hand is hashed before its first use. An unfinished file stays for
@@ -180,7 +180,7 @@ def _verified(weight: Weight, path: Path) -> Path:
 
 
 def _problem(weight: Weight, path: Path, size: int, digest: str) -> str | None:
-    """Return what is wrong with a file, in words, or None."""
+    """Return in words what is wrong with a file, or None if it is right."""
     if size == 0:
         return "it is empty"
     expected = weight.sha256 or read_record(path).get("sha256")
@@ -195,7 +195,7 @@ def _problem(weight: Weight, path: Path, size: int, digest: str) -> str | None:
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record of a file's verification: sha256, size, mtime_ns and source.
 
-    It is empty if there is none or it is damaged: then the file is hashed again and a new record written.
+    The record is empty if its file is missing or damaged. The weight file is then hashed again.
     """
     try:
         record = json.loads(_record_path(path).read_text(encoding="utf-8"))

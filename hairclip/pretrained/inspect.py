@@ -1,4 +1,4 @@
-"""What a weight file is and what it holds, in lines for people; nothing is built and nothing runs."""
+"""Describe a weight file and its content in lines for people. No network is built, and no code in the file runs."""
 
 import json
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ _KINDS = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge
 
 
 def describe_file(path: Path) -> list[str]:
-    """A line on the file, then one on every network or latent set in it; official files hold up to three.
+    """Return one line on the file and one on every network or latent set in it. Official files hold up to three.
 
     Raises:
-        HairclipError: if it holds nothing that hairclip knows, or something damaged or changed.
+        HairclipError: if the file is damaged, or holds nothing that hairclip knows.
     """
     own = read_metadata(path).get("hairclip_kind") if is_safetensors(path) else None
     metadata, content = read_content(path)

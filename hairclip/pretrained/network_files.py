@@ -39,7 +39,7 @@ Kind = Literal["generator", "clip", "parser", "identity", "encoder", "mapper", "
 Source: TypeAlias = str | Path
 Device: TypeAlias = str | torch.device
 
-#: Ends of names that half-precision files keep in float32: rounding variances and averages costs most, saves nothing.
+#: Ends of names that half-precision files keep in float32. These tensors are small, and rounding them costs most.
 _KEEP_FLOAT32 = ("running_mean", "running_var", "latent_avg", "logit_scale")
 _AVERAGED = 10_000  # number of random latents whose mean replaces a missing latent_avg, as in e4e's code
 _REASON = 200  # how many letters of a library's reason an error shows

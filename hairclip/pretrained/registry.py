@@ -1,7 +1,7 @@
-"""The weights of other projects that hairclip can fetch: one table of name, file, sources, size, sha256 and license.
+"""List the weights of other projects that hairclip can fetch: name, file, sources, size, sha256 and license.
 
-`download` gets them, ``python -m hairclip download`` and ``doctor`` list them, and every loader and configuration
-takes their names. A sha256 of None is not known beforehand: it is recorded with the first fetch.
+`hairclip.pretrained.download` fetches them. Every loader and configuration takes their names. Where the sha256 is None,
+the first fetch records it.
 """
 
 import difflib
@@ -64,8 +64,8 @@ class Weight:
         file: its name in the cache.
         about: what it is, in a few words.
         loads: the functions of `hairclip.pretrained` that read it.
-        license: of these weights, which the license of hairclip's code does not touch.
-        sources: where it is, in the order in which they are tried.
+        license: license of these weights. It is independent of the license of hairclip's code.
+        sources: the places that offer the file, in the order in which they are tried.
         size: bytes, None where unknown.
         sha256: hexadecimal, None where unknown.
     """
@@ -226,7 +226,11 @@ SAME_NETWORK: dict[tuple[str, str], str] = {
 
 
 def find(name: str) -> Weight:
-    """The weight of that name, or whose file has that name."""
+    """Return the weights with this name or with this file name.
+
+    Raises:
+        HairclipError: if there are none.
+    """
     if name in WEIGHTS:
         return WEIGHTS[name]
     for weight in _TABLE:
@@ -238,12 +242,12 @@ def find(name: str) -> Weight:
 
 
 def megabytes(size: int | None) -> str:
-    """A size for people."""
+    """Return a size in bytes as text in MB."""
     return "size unknown" if size is None else f"{size / 1e6:,.1f} MB"
 
 
 def table() -> str:
-    """Every weight as a Markdown table."""
+    """Return a Markdown table of all weights."""
     rows = ["| name | what | size | license of the weights |", "|---|---|---|---|"]
     rows += [f"| `{w.name}` | {w.about} (`{w.file}`) | {megabytes(w.size)} | {w.license} |" for w in _TABLE]
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""Find the weight file that a name or a path means; fetch it where it is missing."""
+"""Find the weight file that a name or a path means, and fetch it if it is missing."""
 
 import hashlib
 from functools import lru_cache
@@ -73,7 +73,7 @@ def resolve(name_or_path: Source) -> Path:
 
 
 def content_of(part: str, name_or_path: Source) -> str | None:
-    """Return what tells a network from others; equal content gives an equal text, whatever the file is called.
+    """Return a text that identifies a network. Equal content gives equal texts, whatever the file is called.
 
     Args:
         part: the part of a bundle, because some files hold several networks.
@@ -100,7 +100,7 @@ def content_of(part: str, name_or_path: Source) -> str | None:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, mtime_ns: int, size: int) -> str:
-    """Return the SHA-256 of a file as publishers state it; time and size tell when to read it anew."""
+    """Return the SHA-256 of a file in hexadecimal. A new modification time or size makes it read the file again."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

@@ -1,7 +1,7 @@
 """Fetch one file from one source into a partial file.
 
 pooch fetches from plain addresses and from the Hugging Face Hub, gdown from Google Drive. Both continue a partial file.
-huggingface_hub's own download would throw an unfinished file away; here it only tells the address and the login.
+huggingface_hub's own download would discard an unfinished file. Here it only gives the address and the login.
 """
 
 import re
@@ -21,7 +21,7 @@ from hairclip.common.progress import progress_bar
 from hairclip.pretrained.registry import Drive, HuggingFace, Origin, megabytes
 
 TIMEOUT = (5.0, 30.0)
-"""Seconds until a connection must stand, and seconds without an answer after which it counts as broken."""
+"""Seconds to wait for a connection, and seconds to wait for each answer."""
 RESOLVING = 2.0
 """Seconds within which the name of a host must be resolved."""
 HUGGING_FACE: str | None = None
@@ -73,9 +73,10 @@ def host(origin: Origin) -> str:
 
 
 def unresolved(hosts: Iterable[str]) -> set[str]:
-    """Return the hosts whose names cannot be resolved, as on a machine without a network; behind a proxy none.
+    """Return the hosts whose names cannot be resolved, as on a machine without a network.
 
-    All are asked at once, because a dead name server lets each question wait for many seconds.
+    All names are resolved at once, because a dead name server delays each answer by many seconds. Behind a proxy the
+    set is empty, because the proxy resolves the names.
     """
     hosts = set(hosts)
     known: set[str] = set()

@@ -1,1 +1,1 @@
-"""Training the mapper: latents and tasks, the optimizer, the loop, checkpoints."""
+"""Train the mapper: latents, tasks, optimizer, loop, checkpoints."""

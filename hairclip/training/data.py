@@ -23,7 +23,14 @@ _BLOCK = 16  # sources that are computed together where all of them are kept
 
 @dataclass(frozen=True)
 class Networks:
-    """The frozen networks. Each is built once and shared."""
+    """The frozen networks. Each is built once and shared.
+
+    Attributes:
+        generator: makes pictures of W+ codes.
+        clip: encodes texts and pictures.
+        parser: finds hair.
+        identity: recognizes faces.
+    """
 
     generator: Generator
     clip: Clip
@@ -57,10 +64,10 @@ class EditData:
         encoder: encodes texts and references.
         hairstyle_references: numbered pictures for hairstyles.
         color_references: numbered pictures for colors.
-        cache: whether to keep what was computed of every source. Each source is then computed alone, or, where all are
-            kept, in a fixed block of neighbors: the numbers never depend on the batch.
+        cache: whether to keep what was computed of every source. Each source is then computed alone or, if all are
+            kept, in a fixed block of sources. The numbers therefore never depend on the batch.
         minimum_hair: share of hair below which a color reference changes no color.
-        sources: where it is kept.
+        sources: the store of what was computed.
     """
 
     latents: LatentSet

@@ -1,4 +1,4 @@
-"""Write what a run tells while it goes: its settings, figures, pictures, and a progress bar.
+"""Write the settings, figures and pictures of a run while it goes, and show a progress bar.
 
 Figures and pictures also go to the trackers that the configuration names. A tracker of one's own is a class with the
 methods of `TrackerBackend`, named as `module:attribute`.
@@ -37,7 +37,7 @@ _LARGEST_TILE = 256
 
 
 class TrackerBackend(Protocol):
-    """Where figures and pictures go besides the run's own files.
+    """Receives figures and pictures besides the run's own files.
 
     Args:
         run: folder of the run.
@@ -257,7 +257,7 @@ def _drop_lines(path: Path, start: int) -> None:
 
 
 def describe_run() -> dict[str, Any]:
-    """Return what the run is made with: command, versions, machine."""
+    """Return the command, package versions and machine of the run, fit for JSON."""
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What changes the mapper: optimizer, learning-rate schedule and moving average of the weights."""
+"""Update the mapper: optimizer, learning-rate schedule and moving average of the weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -19,17 +19,17 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the library's step is from the official step, relative to the official step.
+    """The differences between a step of the library and the official step.
 
     Attributes:
-        name: of the library's step; the official step is float32.
-        is_exact: whether it should be equal: float32, and losses of the whole picture.
-        loss: of the mean loss.
-        gradient: norm of the difference of all gradients of the mapper, over the official step's norm.
-        cosine: of the angle between the two gradients.
-        terms: each term that applies: mean absolute difference times its weight, as a share of the loss.
-        weights: the weight of each of these terms.
-        values: their means over the tasks in the official step, before the weight.
+        name: name of the library's step. The official step is always float32.
+        is_exact: whether both should be equal, because the library's step is float32 and judges whole pictures.
+        loss: relative difference of the mean losses.
+        gradient: norm of the difference of the mapper's gradients, divided by the norm of the official gradient.
+        cosine: cosine of the angle between the two gradients.
+        terms: name of a term -> its mean absolute difference times its weight, as a share of the loss.
+        weights: name of a term -> its weight.
+        values: name of a term -> its mean over the tasks in the official step, before the weight.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Agreement:
 
     @property
     def passes(self) -> bool:
-        """Whether it is near enough, where it should be equal."""
+        """Whether loss and gradient agree within `TOLERANCE`; always true where they need not be equal."""
         return not self.is_exact or max(self.loss, self.gradient) <= TOLERANCE
 
 
@@ -52,7 +52,10 @@ def compare(variants: Mapping[str, Setting], tasks: Sequence[Task]) -> list[Agre
 
     Args:
         variants: name -> setting of a step. The official step runs on the networks of the first.
-        tasks: one sample each.
+        tasks: the tasks, each of one sample.
+
+    Returns:
+        One comparison per variant.
     """
     first = next(iter(variants.values()))
     weights = first.parts.loss.weights

@@ -160,7 +160,7 @@ def interleave(
 
 
 def ratio(slow: Timing, fast: Timing) -> Timing:
-    """Return how many times faster the second is, round by round: a disturbance of a whole round cancels out."""
+    """Return how many times faster `fast` is in each round. A disturbance that slows a whole round cancels out."""
     return Timing([a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)])
 
 
@@ -199,7 +199,7 @@ def count_flops(work: Work, device: torch.device) -> dict[str, int]:
 def peak_flops(dtype: torch.dtype, timer: LapTimer, *, size: int | None = None, repeats: int = 7) -> float:
     """Return the operations per second of a large square matrix product in `dtype`, the fastest of several tries.
 
-    On a GPU float32 products are TF32 where convolutions may be, as most of a step is convolutions.
+    On a GPU, float32 products use TF32 if convolutions may use it, because most of a step is convolutions.
     """
     side = size or (8192 if timer.device.type == "cuda" else 1536)
     a, b = (torch.randn(side, side, device=timer.device).to(dtype) for _ in range(2))
@@ -214,7 +214,7 @@ def peak_flops(dtype: torch.dtype, timer: LapTimer, *, size: int | None = None, 
 
 
 def peak_memory(work: Work, device: torch.device) -> Memory:
-    """Return the peak memory of one call, with everything that was there before it, such as weights and caches."""
+    """Return the peak memory during one call of `work`. It includes what was allocated before, such as weights."""
     timer = LapTimer(device)
     gc.collect()
     if device.type == "cuda":

@@ -33,7 +33,12 @@ IMPORTS = {
 
 
 def edit_works(setting: Setting, count: int) -> dict[str, Work]:
-    """Edits of aligned pictures, by words, blended in: of one, and of `count` in one call (none for 0)."""
+    """Return works that edit aligned pictures to a red bob cut and blend them: one picture, and `count` in one call.
+
+    Args:
+        setting: gives networks, mapper and codes.
+        count: pictures of the second work; 0 leaves it out.
+    """
     generator = setting.parts.networks.generator
     editor = HairEditor(_edit_networks(setting), mapper=setting.parts.mapper)
     numbers = [i % len(setting.parts.training.latents) for i in range(max(1, count))]
@@ -58,7 +63,7 @@ def edit_works(setting: Setting, count: int) -> dict[str, Work]:
 
 
 def _edit_networks(setting: Setting) -> Networks:
-    """The networks of an editor: those of training, and an encoder, e4e with random weights where all are random."""
+    """Return the networks of an editor: those of training and an encoder. The encoder is random if the others are."""
     networks, generator = setting.parts.networks, setting.parts.networks.generator
     bundle = Bundle({}) if setting.is_random else network_bundle(setting.config, setting.device)
     if setting.is_random:
@@ -87,11 +92,14 @@ def _edit_networks(setting: Setting) -> Networks:
 
 
 def time_imports(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing]:
-    """Seconds of new interpreters that run `IMPORTS`, in turns; a first round does not count.
+    """Time new interpreters that run `IMPORTS`, in turns. A first round does not count.
 
     Args:
-        repeats: rounds that do.
+        repeats: rounds that count.
         cpu_time: take the processes' processor time instead of wall time.
+
+    Returns:
+        Title of a row -> the seconds of each round.
     """
     timings = {name: Timing() for name in IMPORTS}
     clock = _children if cpu_time else time.perf_counter
@@ -105,9 +113,14 @@ def time_imports(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing]:
 
 
 def time_first_edit(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing]:
-    """Seconds of ``python -m hairclip edit`` with the portraits bundle: to its first line, in wall time only, and all.
+    """Time ``python -m hairclip edit`` with the portraits bundle in new processes.
 
-    Its arguments are those of `time_imports`.
+    Args:
+        repeats: see `time_imports`.
+        cpu_time: see `time_imports`.
+
+    Returns:
+        Seconds "to the picture", which is the whole command. In wall time also "to the first line" that it prints.
     """
     first, whole = Timing(), Timing()
     clock = _children if cpu_time else time.perf_counter
@@ -136,12 +149,12 @@ def time_first_edit(*, repeats: int, cpu_time: bool = False) -> dict[str, Timing
 
 
 def _children() -> float:
-    """Processor seconds of the processes that this one started and that have ended."""
+    """Return the processor seconds of all child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def _environment() -> dict[str, str]:
-    """The environment with this copy of the library in front."""
+    """Return the environment variables of this process, with this copy of the library first in PYTHONPATH."""
     root = str(package_folder().parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}

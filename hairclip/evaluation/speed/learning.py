@@ -1,4 +1,4 @@
-"""Compare what the library's fast step and the official step teach: one mapper, trained twice on the same tasks.
+"""Train one mapper with the library's step and one with the official step, and compare what they learned.
 
 Both sides start from the same weights, see the same tasks in the same batches and use the same optimizer. They differ
 in how a step is computed and in its precision. They take turns, step by step, so that other load on the machine slows

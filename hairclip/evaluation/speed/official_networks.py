@@ -124,7 +124,7 @@ def _sub_mapper(network: SubMapper, w: Tensor, embedding: Embeddings | None) -> 
 
 
 def hair_mask(parser: FaceParser, images: Images) -> Masks:
-    """Run the parser and return True where there is hair. As in the official code, a graph is recorded and dropped."""
+    """Return where images show hair, bool (B, 1, H, W). As in the official code, autograd records a graph in vain."""
     mask = (parser.logits(images).detach().argmax(dim=1, keepdim=True) == HAIR).float()
     return F.interpolate(mask, size=images.shape[-2:], mode="nearest-exact") > 0.5
 

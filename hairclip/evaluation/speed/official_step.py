@@ -7,8 +7,8 @@
   computes them too. Here they are dropped afterwards; the official code goes on adding them up.
 - Everything is float32. On a GPU the official CLIP is float16.
 
-The official code has no terms of a user's own. Here each is called for the one sample, by the same function that the
-library calls for a batch. The two agree if what the function returns for a sample does not depend on the others.
+The official code has no terms of a user's own. Here, the term's function is called with a batch of one sample. The
+library calls it with the whole batch. Both agree if the value of a sample does not depend on the other samples.
 """
 
 import copy
@@ -64,8 +64,8 @@ class OfficialStep:
 
         Args:
             w_plus: source code, ``(1, n_latent, w_dim)``.
-            hairstyle: what the hairstyle is to become.
-            color: what the color is to become.
+            hairstyle: prompt or reference picture of the new hairstyle; None keeps it.
+            color: prompt or reference picture of the new color; None keeps it.
             descend: takes the loss while all weights require gradients; by default runs its backward pass.
 
         Returns:

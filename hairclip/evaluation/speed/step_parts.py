@@ -15,12 +15,10 @@ REST = "other terms"
 
 
 def part_works(training: LibraryTraining) -> dict[str, Work]:
-    """The parts of `training`'s step as things to measure: name -> work, which marks forward and backward.
+    """Return one work per part of a training step, by name. Each work times forward and backward separately.
 
-    Of a batch that is taken in several parts, the first is measured.
-
-    The edited pictures and codes are those of a real step. "losses" holds CLIP, parser and identity network again, as
-    the step calls them: what they leave of it is `REST`.
+    The edited pictures and codes are those of a real step. If the step splits its batch, the works use the first part.
+    The work "losses" also runs CLIP, parser and identity network. Its time without them is `REST`.
     """
     tasks = training.tasks[: training.size]
     sample = training.data.collate(tasks)
@@ -103,7 +101,7 @@ def part_works(training: LibraryTraining) -> dict[str, Work]:
 
 
 def part_precision(part: str, config: Config) -> str:
-    """In which precision a part computes its products and convolutions."""
+    """Return the name of the precision in which a part computes products and convolutions."""
     if part.startswith("generator"):
         return config.training.precision
     return config.losses.precision if part.startswith(("CLIP", "identity", "parser")) else "float32"

@@ -35,13 +35,13 @@ __all__ = ["LibraryTraining", "OfficialTask", "OfficialTraining", "official_task
 
 
 class LibraryTraining:
-    """Training steps on one list of tasks, through the trainer's own functions, on a mapper of its own.
+    """Takes training steps with the trainer's own functions. It trains a copy of the setting's mapper.
 
     Args:
-        setting: whose networks, data and settings.
-        tasks: the batch of every step; whoever calls `take` between steps must not prefetch.
-        cache: whether what was computed of a source is kept; None does as the configuration says.
-        prefetch: batches are made beside the step before, as the configuration says; else when they are needed.
+        setting: gives networks, data and settings.
+        tasks: the batch of every step. `take` replaces it, which requires `prefetch` to be false.
+        cache: whether to keep what was computed of a source; None follows the configuration.
+        prefetch: whether to make batches during the step before, if the configuration allows it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LibraryTraining:
         self.tasks = tasks
 
     def gradients(self) -> tuple[LossOutput, list[Tensor]]:
-        """The loss of all tasks, in parts no larger than a step's, and the mapper's gradients; nothing is changed."""
+        """Return the loss of all tasks and the mapper's gradients, without changing the mapper's weights."""
         self.mapper.zero_grad(set_to_none=True)
         scale = 1024.0 if self.updates.scaler.is_enabled() else 1.0  # small gradients vanish in float16
         samples = map(self.data.collate, self._parts(self.steps))
@@ -138,12 +138,12 @@ def _asked(wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], de
 
 
 class OfficialTraining:
-    """Training by the official step, one sample at a time, on a mapper of its own.
+    """Takes official training steps, one sample at a time. It trains a copy of the setting's mapper.
 
     Args:
-        setting: whose networks and data.
-        tasks: what is trained on; none where `take` comes before each step.
-        batched: the optimizer steps once after all of them, not after each.
+        setting: gives networks and data.
+        tasks: the tasks of every step; empty if `take` is called before each step.
+        batched: whether the optimizer steps once after all tasks. Otherwise it steps after each task.
     """
 
     def __init__(self, setting: Setting, tasks: Sequence[Task], *, batched: bool = False) -> None:
@@ -178,7 +178,7 @@ class OfficialTraining:
         self.official_tasks = official_tasks(self.setting, tasks)
 
     def gradients(self) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
-        """Mean loss of the tasks, each term per task (0 where it does not apply), and the mapper's gradients."""
+        """Return the mean loss of the tasks, each term per task (0 where it does not apply), and the gradients."""
         self.mapper.zero_grad(set_to_none=True)
         totals, rows = [], []
         for task in self.official_tasks:

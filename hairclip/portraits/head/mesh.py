@@ -81,7 +81,8 @@ class HeadModel:
         part: (n,) int8, BODY, EYE, LASH or TEETH.
         regions: (n, 4) float32 in [0, 1], masks of lips, face, ears and eyelids.
         joints: (5, 3) float32, in the order of `mesh_build.JOINTS`.
-        targets: by name, the m rows that move, (m,), and how far at weight 1, (m, 3). Rows from n on are the joints.
+        targets: name of a target -> indices of the m rows that it moves, (m,), and their movement at weight 1, (m, 3).
+            Rows from n on are the joints.
     """
 
     rest: FloatArray

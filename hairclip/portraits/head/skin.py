@@ -1,4 +1,4 @@
-"""What the body looks like: albedo of skin, lips, eyes, beard and clothes, and how light falls on them.
+"""Compute the look of the body: albedo of skin, lips, eyes, beard and clothes, and the light on them.
 
 All functions work on the N body pixels of a frame (`Surface`); textures live in the canonical head's space, so they
 stay on the person when the head turns.
@@ -166,7 +166,7 @@ def albedo_and_cloth(surface: Surface, identity: IdentitySpec, scene: SceneSpec)
 def paint_eyes(
     albedo: FloatArray, surface: Surface, head: Head, scene: SceneSpec, identity: IdentitySpec, lights: Lights
 ) -> FloatArray:
-    """Paint iris, pupil and white into `albedo` (in place); returns the (N,) catch light."""
+    """Paint iris, pupil and white into `albedo` (N, 3) in place, and return the catch light (N,)."""
     catch = np.zeros(len(albedo), np.float32)
     for side, name in ((1, "left_eye"), (-1, "right_eye")):
         mine = np.flatnonzero((surface.part == EYE) & (surface.own[:, 0] * side > 0))
