@@ -90,8 +90,8 @@ def _read_setting(text: str) -> tuple[str, Any]:
 
 def name_flags(text: str, *kinds: type) -> str:
     """Return a message with the library's arguments named as flags: `inversion="pivotal"` gives --inversion pivotal."""
-    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), "text", "face"])
-    text = text.replace("blend=False", "--no-blend")
+    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), "text", "face", "device"])
+    text = text.replace("blend=False", "--no-blend").replace("aligned=True", "--aligned")
     for name in names:
         text = re.sub(rf"\b{name}=[\"']([\w:.]+)[\"']", rf"{_flag(name)} \1", text)
         text = re.sub(rf"\b{name}=(?=[\"'])", f"{_flag(name)} ", text)

@@ -6,6 +6,7 @@ is, never its name. Every damaged or unsuitable file is a `HairclipError` that n
 """
 
 import codecs
+import json
 import pickle
 import warnings
 import zipfile
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
-from hairclip.common.files import open_atomic, write_atomic
+from hairclip.common.files import open_atomic
 from hairclip.pretrained.readers.nvidia import find_networks, is_pickle, read_pickle
 from hairclip.pretrained.readers.torch_archives import (
     TORCH_LEGACY,
@@ -61,8 +62,20 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that appears whole or not at all; missing folders are made."""
-    write_atomic(path, safetensors.torch.save(dict(tensors), dict(metadata)))
+    """Write a safetensors file that appears whole or not at all; missing folders are made.
+
+    Equal tensors and metadata give equal bytes: safetensors itself writes the metadata in random order.
+    """
+    content = safetensors.torch.save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
+    with open_atomic(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(content)[end:])
 
 
 def write_torch(path: Path, content: Any) -> None:

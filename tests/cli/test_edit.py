@@ -2,11 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from hairclip.cli import main as cli
 from hairclip.editing.request import slug
@@ -115,3 +117,58 @@ def test_a_photo_without_a_face_is_one_sentence(bundle: Path, place: Path, capsy
 )
 def test_words_become_parts_of_file_names(words: str, name: str):
     assert slug(words) == name
+
+
+def test_an_empty_path_is_one_sentence(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    assert edit(bundle, *WORDS, image="") == 2
+    assert capsys.readouterr().err == (
+        "hairclip: error: --image is empty: give the path of a photo or of a folder of photos.\n"
+    )
+    assert files(place) == []
+
+
+def test_an_edit_never_replaces_its_photo(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    before = Path("photos/me.png").read_bytes()
+    for out in ("photos/me.png", "photos/../photos/me.png"):
+        assert edit(bundle, *WORDS, "--out", out) == 2
+        assert "would replace the picture photos/me.png: choose another file" in capsys.readouterr().err
+    assert Path("photos/me.png").read_bytes() == before
+
+
+def test_a_message_about_a_face_names_the_flag(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    assert edit(bundle, *WORDS, aligned=False) == 2
+    error = capsys.readouterr().err
+    assert "--aligned" in error
+    assert "aligned=" not in error
+
+
+def test_the_same_edit_twice_gives_the_same_bytes_also_with_a_profile(bundle: Path, place: Path):
+    with Image.open("photos/me.png") as photo:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        photo.save("photos/me.png", icc_profile=profile)
+    for out in ("a.png", "b.png"):
+        assert edit(bundle, *WORDS, "--out", out) == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+def test_strength_0_leaves_every_frame_the_photo(bundle: Path, place: Path):
+    words = ["--text", "red afro", "--text", "blue bob cut", "--strength", "0"]
+    assert edit(bundle, *words, "--frames", "3", "--out", "a.png") == 0
+    with Image.open("photos/me.png") as photo:
+        pixels = photo.tobytes()
+    for name in ("a_001.png", "a_002.png", "a_003.png"):
+        with Image.open(name) as frame:
+            assert frame.tobytes() == pixels
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_picture(bundle: Path, place: Path):
+    command = [sys.executable, "-m", "hairclip", "edit", "--image", "photos/me.png", "--bundle", str(bundle)]
+    command += ["--device", "cpu", "--aligned", *WORDS, "--out", "same.png"]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in started:
+        _, told = process.communicate(timeout=120)
+        assert (process.returncode, told) == (0, "")
+    assert files(place) == ["same.png"]
+    with Image.open("same.png") as picture:
+        assert picture.size == (48, 48)

@@ -124,6 +124,8 @@ def test_the_key_of_a_folder_changes_with_a_field_that_nobody_entered_anywhere_e
     [
         ('its hair is used; inversion="pivotal" is nearer', "its hair is used; --inversion pivotal is nearer"),
         ("leave out blend=False.", "leave out --no-blend."),
+        ("already cropped to the face, say so: aligned=True.", "already cropped to the face, say so: --aligned."),
+        ("device 'gpu' is unknown", "--device 'gpu' is unknown"),
         ("strength 3: give a number", "--strength 3: give a number"),
         ("inversion_steps 0: give 1", "--inversion-steps 0: give 1"),
         ("text='bob cut' names the hairstyle bob cut", "--text 'bob cut' names the hairstyle bob cut"),

@@ -18,6 +18,7 @@ from hairclip.cli.main import main
 from hairclip.common.errors import HairclipError
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import VIT_B_32
+from hairclip.pretrained import weight_files
 from hairclip.pretrained.inspect import describe_file
 from hairclip.pretrained.weight_files import map_torch, read_torch
 from tests.helpers.fuzz_loaders import CLIP, originals, save_torchscript
@@ -279,3 +280,24 @@ def test_a_storage_of_another_size_than_announced_is_refused(tmp_path):
     (tmp_path / "l.pt").write_bytes(data[:-24] + (2**40).to_bytes(8, "little") + data[-16:])
     refused(tmp_path / "l.pt", map_torch)
     refused(tmp_path / "l.pt", read_torch)
+
+
+WRITE_IN_A_PROCESS = """
+import sys
+from pathlib import Path
+import torch
+from hairclip.pretrained.weight_files import write_safetensors
+tensors = {"b": torch.arange(6.0).view(2, 3), "a": torch.zeros(2, dtype=torch.uint8), "c": torch.ones(5).half()}
+write_safetensors(Path(sys.argv[1]), tensors, {f"key {i}": "caf\u00e9" * i for i in range(9)})
+"""
+
+
+def test_two_processes_write_equal_weights_as_equal_bytes(tmp_path: Path):
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path in paths:
+        subprocess.run([sys.executable, "-c", WRITE_IN_A_PROCESS, str(path)], check=True)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    metadata, tensors = weight_files.read_safetensors(paths[0])
+    assert metadata == {f"key {i}": "caf\u00e9" * i for i in range(9)}
+    assert torch.equal(tensors["b"], torch.arange(6.0).view(2, 3))
+    assert torch.equal(tensors["c"], torch.ones(5).half())
