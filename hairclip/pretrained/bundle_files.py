@@ -11,7 +11,8 @@ inversion_limits: {identity: 0.25, psnr: 0}  # or one such pair per method: enco
 words: {hairstyles: [bob cut], colors: null} # null: the words that label the latents, else all of HairCLIP's
 ```
 
-Every key may be left out.
+Every key may be left out. Without `parts`, a folder's bundle.yaml takes the files beside it that are named for their
+part, such as generator.safetensors.
 """
 
 import math
@@ -21,8 +22,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import yaml
+
 from hairclip.common.errors import HairclipError
-from hairclip.common.files import package_folder
+from hairclip.common.files import package_folder, write_atomic
 from hairclip.common.framing import FFHQ, FRAMINGS, Framing
 from hairclip.common.names import nearest
 from hairclip.common.yaml import kind_of, read_yaml
@@ -36,6 +39,7 @@ __all__ = [
     "InversionLimits",
     "OwnNetwork",
     "Source",
+    "describe_folder",
     "list_bundles",
     "read_bundle",
 ]
@@ -136,24 +140,44 @@ def read_bundle(source: Source) -> BundleFile:
     if str(source) in _shipped():
         return _shipped()[str(source)]
     path = Path(str(source))
-    if path.is_dir() and not (path / BUNDLE_FILE).is_file():
-        found = {part: path / f"{part}.safetensors" for part in PARTS if (path / f"{part}.safetensors").is_file()}
-        if not found:
+    if path.is_dir():
+        beside = {part: f"{part}.safetensors" for part in PARTS if (path / f"{part}.safetensors").is_file()}
+        described = (path / BUNDLE_FILE).is_file()
+        content = read_yaml(path / BUNDLE_FILE) if described else {}
+        if not described and not beside:
             raise HairclipError(
                 f"the folder {path} is no bundle: put {BUNDLE_FILE} there, or files such as generator.safetensors."
             )
-        return BundleFile(found, name=str(path))
-    path = path / BUNDLE_FILE if path.is_dir() else path
+        content = {"parts": beside, **content}
+        return _checked(path / BUNDLE_FILE, content, name=str(path), known=_names(_shipped()))
     if not path.is_file():
         raise HairclipError(f"there is no bundle {source}: give {', '.join(list_bundles())}, a YAML file or a folder.")
     return _checked(path, read_yaml(path), name=str(source), known=_names(_shipped()))
+
+
+def describe_folder(folder: Path, like: str) -> None:
+    """Write a ``bundle.yaml`` that describes the weight files of a folder, unless there is one.
+
+    Args:
+        folder: holds files such as ``generator.safetensors``, now or later.
+        like: the bundle of `list_bundles` whose framing, background, limits and words are taken.
+    """
+    if (folder / BUNDLE_FILE).exists():
+        return
+    content = read_yaml(_bundles_folder() / f"{like}.yaml")
+    content = {key: value for key, value in content.items() if key != "parts"}
+    write_atomic(folder / BUNDLE_FILE, yaml.safe_dump(content, sort_keys=False))
+
+
+def _bundles_folder() -> Path:
+    return package_folder() / "pretrained" / "bundles"
 
 
 @cache
 def _shipped() -> dict[str, BundleFile]:
     """Return the bundles that come with hairclip by their names."""
     found: dict[str, BundleFile] = {}
-    for path in sorted((package_folder() / "pretrained" / "bundles").glob("*.yaml")):
+    for path in sorted(_bundles_folder().glob("*.yaml")):
         known = {*WEIGHTS, *(f"{path.stem}/{part}" for part in PARTS)}
         found[path.stem] = _checked(path, read_yaml(path), name=path.stem, known=known)
     return found

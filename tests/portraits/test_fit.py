@@ -19,7 +19,7 @@ from hairclip.portraits.fit.latents import energy_distance, fit_mapping
 from hairclip.portraits.fit.likeness import Recognizers
 from hairclip.portraits.fit.loop import run
 from hairclip.portraits.fit.mixture import Mixture, draw
-from hairclip.portraits.fit.networks import choose_latents
+from hairclip.portraits.fit.networks import choose_latents, fit_networks
 from hairclip.portraits.fit.optimizers import Optimizers
 from hairclip.portraits.fit.parser import fit_parser
 from hairclip.portraits.fit.texture import OrientedEnergy, gabor_pairs
@@ -325,3 +325,8 @@ def test_shipped_latents_show_everybody_once_and_hold_the_last_twelfth_out(quads
 def test_a_folder_without_quads_is_a_user_error(tmp_path):
     with pytest.raises(HairclipError, match="render-portraits"):
         load_quads(tmp_path)
+
+
+def test_networks_are_installed_with_a_description(quads, tmp_path):
+    fit_networks(quads, [], checkpoints=tmp_path / "runs", install=tmp_path / "new", device=CPU)
+    assert "framing: portraits" in (tmp_path / "new" / "bundle.yaml").read_text()

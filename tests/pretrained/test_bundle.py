@@ -17,6 +17,7 @@ from hairclip.editing.inversion.invert import INVERSION_METHODS
 from hairclip.editing.vocabulary import list_colors, list_hairstyles
 from hairclip.networks.face_parser import UNetParser
 from hairclip.pretrained import PARTS, InversionLimits, MissingPartError, load_bundle, load_parser, save_network
+from hairclip.pretrained.bundle_files import describe_folder, read_bundle
 from hairclip.training.setup import build_networks
 from tests.helpers.tiny_networks import CLIP_CONFIG
 
@@ -235,3 +236,17 @@ def test_a_weight_file_cannot_name_a_class_outside_hairclip(own_parser: Path):
     save_file({"shift": torch.ones(1)}, own_parser / "parser.safetensors", metadata)
     with pytest.raises(HairclipError, match="unknown class 'my_parsers:Stripes'"):
         load_parser(own_parser / "parser.safetensors")
+
+
+def test_a_folder_of_trained_portrait_networks_is_used_like_the_portraits(tmp_path: Path):
+    parser_file(tmp_path / "parser.safetensors")
+    describe_folder(tmp_path, like="portraits")
+    mine, shipped = read_bundle(tmp_path), read_bundle("portraits")
+    assert mine.parts == {"parser": (tmp_path / "parser.safetensors").absolute()}
+    for name in ("framing", "plain_background", "inversion_limits", "words"):
+        assert getattr(mine, name) == getattr(shipped, name)
+    save_network(tmp_path / "judge.safetensors", "parser", UNetParser(filters=(4, 6, 8), input_size=16))
+    assert set(read_bundle(tmp_path).parts) == {"parser", "judge"}  # files that come later count too
+    (tmp_path / "bundle.yaml").write_text("framing: ffhq\n")
+    describe_folder(tmp_path, like="portraits")
+    assert read_bundle(tmp_path).framing == FFHQ  # a description of the user's own stays

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
+from hairclip.common.files import data_folder
 from hairclip.portraits.fit.clip import fit_clip
 from hairclip.portraits.fit.data import Metadata, Quads
 from hairclip.portraits.fit.generator import GeneratorFit, GeneratorRecipe
@@ -17,6 +18,7 @@ from hairclip.portraits.fit.judge import fit_judge
 from hairclip.portraits.fit.latents import encode_all, fit_mapping
 from hairclip.portraits.fit.likeness import Recognizers
 from hairclip.portraits.fit.parser import fit_parser
+from hairclip.pretrained.bundle_files import describe_folder
 from hairclip.pretrained.latent_files import save_latents
 from hairclip.pretrained.loaders import load_clip, load_identity, load_parser
 from hairclip.pretrained.network_files import Kind, save_network
@@ -53,13 +55,16 @@ def fit_networks(
         quads: rendered pictures of training people.
         names: some of `NETWORKS`.
         checkpoints: folder of the checkpoints; a network continues from its own.
-        install: folder of the finished weights. The generator reads parser, clip and identity from it.
+        install: folder of the finished weights and of a ``bundle.yaml`` that says how they are used. The generator
+            reads parser, clip and identity from it.
         device: where to train.
         steps: steps of each recognizer; None takes the number of its recipe.
         latents: how many W+ codes of training people to write beside the generator.
         compiled: whether to run the generator through `torch.compile`.
     """
     install.mkdir(parents=True, exist_ok=True)  # fails now, not after hours of training
+    if install.resolve() != (data_folder() / "portraits").resolve():  # the bundle portraits describes that folder
+        describe_folder(install, like="portraits")
     for name in names:
         if name == "generator":
             fit_generator_and_latents(quads, checkpoints, install, device, count=latents, compiled=compiled)
