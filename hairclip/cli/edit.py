@@ -212,7 +212,7 @@ def _write_edits(
 ) -> None:
     """Write the edit of each request, and what --compare, --save-stages and --timing ask for."""
     from hairclip.common.images import save_image
-    from hairclip.common.sheets import stacked
+    from hairclip.common.sheets import stack_sheets
     from hairclip.common.stopwatch import Stopwatch
     from hairclip.editing.request import name_files
     from hairclip.editing.result import compare
@@ -224,7 +224,7 @@ def _write_edits(
         with watch("write"):
             result.save(out)
         if options.compare:
-            save_image(stacked([compare(edit) for edit in result.edits]), beside(options.compare, added))
+            save_image(stack_sheets([compare(edit) for edit in result.edits]), beside(options.compare, added))
             print(f"wrote {beside(options.compare, added)}")
         if options.save_stages:
             stages = Path(options.save_stages) / added.strip("_")

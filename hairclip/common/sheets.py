@@ -7,13 +7,13 @@ from torch import Tensor
 
 from hairclip.common.images import to_pil
 
-__all__ = ["captioned_sheet", "stacked"]
+__all__ = ["draw_sheet", "stack_sheets"]
 
 _LINE = 13  # pixels
 _INK = (40, 40, 40)
 
 
-def captioned_sheet(
+def draw_sheet(
     images: Sequence[Sequence[Tensor]],
     *,
     columns: Sequence[str] = (),
@@ -54,7 +54,7 @@ def captioned_sheet(
     return sheet
 
 
-def stacked(sheets: Sequence[Image.Image], gap: int = 4) -> Image.Image:
+def stack_sheets(sheets: Sequence[Image.Image], gap: int = 4) -> Image.Image:
     """Draw sheets below each other on white. A single sheet is returned as it is."""
     if len(sheets) == 1:
         return sheets[0]

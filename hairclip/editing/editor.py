@@ -23,7 +23,7 @@ from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.files import digest
 from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.common.stopwatch import Stopwatch
 from hairclip.conditions.encoder import ConditionEncoder, EditBatch
 from hairclip.editing.blending.fill import plain_background
@@ -308,19 +308,19 @@ class HairEditor:
             assert synthesized is not None
         with watch("blend"):
             labels = self.networks.parser.labels(synthesized)
-            many = {"synthesized": synthesized, "mask": (labels == HAIR)[:, None]}
+            pictures = {"synthesized": synthesized, "mask": (labels == HAIR)[:, None]}
             recolor = torch.tensor(
                 [options.strands == "photo" and request.changes_color_alone for request in requests],
                 device=synthesized.device,
             )
-            own, found = torch.zeros_like(recolor), None
+            recolored, recoloring = torch.zeros_like(recolor), None
             if options.blend and recolor.any():
-                found, usable = self._find_recoloring(prepared, synthesized, labels)
-                own = usable & recolor
+                recoloring, usable = self._find_recoloring(prepared, synthesized, labels)
+                recolored = usable & recolor
             if not options.blend:
-                many["alpha"] = torch.ones_like(many["mask"], dtype=torch.float32)
-                many["image"] = many["foreground"] = synthesized.clamp(-1, 1)
-            elif not own.all():
+                pictures["alpha"] = torch.ones_like(pictures["mask"], dtype=torch.float32)
+                pictures["image"] = pictures["foreground"] = synthesized.clamp(-1, 1)
+            elif not recolored.all():
                 blended = blend_hair(
                     prepared.aligned,
                     synthesized,
@@ -330,17 +330,19 @@ class HairEditor:
                     behind=options.behind,
                     feather=options.feather,
                 )
-                many |= {"image": blended.image, "foreground": blended.foreground, "alpha": blended.alpha}
+                pictures |= {"image": blended.image, "foreground": blended.foreground, "alpha": blended.alpha}
                 if blended.bare is not None:
-                    many["bare"] = blended.bare
+                    pictures["bare"] = blended.bare
             recolorings: list[Recoloring | None] = [None] * len(requests)
-            if found is not None:
-                foreground = found.foreground(prepared.aligned)
-                image = composite(prepared.aligned, foreground, found.alpha)
-                for name, value in {"image": image, "foreground": foreground, "alpha": found.alpha}.items():
-                    many[name] = torch.where(own[:, None, None, None], value, many.get(name, value))
-                recolorings = [found[i : i + 1] if mine else None for i, mine in enumerate(own.tolist())]
-        results = edit_results(prepared, edited.codes, many, requests, recolorings)
+            if recoloring is not None:
+                foreground = recoloring.foreground(prepared.aligned)
+                image = composite(prepared.aligned, foreground, recoloring.alpha)
+                for name, value in {"image": image, "foreground": foreground, "alpha": recoloring.alpha}.items():
+                    pictures[name] = torch.where(recolored[:, None, None, None], value, pictures.get(name, value))
+                recolorings = [
+                    recoloring[i : i + 1] if is_recolored else None for i, is_recolored in enumerate(recolored.tolist())
+                ]
+        results = edit_results(prepared, edited.codes, pictures, requests, recolorings)
         return [
             keep_photo(result) if options.strength == 0 or request.is_empty else result
             for result, request in zip(results, requests, strict=True)
@@ -476,8 +478,8 @@ class HairEditor:
         if batch_size is not None:
             results: list[EditResult] = []
             for chosen, count in _fill_batches(len(prepared), batch_size):
-                many = [requests[i] for i in chosen]
-                results += self.edit_prepared(prepared[chosen], many, options, progress=progress, watch=watch)[:count]
+                batch = [requests[i] for i in chosen]
+                results += self.edit_prepared(prepared[chosen], batch, options, progress=progress, watch=watch)[:count]
             return results
         with watch("edit"):
             if options.strength == 0 or all(request.is_empty for request in requests):
@@ -516,11 +518,11 @@ class HairEditor:
         requests = [[EditRequest(row.hairstyle, column.color) for column in columns] for row in rows]
         self.check([request for row in requests for request in row], options)
         prepared = image if isinstance(image, Prepared) else self.prepare([image], inverting, progress=progress)
-        many = prepared[[0] * len(columns)]
+        copies = prepared[[0] * len(columns)]
         sheet = [
-            [result.image for result in self.edit_prepared(many, row, options, progress=progress)] for row in requests
+            [result.image for result in self.edit_prepared(copies, row, options, progress=progress)] for row in requests
         ]
-        return captioned_sheet(
+        return draw_sheet(
             sheet,
             columns=[column.names[1] or "own color" for column in columns],
             rows=[row.names[0] or "own style" for row in rows],
@@ -577,5 +579,5 @@ class HairEditor:
 def _fill_batches(count: int, size: int) -> Iterator[tuple[list[int], int]]:
     """Yield batches as `size` positions and the number of them that count. The rest repeat the last position."""
     for first in range(0, count, size):
-        own = list(range(first, min(first + size, count)))
-        yield own + own[-1:] * (size - len(own)), len(own)
+        positions = list(range(first, min(first + size, count)))
+        yield positions + positions[-1:] * (size - len(positions)), len(positions)

@@ -146,7 +146,7 @@ def recolor_photo(
     factor = max(1, min(_LARGEST_RECOLORED // size, round(square.size / size)))
     if factor > 1:
         larger = from_pil(crop_face(photo, square, factor * size))
-        recoloring = recoloring.enlarged(larger.to(recoloring.offset.device))
+        recoloring = recoloring.enlarge(larger.to(recoloring.offset.device))
     smooth = torch.cat([recoloring.offset, recoloring.shift, recoloring.alpha], dim=1)[0].cpu().numpy()
     recolored, weight = picture.crop(place), Image.new("L", (place[2] - place[0], place[3] - place[1]))
     left, top, _, _ = place

@@ -321,13 +321,13 @@ class PhotoEditor:
         """Return the photos with their edits pasted in. `watch` holds the seconds that all edits took together."""
         results, first = [], 0
         for one in opened:
-            mine = list(edits[first : first + len(one.squares)])
-            first += len(mine)
+            photo_edits = list(edits[first : first + len(one.squares)])
+            first += len(photo_edits)
             paste = Stopwatch()
             with paste("paste"):
-                picture, mask, changed = paste_edits(one, mine)
-            seconds = add_seconds(one.seconds, watch.seconds, share=len(mine) / len(edits))
+                picture, mask, changed = paste_edits(one, photo_edits)
+            seconds = add_seconds(one.seconds, watch.seconds, share=len(photo_edits) / len(edits))
             seconds = add_seconds(seconds, paste.seconds)
             notes = list(dict.fromkeys([*one.notes, *request.notes]))
-            results.append(PhotoResult(picture, mask, changed, one, mine, seconds, notes))
+            results.append(PhotoResult(picture, mask, changed, one, photo_edits, seconds, notes))
         return results

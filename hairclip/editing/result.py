@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hairclip.common.face_labels import HAIR
 from hairclip.common.images import save_image, to_pil
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.editing.blending.recolor import Recoloring
 from hairclip.editing.inversion.invert import Inversion, join_inversions
 from hairclip.editing.request import EditRequest
@@ -129,10 +129,10 @@ def edit_results(
     for i, (request, recoloring) in enumerate(zip(requests, recolorings, strict=True)):
         one = slice(i, i + 1)
         hairstyle, color = request.names
-        mine = {name: value[one] for name, value in pictures.items() if recoloring is None or name != "bare"}
+        single = {name: value[one] for name, value in pictures.items() if recoloring is None or name != "bare"}
         results.append(
             EditResult(
-                **mine,
+                **single,
                 recoloring=recoloring,
                 aligned=prepared.aligned[one],
                 inversion=inversion.images[one],
@@ -159,4 +159,4 @@ def compare(result: EditResult, tile: int = 256) -> Image.Image:
     """Return source, inversion and edit in one picture with captions, each `tile` pixels wide."""
     wanted = " + ".join(part for part in (result.hairstyle, result.color) if part) or "nothing asked"
     captions = ["source", f"inversion, {result.inversion_psnr:.1f} dB", f"edit: {wanted}"]
-    return captioned_sheet([[result.aligned, result.inversion, result.image]], columns=captions, tile=tile)
+    return draw_sheet([[result.aligned, result.inversion, result.image]], columns=captions, tile=tile)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hairclip.common.color import NamedColors
 from hairclip.common.images import save_image
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import EditResult, HairEditor
 from hairclip.evaluation.cases import make_cases, portrait_colors
@@ -184,4 +184,4 @@ def show_cases(
         )
         captions.append(f"{i} {case.kind}\n{case.label()}\njudge: {record['judged']}\ncolor: {record['color']}")
     titles = ("source", "style picture", "color picture", "inversion", "edit", "edit, blended", "truth")
-    return captioned_sheet(rows, columns=titles, rows=captions, tile=tile)
+    return draw_sheet(rows, columns=titles, rows=captions, tile=tile)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from hairclip.common.color import NamedColors
 from hairclip.common.images import Images, Masks, Scores, save_image
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.inversion.invert import INVERSION_METHODS
@@ -122,7 +122,7 @@ def evaluate_inversions(
     report = {"count": count, "seed": seed, "steps": steps, "figures": figures, "low": low, "portraits": records}
     write_json(report, out / "inversions.json")
     shown = [list(row) for row in zip(*pictures, strict=True)][:12]
-    save_image(captioned_sheet(shown, columns=["portrait", *methods], tile=224), out / "inversions.png")
+    save_image(draw_sheet(shown, columns=["portrait", *methods], tile=224), out / "inversions.png")
     say(format_figures(INVERSION_FIGURES, figures))
     for name, values in low.items():
         say(f"{name}: 5 % are below {' and '.join(f'{value:.2f} ({figure})' for figure, value in values.items())}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Masks, load_image, save_image
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.editing.blending.hair import DEFAULT_SEAM
 from hairclip.editing.blending.regions import dilate
 from hairclip.editing.blending.seams import SEAMS
@@ -231,7 +231,7 @@ def show_scenes(entries: Sequence[tuple[Scene, Image.Image, Mapping[str, Any]]],
             f"{record['scene']}: {record['asked']}\ninside {record['inside_psnr']:.1f} dB\n"
             f"outside {record['outside_psnr']:.1f} dB\nseam {record['seam']:.2f}"
         )
-    return captioned_sheet(rows, columns=("photo", "edit", "truth"), rows=captions, tile=tile)
+    return draw_sheet(rows, columns=("photo", "edit", "truth"), rows=captions, tile=tile)
 
 
 def _upright(square: FaceSquare) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hairclip.common.color import NamedColors
 from hairclip.common.images import save_image
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.editing.inversion.invert import invert
 from hairclip.editing.inversion.loss import ReconstructionLoss
@@ -214,7 +214,7 @@ def inversion_figures(
         figures["encoder_gap"] = figures["inversion_psnr"] - float(encoded_psnr[:count].mean())
         rows = [[chosen[i], encoded[i], optimized[i]] for i in range(min(count, 10))]
         captions = ("portrait", "encoder", "optimized")
-        save_image(captioned_sheet(rows, columns=captions, tile=192), out / "inversion.png")
+        save_image(draw_sheet(rows, columns=captions, tile=192), out / "inversion.png")
     return figures
 
 
@@ -237,7 +237,7 @@ def swap_figures(
     right = [color == people.specs[i].color.name for color, i in zip(colors, partner, strict=True)]
     rows = [[images[i], images[(i + 1) % len(shown)], swapped[i]] for i in range(min(10, len(shown)))]
     captions = ("A: shape", "B: color", "A's shape, B's color")
-    save_image(captioned_sheet(rows, columns=captions, tile=192), out / "swap.png")
+    save_image(draw_sheet(rows, columns=captions, tile=192), out / "swap.png")
     return {"swap_iou": float(mask_iou(hair, kept).mean()), "swap_color": float(np.mean(right))}
 
 
@@ -290,4 +290,4 @@ def draw_samples(generator: Any, path: Path, seed: int) -> None:
     pictures = generator(w[:, None].expand(-1, generator.n_latent, -1), noise="const")
     rows = [list(pictures[first : first + 8]) for first in range(0, 48, 8)]
     captions = ["psi 1"] * 3 + ["psi 0.7" if generator.latent_avg is not None else "psi 1"] * 3
-    save_image(captioned_sheet(rows, rows=captions, tile=128), path)
+    save_image(draw_sheet(rows, rows=captions, tile=128), path)

@@ -42,7 +42,7 @@ class FaceParser(nn.Module):
     def labels(self, images: Images) -> Labels:
         """Return class numbers (B, H, W) of images (B, 3, H, W), RGB in [-1, 1], of any size."""
         labels = self.logits(images).argmax(dim=1, keepdim=True)
-        return _enlarged(labels, images)[:, 0].long()
+        return _resize_labels(labels, images)[:, 0].long()
 
     @torch.no_grad()
     def hair_mask(self, images: Images) -> Masks:
@@ -51,10 +51,10 @@ class FaceParser(nn.Module):
         before, hair, after = logits.tensor_split((HAIR, HAIR + 1), dim=1)
         # The class with the largest logit, of equal ones the first; which of the others it is does not matter.
         is_hair = (hair > before.amax(dim=1, keepdim=True)) & (hair >= after.amax(dim=1, keepdim=True))
-        return _enlarged(is_hair, images).bool()
+        return _resize_labels(is_hair, images).bool()
 
 
-def _enlarged(labels: Tensor, images: Images) -> Tensor:
+def _resize_labels(labels: Tensor, images: Images) -> Tensor:
     """Return labels at the size of `images`. Each pixel takes the nearest label, because labels have no average."""
     if labels.shape[-2:] == images.shape[-2:]:
         return labels

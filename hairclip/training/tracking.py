@@ -26,7 +26,7 @@ from hairclip.common.files import write_atomic
 from hairclip.common.images import Images, from_pil, resize_area
 from hairclip.common.names import NameTable
 from hairclip.common.progress import print_above_bars, progress_bar
-from hairclip.common.sheets import captioned_sheet
+from hairclip.common.sheets import draw_sheet
 from hairclip.training.references import ReferencePool
 from hairclip.training.tasks import Task
 
@@ -213,7 +213,7 @@ class _GrowingFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         except OSError as error:
-            raise self._told(error) from None
+            raise self._explain(error) from None
 
     def append(self, piece: bytes) -> None:
         """Add one piece.
@@ -232,9 +232,9 @@ class _GrowingFile:
                     file.truncate(size)
                     raise
         except OSError as error:
-            raise self._told(error) from None
+            raise self._explain(error) from None
 
-    def _told(self, error: OSError) -> HairclipError:
+    def _explain(self, error: OSError) -> HairclipError:
         return HairclipError(
             f"cannot write {self.path} ({error.strerror}): free space on the disk or choose another folder."
         )
@@ -334,7 +334,7 @@ def edit_grid(
         [source, _tile(task.hairstyle, hairstyles, size), _tile(task.color, colors, size), edit]
         for task, source, edit in zip(tasks, sources, edits)
     ]
-    return captioned_sheet(rows, gap=2)
+    return draw_sheet(rows, gap=2)
 
 
 def _tile(condition: str | int | None, references: ReferencePool, size: int) -> Tensor:

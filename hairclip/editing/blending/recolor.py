@@ -64,7 +64,7 @@ class Recoloring:
         """Return the recolored photos, to be laid over them by `alpha`; the photos have the size of the fields."""
         return take_color(photos, self.slope, self.offset, self.shift, self.alpha)
 
-    def enlarged(self, photos: Images) -> "Recoloring":
+    def enlarge(self, photos: Images) -> "Recoloring":
         """Return the recoloring for photos of a multiple of the size, with strands cut out at their detail."""
         factor = photos.shape[-1] // self.offset.shape[-1]
         offset = F.interpolate(self.offset, size=photos.shape[-2:], mode="bilinear", align_corners=False)
