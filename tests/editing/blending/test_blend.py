@@ -401,10 +401,10 @@ def test_new_hair_thins_out_at_the_border_unless_old_hair_goes_on_there():
 
 def test_hair_at_the_border_far_from_the_head_is_neither_removed_nor_replaced():
     head, far = box(12, 30, 24, 40, 64), box(56, 64, 0, 12, 64)
-    labels = labelled((head, HAIR), (far, HAIR), size=64)
+    labels = labeled((head, HAIR), (far, HAIR), size=64)
     photo = painted((head, RED), (far, RED), size=64)
     edited = painted((head, GREEN), size=64)
-    blended = blend_hair(photo, edited, labels, labelled((head, HAIR), size=64))
+    blended = blend_hair(photo, edited, labels, labeled((head, HAIR), size=64))
     assert not blended.removed[far].any()
     assert not blended.alpha[far].any()
     assert torch.equal(blended.image[..., 54:, :14], photo[..., 54:, :14])
