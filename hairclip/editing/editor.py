@@ -23,6 +23,7 @@ from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.files import digest
 from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
+from hairclip.common.precision import in_float32
 from hairclip.common.sheets import draw_sheet
 from hairclip.common.stopwatch import Stopwatch
 from hairclip.conditions.encoder import ConditionEncoder, EditBatch
@@ -204,6 +205,7 @@ class HairEditor:
             if not request.is_empty:
                 method.check(request, self)
 
+    @in_float32
     @torch.no_grad()
     def prepare(
         self,
@@ -250,12 +252,14 @@ class HairEditor:
         )
         return Prepared(aligned, found, labels)
 
+    @in_float32
     def encode(self, requests: Sequence[EditRequest], options: EditOptions) -> EditBatch:
         """Return the conditions of a batch of requests, encoded as the editing method needs them."""
         conditions = self.conditions(load_method(options).references(self))
         styles, colors = [one.hairstyle for one in requests], [one.color for one in requests]
         return conditions.encode(styles, colors, minimum_hair=0.005).to(self.device)
 
+    @in_float32
     @torch.no_grad()
     def edit_codes(
         self, prepared: Prepared, requests: Sequence[EditRequest], options: EditOptions, *, progress: bool = False
@@ -279,6 +283,7 @@ class HairEditor:
         moved = w_plus + options.strength * (edited.codes - w_plus)
         return MethodResult(codes=torch.where(asked, moved, w_plus))
 
+    @in_float32
     @torch.no_grad()
     def render(
         self,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.precision import in_float32
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained import foreign
 from hairclip.pretrained.network_classes import class_in_file
@@ -173,6 +174,7 @@ def with_config(file: NetworkFile, path: Path, config: Mapping[str, Any]) -> Net
     return replace(file, config=merged, state=state)
 
 
+@in_float32
 def build_network(file: NetworkFile, device: Device, cls: type[nn.Module] | None = None) -> Any:
     """Return the network in float32 and eval mode, frozen unless it is a mapper.
 

@@ -47,6 +47,22 @@ def test_every_kind_of_input_gives_the_same_edit(editor: HairEditor, portrait: t
     torch.testing.assert_close(from_tensor.w_plus, first.w_plus, atol=0.05, rtol=0)  # the tensor was never rounded
 
 
+def test_a_notebook_may_have_another_default_type(portrait: torch.Tensor, tmp_path: Path):
+    save_bundle(tmp_path)
+
+    def edit() -> torch.Tensor:
+        return HairEditor(load_bundle(tmp_path), groups=(3, 5)).edit(portrait, hairstyle="afro", color="red").image
+
+    expected = edit()
+    torch.set_default_dtype(torch.float64)
+    try:
+        image = edit()
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(image, expected)
+
+
 def test_the_result_holds_pictures_masks_and_codes(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
     result = editor.edit(portrait, hairstyle="bob cut", color="red")
     for image in (result.image, result.aligned, result.inversion, result.synthesized):
