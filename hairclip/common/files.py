@@ -132,7 +132,9 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
         told = file.error if file is not None and file.error is not None else error
         if not isinstance(told, OSError):
             raise
-        raise HairclipError(f"cannot write {path} ({_reason(told, path)}choose another place.") from None
+        full = told.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free space on the disk or choose another place" if full else "choose another place"
+        raise HairclipError(f"cannot write {path} ({_explain(told, path)}): {advice}.") from None
     finally:
         if file is not None:
             file.close()
@@ -140,13 +142,11 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
             partial.unlink(missing_ok=True)
 
 
-def _reason(error: OSError, path: Path) -> str:
-    """Return why a file cannot be written, and what beside another place helps."""
+def _explain(error: OSError, path: Path) -> str:
+    """Return why a file cannot be written."""
     if isinstance(error, (FileExistsError, NotADirectoryError)) and not path.parent.is_dir():
-        return f"{path.parent} is not a folder): "
-    reason = error.strerror or str(error)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return f"{reason}): free space on the disk or " if full else f"{reason}): "
+        return f"{path.parent} is not a folder"
+    return error.strerror or str(error)
 
 
 def write_atomic(path: str | Path, content: bytes | str) -> None:
