@@ -39,8 +39,8 @@ class _HelpConfig(argparse.Action):
 
 
 def _train(options: argparse.Namespace) -> int:
+    from hairclip.common.distributed import Stopped
     from hairclip.config import load_config
-    from hairclip.training.distributed import Stopped
     from hairclip.training.trainer import train
 
     config = load_config(options.config, options.overrides)

@@ -7,12 +7,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from hairclip.common.distributed import World
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, WPlus
 from hairclip.config import Config, TrainingConfig
 from hairclip.networks.stylegan2 import Generator
 from hairclip.training.data import Networks
-from hairclip.training.distributed import World
 from hairclip.training.setup import PRECISIONS
 
 __all__ = ["Synthesis", "autocast_of", "gradient_scaler", "micro_batch_size", "prepare", "training_synthesis"]

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hairclip.common import distributed
+from hairclip.common.distributed import StopSignal, World, alone
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import digest
 from hairclip.common.version import __version__
@@ -25,7 +27,6 @@ from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained.mapper import describe_companions
 from hairclip.pretrained.network_files import save_network
 from hairclip.pretrained.sources import weight_names
-from hairclip.training import distributed
 from hairclip.training.acceleration import (
     Synthesis,
     autocast_of,
@@ -37,7 +38,6 @@ from hairclip.training.acceleration import (
 from hairclip.training.batches import Batches
 from hairclip.training.checkpoint import Best, input_digests, remove_run, resume_from, save_checkpoint
 from hairclip.training.data import Sample
-from hairclip.training.distributed import StopSignal, World, alone
 from hairclip.training.setup import Parts, build_parts, network_bundle
 from hairclip.training.tasks import Task
 from hairclip.training.tracking import Averages, Tracker, edit_grid

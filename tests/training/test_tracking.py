@@ -1,8 +1,6 @@
 """What a run writes: figures as lines, means that count only what applied, signals as a flag."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,6 @@ import torch
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
-from hairclip.training.distributed import StopSignal
 from hairclip.training.tracking import Averages, Tracker
 
 
@@ -176,27 +173,3 @@ def test_means_count_what_applied():
     averages.add(torch.tensor(5.0), {"a": torch.tensor([3.0]), "b": torch.zeros(1)})
     assert averages.take() == {"total": 3.0, "a": 2.0}
     assert averages.take() == {}
-
-
-@pytest.fixture
-def sigint():
-    """Python's own handling of SIGINT, which background jobs of a shell start without."""
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, inherited)
-
-
-@pytest.mark.usefixtures("sigint")
-def test_the_first_signal_is_a_flag_the_second_is_not():
-    before = signal.getsignal(signal.SIGTERM)
-    with StopSignal() as stop:
-        assert not stop
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop
-        assert stop.received == signal.SIGTERM
-        assert signal.getsignal(signal.SIGTERM) == before
-    with StopSignal() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)

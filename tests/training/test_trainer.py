@@ -29,7 +29,6 @@ from hairclip.pretrained import (
 )
 from hairclip.training import trainer
 from hairclip.training.checkpoint import list_checkpoints, read_checkpoint
-from hairclip.training.distributed import StopSignal, World
 from hairclip.training.latents import LatentSet
 from hairclip.training.setup import build_parts
 from hairclip.training.tasks import Task
@@ -349,13 +348,6 @@ def test_a_gpu_has_its_number(monkeypatch: pytest.MonkeyPatch):
     assert pick_device("cuda", local_rank=1) == pick_device("cuda:1") == torch.device("cuda", 1)
 
 
-def test_processes_share_a_batch_without_overlap():
-    batch = list(range(12))
-    shares = [World(rank, 3, CPU).share(batch) for rank in range(3)]
-    assert [number for share in shares for number in share] == batch
-    assert World(0, 1, CPU).share(batch) == batch
-
-
 def test_a_run_goes_on_where_only_speed_differs(tiny_world: Path, tmp_path: Path):
     train(load_config(tiny_world, ["training.steps=2"]), tmp_path)
     with pytest.raises(HairclipError, match="losses.precision=float32, but now losses.precision=bfloat16"):
@@ -422,17 +414,6 @@ def test_a_run_that_is_done_says_so(tiny_world: Path, tmp_path: Path, capsys: py
     assert "2 steps are done already: training.steps=1 asks for no more" in capsys.readouterr().err
     train(load_config(tiny_world, ["training.steps=2"]), tmp_path)
     assert "all 2 steps are done already" in capsys.readouterr().err
-
-
-def test_an_orphan_of_torchrun_stops(monkeypatch: pytest.MonkeyPatch):
-    world = World(0, 2, CPU)
-    monkeypatch.setattr(World, "anywhere", lambda self, flags: flags)
-    stop = StopSignal()
-    assert stop.reason(world) is None
-    stopped = stop.reason(replace(world, parent=-1))
-    assert stopped is not None
-    assert (str(stopped), stopped.exit_code) == ("stopped by the end of torchrun", 1)
-    assert not World(0, 1, CPU, parent=-1).is_orphan
 
 
 @pytest.mark.slow

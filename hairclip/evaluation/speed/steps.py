@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hairclip.common.distributed import World as Processes
 from hairclip.conditions.encoder import EditBatch
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.evaluation.speed.clock import LapTimer
@@ -25,7 +26,6 @@ from hairclip.training.acceleration import (
 )
 from hairclip.training.batches import Batches
 from hairclip.training.data import Sample
-from hairclip.training.distributed import World as Processes
 from hairclip.training.references import ReferencePool
 from hairclip.training.sources import SourceMemory
 from hairclip.training.tasks import Task, Wanted
