@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import config_folder
-from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
+from hairclip.pretrained.bundle_files import STAND_INS, OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.registry import WEIGHTS, megabytes
 
 if TYPE_CHECKING:
@@ -82,8 +82,9 @@ def check_bundle(name: Source) -> str:
 
     parts = read_bundle(name).parts
     missing = [part for part, source in parts.items() if not _is_there(source)]
-    if not missing:
-        return "ready"
+    replaced = [part for part in missing if part in STAND_INS]
+    if len(replaced) == len(missing):
+        return "ready" + "".join(f"; {part} is missing, {STAND_INS[part]} takes its place" for part in replaced)
     fetched = any(source_of(parts[part]) in WEIGHTS for part in missing)
     remedy = f"run python -m hairclip download {name}" if fetched else "install hairclip again"
     return f"MISSING {', '.join(missing)}: {remedy}"

@@ -36,7 +36,7 @@ from hairclip.pretrained.loaders import (
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
 from hairclip.pretrained.registry import WEIGHTS
-from hairclip.pretrained.sources import content_of, source_of
+from hairclip.pretrained.sources import content_of, is_missing, source_of
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
@@ -53,7 +53,7 @@ __all__ = [
     "load_bundle",
 ]
 
-EDITING_PARTS = ("generator", "clip", "parser", "identity", "encoder", "mapper")
+EDITING_PARTS = ("generator", "clip", "parser", "photo_parser", "identity", "encoder", "mapper")
 """The parts on which the picture of an edit depends."""
 
 
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         """What an editor needs: a `Bundle`, or any object with these attributes, on one device and in eval mode.
 
         Attributes:
+            parser: finds the hair of the generator's pictures.
+            photo_parser: finds the hair of photos; may be `parser` itself.
             identity: None where there is none: then no inversion is judged, and no code can be optimized.
             framing: the crop that the networks were trained on.
             plain_background: whether the generator knows people before plain backgrounds only.
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
         def clip(self) -> "hairclip.networks.clip.Clip": ...
         @property
         def parser(self) -> FaceParser: ...
+        @property
+        def photo_parser(self) -> FaceParser: ...
         @property
         def encoder(self) -> E4EEncoder | PcaEncoder: ...
         @property
@@ -119,6 +123,14 @@ class Bundle(BundleFile):
     @cached_property
     def parser(self) -> FaceParser:
         return load_parser(self._source("parser"), self.device)
+
+    @cached_property
+    def photo_parser(self) -> FaceParser:
+        """The parser of photos; `parser` where the bundle names none, or where its weight file is missing."""
+        source = self.parts.get("photo_parser")
+        if source is None or is_missing(source):
+            return self.parser
+        return load_parser(source, self.device)
 
     @cached_property
     def identity(self) -> FaceEncoder:

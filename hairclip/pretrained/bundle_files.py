@@ -11,8 +11,9 @@ inversion_limits: {identity: 0.25, psnr: 0}  # or one such pair per method: enco
 words: {hairstyles: [bob cut], colors: null} # null: the words that label the latents, else all of HairCLIP's
 ```
 
-Every key may be left out. Without `parts`, a folder's bundle.yaml takes the files beside it that are named for their
-part, such as generator.safetensors.
+Every key may be left out. `photo_parser` finds the hair of real photos where `parser` knows only the generator's pictures;
+without it, `parser` does both. Without `parts`, a folder's bundle.yaml takes the files beside it that are named for
+their part, such as generator.safetensors.
 """
 
 import math
@@ -34,6 +35,7 @@ from hairclip.pretrained.registry import WEIGHTS
 
 __all__ = [
     "PARTS",
+    "STAND_INS",
     "BundleFile",
     "BundleWords",
     "InversionLimits",
@@ -66,8 +68,21 @@ class OwnNetwork:
 Source: TypeAlias = str | Path | OwnNetwork
 """A name or a path that stands for a weight file, or a network of a user's own class."""
 
-PARTS: tuple[str, ...] = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "latents")
+PARTS: tuple[str, ...] = (
+    "generator",
+    "clip",
+    "parser",
+    "photo_parser",
+    "identity",
+    "encoder",
+    "mapper",
+    "judge",
+    "latents",
+)
 """What a bundle may hold."""
+
+STAND_INS: dict[str, str] = {"photo_parser": "parser"}
+"""Part whose weight file may be missing -> the part that then takes its place."""
 
 BUNDLE_FILE = "bundle.yaml"
 """The description of a bundle that is a folder."""
@@ -240,10 +255,11 @@ def _read_source(part: str, source: Any, folder: Path, known: Collection[str]) -
 def _read_own(part: str, described: Mapping[str, Any], folder: Path) -> OwnNetwork:
     config = dict(described)
     name, file = config.pop("class", None), config.pop("file", None)
-    if part not in CLASSES or not isinstance(name, str):
+    kind = STAND_INS.get(part, part)
+    if kind not in CLASSES or not isinstance(name, str):
         raise _Mistake(f"parts.{part}: expected a name, a file, or keys with a class, but it is {_short(described)}")
     try:
-        CLASSES[part].check(name)
+        CLASSES[kind].check(name)
     except HairclipError as error:
         raise _Mistake(f"parts.{part}.class: {str(error).rstrip('.')}") from None
     path = None if file is None else folder / Path(str(file)).expanduser()

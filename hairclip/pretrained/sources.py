@@ -11,7 +11,7 @@ from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, r
 from hairclip.pretrained.download import obtain
 from hairclip.pretrained.registry import SAME_NETWORK, WEIGHTS
 
-__all__ = ["content_of", "embedded_file", "is_weight_name", "resolve", "source_of", "weight_names"]
+__all__ = ["content_of", "embedded_file", "is_missing", "is_weight_name", "resolve", "source_of", "weight_names"]
 
 
 def weight_names() -> set[str]:
@@ -36,6 +36,12 @@ def source_of(name: Source) -> str:
 def embedded_file(name: str) -> Path:
     """Return where the weights of a name such as ``portraits/generator`` lie, whether they are there or not."""
     return data_folder() / f"{name}.safetensors"
+
+
+def is_missing(name: Source) -> bool:
+    """Return whether a name means weights that come with hairclip, but their file is not there."""
+    found = source_of(name)
+    return found not in WEIGHTS and found in weight_names() and not embedded_file(found).is_file()
 
 
 def resolve(name_or_path: Source) -> Path:

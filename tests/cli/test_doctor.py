@@ -24,7 +24,7 @@ def test_every_shipped_configuration_is_examined(home: Path, capsys: pytest.Capt
     assert f"torch {torch.__version__}" in out
     assert "torchvision" in out
     assert str(home) in out
-    assert "bundle portraits: ready\n" in out
+    assert "bundle portraits: ready" in out
     parts = "generator, clip, parser, identity, encoder, mapper, latents"
     assert f"bundle ffhq: MISSING {parts}: run python -m hairclip download ffhq\n" in out
     portraits, ffhq = out.partition("hairclip.yaml")[2].partition("portraits.yaml")[::-2]

@@ -44,6 +44,7 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
         make_hair_visible(networks.parser, generator)
     for network in vars(networks).values():
         network.eval().requires_grad_(False)
+    networks.photo_parser = networks.parser
     networks.framing, networks.plain_background = FFHQ, False
     networks.inversion_limits = read_bundle("portraits").inversion_limits
     return networks

@@ -16,7 +16,15 @@ from hairclip.config import load_config
 from hairclip.editing.inversion.invert import INVERSION_METHODS
 from hairclip.editing.vocabulary import list_colors, list_hairstyles
 from hairclip.networks.face_parser import UNetParser
-from hairclip.pretrained import PARTS, InversionLimits, MissingPartError, load_bundle, load_parser, save_network
+from hairclip.pretrained import (
+    PARTS,
+    InversionLimits,
+    MissingPartError,
+    load_bundle,
+    load_parser,
+    save_network,
+    sources,
+)
 from hairclip.pretrained.bundle_files import describe_folder, read_bundle
 from hairclip.training.setup import build_networks
 from tests.helpers.tiny_networks import CLIP_CONFIG
@@ -250,3 +258,27 @@ def test_a_folder_of_trained_portrait_networks_is_used_like_the_portraits(tmp_pa
     (tmp_path / "bundle.yaml").write_text("framing: ffhq\n")
     describe_folder(tmp_path, like="portraits")
     assert read_bundle(tmp_path).framing == FFHQ  # a description of the user's own stays
+
+
+def test_photos_have_a_parser_of_their_own_where_the_bundle_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    parser_file(tmp_path / "parser.safetensors")
+    alone = load_bundle(tmp_path)
+    assert alone.photo_parser is alone.parser
+    before = alone.digest()
+    parser_file(tmp_path / "photo_parser.safetensors", seed=1)
+    both = load_bundle(tmp_path)
+    assert not torch.equal(both.photo_parser.final.weight, both.parser.final.weight)
+    assert both.digest() != before
+    # The shipped bundle names weights that an installation may lack.
+    monkeypatch.setattr(sources, "embedded_file", lambda name: tmp_path / "nothing" / f"{name}.safetensors")
+    lacking = alone.with_parts({"photo_parser": "portraits/photo_parser"})
+    assert lacking.photo_parser is lacking.parser
+    assert lacking.digest() == lacking.digest()
+
+
+def test_a_photo_parser_of_ones_own_is_a_parser(own_parser: Path):
+    parser_file(own_parser / "parser.safetensors")
+    text = "parts: {parser: parser.safetensors, photo_parser: {class: my_parsers:Stripes, bands: 3}}"
+    bundle = load_bundle(write(own_parser, text))
+    assert type(bundle.photo_parser).__name__ == "Stripes"
+    assert isinstance(bundle.parser, UNetParser)

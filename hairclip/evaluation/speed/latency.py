@@ -82,6 +82,7 @@ def _edit_networks(setting: Setting) -> Networks:
         generator=generator,
         clip=networks.clip,
         parser=networks.parser,
+        photo_parser=networks.parser,
         identity=networks.identity,
         encoder=encoder,
         mapper=setting.parts.mapper,
