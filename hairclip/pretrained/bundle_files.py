@@ -11,9 +11,9 @@ inversion_limits: {identity: 0.25, psnr: 0}  # or one such pair per method: enco
 words: {hairstyles: [bob cut], colors: null} # null: the words that label the latents, else all of HairCLIP's
 ```
 
-Every key may be left out. `photo_parser` finds the hair of real photos where `parser` knows only the generator's pictures;
-without it, `parser` does both. Without `parts`, a folder's bundle.yaml takes the files beside it that are named for
-their part, such as generator.safetensors.
+Every key may be left out. `photo_parser` finds the hair of real photos where `parser` knows only the pictures of the
+generator; without it, `parser` does both. Without `parts`, a folder's bundle.yaml takes the files beside it that are
+named for their part, such as generator.safetensors.
 """
 
 import math
