@@ -1,0 +1,326 @@
+"""Find the hair of one person in a whole photo, as a soft mask at the photo's resolution.
+
+The face parser looks at several squares around the face, so that long hair is followed until it ends. Hair that is not
+connected to this head is left out. The photo's own colors then decide where the hair ends: a guided filter (He, Sun,
+Tang 2010, "Guided Image Filtering") turns the parser's smooth answer into a matte that follows strands.
+
+```python
+face = finder(photo)[0]
+mask = find_hair_mask(photo, face.square(), parser)
+mask.alpha  # (height, width) uint8: 255 is hair, 0 is not, strands lie between
+```
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from hairclip.common.face_labels import CELEBAMASK_CLASSES, HAIR
+from hairclip.common.framing import Framing
+from hairclip.common.images import Images, from_pil
+from hairclip.editing.photo.align import FaceSquare, Rectangle, strips
+from hairclip.networks.face_parser import FaceParser
+
+__all__ = ["HairMask", "face_square_within", "find_hair_mask"]
+
+FRAMINGS = (1.15, 1.6, 2.6)
+"""Sides of the squares that the parser sees, as multiples of FFHQ's square."""
+FACE_PIXELS = 208
+"""Side of FFHQ's square in pixels where the answers of the parser are joined."""
+UP, DOWN, SIDEWAYS = 1.4, 2.6, 1.6
+"""How far hair is followed from the middle of the face, in sides of FFHQ's square."""
+LARGEST_REFINED = 1024
+"""Longest side in pixels of the hair's box where its colors are looked at; the photo itself may be larger."""
+LEAST_HAIR = 0.06
+"""Hair below this share of the face's area is no hair: a shaved head, or the parser's doubts."""
+MOST_HAT = 0.55
+"""Share of the head above the brows that a hat covers, from which on the person is said to wear one."""
+
+_HAT = CELEBAMASK_CLASSES.index("hat")
+_FACE = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow")] + [
+    CELEBAMASK_CLASSES.index(name) for name in ("mouth", "u_lip", "l_lip")
+]
+
+Field = Float[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class HairMask:
+    """The hair of one person in a photo.
+
+    Attributes:
+        alpha: share of each pixel of the photo that is this person's hair, (height, width), 0 to 255.
+        box: left, top, right and bottom of the part with `alpha` > 0, in pixels; four zeros without hair.
+        classes: probabilities of `CELEBAMASK_CLASSES` around the face, (19, rows, columns), at a reduced size.
+        area: the rectangle of the photo that `classes` covers.
+        share: area of the hair as a share of the area of the face.
+        hat: share of the head above the brows that a hat, cap or hood covers, in [0, 1].
+    """
+
+    alpha: UInt8[np.ndarray, "height width"]
+    box: Rectangle
+    classes: Float[np.ndarray, "classes rows columns"]
+    area: Rectangle
+    share: float
+    hat: float
+
+    @property
+    def has_hair(self) -> bool:
+        """Whether the person has hair that a dye would be seen on."""
+        return self.share >= LEAST_HAIR
+
+    @property
+    def wears_hat(self) -> bool:
+        """Whether a hat, cap or hood covers most of the head."""
+        return self.hat >= MOST_HAT
+
+    def describe_missing_hair(self, name: str = "the picture") -> str | None:
+        """Return one sentence that says why there is no hair to edit; None where there is hair.
+
+        Args:
+            name: what the sentence calls the photo.
+        """
+        if self.has_hair:
+            return None
+        if self.wears_hat:
+            return f"the person in {name} wears a hat, cap or hood, and no hair shows: give a photo without it."
+        return f"the person in {name} has no hair that could be edited: give another photo, or a mask of the hair."
+
+
+def face_square_within(square: FaceSquare, framing: Framing) -> FaceSquare:
+    """Return FFHQ's square of a face from its square in another framing.
+
+    Args:
+        square: the square that was cut out.
+        framing: how that square lies around the face.
+    """
+    upper_left, lower_left, lower_right, upper_right = square.corners
+    middle = (upper_left + lower_right) / 2
+    # The way from the eyes to the mouth is about 1 / 1.8 of half of FFHQ's square, see `Framing.place`.
+    down = ((lower_left + lower_right) - (upper_left + upper_right)) / 4 / framing.scale
+    moved = middle + (0.1 - framing.shift) / 1.8 * down
+    return FaceSquare(moved + (square.corners - middle) / framing.scale)
+
+
+@torch.no_grad()
+def find_hair_mask(
+    photo: Image.Image, square: FaceSquare, parser: FaceParser, *, others: Sequence[FaceSquare] = ()
+) -> HairMask:
+    """Return the hair of one person in a photo.
+
+    Args:
+        photo: the whole photo, mode "RGB", of any size.
+        square: FFHQ's square around the person's face, `Face.square()`, turned as the face is.
+        parser: a parser that knows photos at many scales.
+        others: the squares of the other people's faces; their hair is left out.
+    """
+    area = _choose_area(square, photo.size)
+    left, top, right, bottom = area
+    scale = min(1.0, FACE_PIXELS / square.size)
+    size = (max(8, round((right - left) * scale)), max(8, round((bottom - top) * scale)))
+    small = photo.resize(size, Image.Resampling.BILINEAR, box=area, reducing_gap=3.0)
+    into = np.array([size[0] / (right - left), size[1] / (bottom - top)])
+    own, *their = [(one.corners + 0.5 - np.array([left, top])) * into - 0.5 for one in (square, *others)]
+    classes = _parse(from_pil(small), own, parser)
+    hair = _keep_own_hair(classes[HAIR], own, their)
+    face, hat = _measure_head(classes, own)
+    alpha, box = _refine(photo, area, hair, square)
+    share = float(alpha[box[1] : box[3], box[0] : box[2]].sum(dtype=np.int64)) / 255.0 * float(into.prod()) / face
+    return HairMask(alpha, box, classes.astype(np.float16), area, share, hat)
+
+
+# ------------------------------------------------------------------ what the parser sees
+
+
+def _choose_area(square: FaceSquare, photo: tuple[int, int]) -> Rectangle:
+    """Return the upright rectangle of a photo of that width and height in which hair is followed."""
+    middle = square.corners.mean(axis=0)
+    right, down = (square.corners[3] - square.corners[0]), (square.corners[1] - square.corners[0])
+    reach = [sx * SIDEWAYS * right + sy * down for sx in (-1, 1) for sy in (-UP, DOWN)]
+    points = middle + np.stack(reach)
+    left, top = (max(0, int(edge)) for edge in np.floor(points.min(axis=0)))
+    far = np.ceil(points.max(axis=0))
+    return left, top, min(photo[0], max(left + 1, int(far[0]))), min(photo[1], max(top + 1, int(far[1])))
+
+
+def _parse(picture: Images, corners: np.ndarray, parser: FaceParser) -> Float[np.ndarray, "classes rows columns"]:
+    """Return the parser's probabilities, joined from squares of several sizes around a face.
+
+    Each square counts most in its middle, and a smaller one counts more than a larger one, because it shows more.
+    """
+    height, width = picture.shape[-2:]
+    total = torch.zeros(len(CELEBAMASK_CLASSES), height, width)
+    weights = torch.zeros(height, width)
+    middle = corners.mean(axis=0)
+    device = next(parser.parameters()).device
+    for number, framing in enumerate(FRAMINGS):
+        turned = middle + framing * (corners - middle)
+        crop = _sample(picture, turned, parser.input_size)
+        seen = parser.logits(crop.to(device)).float().softmax(dim=1).cpu()
+        grid, inside = _grid_back(turned, width, height)
+        back = F.grid_sample(seen, grid, padding_mode="border", align_corners=False)[0]
+        weight = inside * 0.25**number
+        total += weight * back
+        weights += weight
+    # Beyond all squares nothing is known: it is background.
+    total[0] += (weights == 0).float()
+    return (total / weights.clamp_min(1e-6)).clamp(0, 1).numpy()
+
+
+def _sample(picture: Images, corners: np.ndarray, size: int) -> Tensor:
+    """Return a turned square of a picture, (1, 3, size, size). Beyond the picture its borders are mirrored."""
+    side = float(np.hypot(*(corners[3] - corners[0])))
+    height, width = picture.shape[-2:]
+    if side > size:  # else pixels would be skipped
+        smaller = (max(1, round(height * size / side)), max(1, round(width * size / side)))
+        picture = F.interpolate(picture, size=smaller, mode="bilinear", antialias=True, align_corners=False)
+    steps = (torch.arange(size, dtype=torch.float32) + 0.5) / size
+    origin, x, y = (
+        torch.from_numpy(one).float() for one in (corners[0], corners[3] - corners[0], corners[1] - corners[0])
+    )
+    points = origin + steps[None, :, None] * x + steps[:, None, None] * y
+    grid = (points + 0.5) * 2.0 / torch.tensor([width, height]) - 1.0
+    return F.grid_sample(picture, grid[None], padding_mode="reflection", align_corners=False)
+
+
+def _grid_back(corners: np.ndarray, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """Return where each pixel of a picture lies in a turned square, for `grid_sample`, and how far it lies inside.
+
+    The second is 0 at the border of the square and outside it, and 1 from an eighth of its side on.
+    """
+    inverse = np.linalg.inv(np.stack([corners[3] - corners[0], corners[1] - corners[0]], axis=1))
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    points = np.stack([x - corners[0][0], y - corners[0][1]], axis=-1) @ inverse.T
+    grid = torch.from_numpy(2.0 * points - 1.0).float()
+    inside = ((1.0 - grid.abs().amax(dim=-1)) * 4.0).clamp(0.0, 1.0)
+    return grid[None], inside
+
+
+def _place(corners: np.ndarray, height: int, width: int) -> Float[np.ndarray, "height width 2"]:
+    """Return each pixel's place in a square: (-1, -1) is its upper left corner, (1, 1) its lower right one."""
+    return _grid_back(corners, width, height)[0][0].numpy()
+
+
+# ------------------------------------------------------------------ whose hair it is
+
+
+def _on_head(corners: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the pixels of the head, (height, width) bool: an ellipse in FFHQ's square, from hair to chin."""
+    u, v = np.moveaxis(_place(corners, height, width), -1, 0)
+    return (u / 0.8) ** 2 + ((v + 0.1) / 0.9) ** 2 < 1.0
+
+
+def _keep_own_hair(hair: Field, own: np.ndarray, others: Sequence[np.ndarray]) -> Field:
+    """Return the probability of hair, 0 where the hair is not connected to this head or nearer to another one."""
+    height, width = hair.shape
+    seeds = _on_head(own, height, width)
+    for corners in others:
+        here, there = (np.hypot(*np.moveaxis(_place(one, height, width), -1, 0)) for one in (own, corners))
+        hair = np.where(there < here, 0.0, hair)
+    likely = hair > 0.35
+    gap = max(1, round(0.02 * np.hypot(*(own[3] - own[0]))))
+    parts, _ = ndimage.label(ndimage.binary_dilation(likely, iterations=gap))
+    kept = np.unique(parts[likely & seeds & (hair > 0.5)])
+    reached = np.isin(parts, kept[kept > 0])
+    soft = ndimage.gaussian_filter(reached.astype(np.float32), gap)
+    return (hair * np.where(reached, 1.0, soft)).astype(np.float32)
+
+
+def _measure_head(classes: np.ndarray, own: np.ndarray) -> tuple[float, float]:
+    """Return the area of the face in pixels, and the share of the head above the brows that a hat covers."""
+    height, width = classes.shape[1:]
+    head = _on_head(own, height, width)
+    face = float((classes[_FACE].sum(axis=0) * head).sum())
+    above = head & (_place(own, height, width)[..., 1] < -0.35)
+    hat, hair = (float((classes[one] * above).sum()) for one in (_HAT, HAIR))
+    # A face that the parser sees nothing of still has a size.
+    least = 0.1 * float(np.hypot(*(own[3] - own[0]))) ** 2
+    return max(face, least), hat / max(hat + hair, 0.1 * float(above.sum()), 1e-6)
+
+
+# ------------------------------------------------------------------ where it ends
+
+
+def _refine(photo: Image.Image, area: Rectangle, hair: Field, square: FaceSquare) -> tuple[np.ndarray, Rectangle]:
+    """Return the mask of the whole photo, and its box, from the probability of hair in an area of it."""
+    whole = np.zeros((photo.height, photo.width), np.uint8)
+    found = ndimage.find_objects((hair > 0.1).astype(np.int8))
+    if not found or found[0] is None:
+        return whole, (0, 0, 0, 0)
+    height, width = hair.shape
+    across, down = (area[2] - area[0]) / width, (area[3] - area[1]) / height
+    rows, columns = found[0]
+    margin = max(2, round(0.1 * square.size / across))
+    low_x, high_x = max(0, columns.start - margin), min(width, columns.stop + margin)
+    low_y, high_y = max(0, rows.start - margin), min(height, rows.stop + margin)
+    box = (
+        area[0] + int(low_x * across),
+        area[1] + int(low_y * down),
+        min(area[2], area[0] + int(np.ceil(high_x * across))),
+        min(area[3], area[1] + int(np.ceil(high_y * down))),
+    )
+    box_width, box_height = box[2] - box[0], box[3] - box[1]
+    scale = min(1.0, LARGEST_REFINED / max(box_width, box_height))
+    size = (max(2, round(box_width * scale)), max(2, round(box_height * scale)))
+    colors = np.asarray(photo.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0), np.float32) / 255.0
+    inner = (
+        (box[0] - area[0]) / across,
+        (box[1] - area[1]) / down,
+        (box[2] - area[0]) / across,
+        (box[3] - area[1]) / down,
+    )
+    prior = np.asarray(Image.fromarray(hair).resize(size, Image.Resampling.BICUBIC, box=inner)).clip(0, 1)
+    radius = max(2, round(0.04 * square.size * scale))
+    down = size[1] / box_height
+    slopes = _guide(colors, prior, radius, 1e-3)
+    fields = [Image.fromarray(one) for one in slopes]
+    for strip in strips(box):
+        part = (0.0, (strip[1] - box[1]) * down, float(size[0]), (strip[3] - box[1]) * down)
+        shape = (strip[2] - strip[0], strip[3] - strip[1])
+        a_r, a_g, a_b, b = (np.asarray(one.resize(shape, Image.Resampling.BILINEAR, box=part)) for one in fields)
+        pixels = np.asarray(photo.crop(strip), np.float32) / 255.0
+        alpha = a_r * pixels[..., 0] + a_g * pixels[..., 1] + a_b * pixels[..., 2] + b
+        whole[strip[1] : strip[3], strip[0] : strip[2]] = np.rint(_clean(alpha) * 255.0).astype(np.uint8)
+    seen = ndimage.find_objects((whole > 0).astype(np.int8))
+    if not seen or seen[0] is None:
+        return whole, (0, 0, 0, 0)
+    rows, columns = seen[0]
+    return whole, (columns.start, rows.start, columns.stop, rows.stop)
+
+
+def _clean(alpha: Field) -> Field:
+    """Return a matte whose nearly empty and nearly full pixels are empty and full."""
+    return ((alpha - 0.08) / 0.84).clip(0.0, 1.0)
+
+
+def _guide(colors: np.ndarray, values: Field, radius: int, noise: float) -> Float[np.ndarray, "4 height width"]:
+    """Return the guided filter's slopes for red, green and blue, and its offset, each smoothed (equations 19 to 21).
+
+    Args:
+        colors: the guide, (height, width, 3) in [0, 1].
+        values: what is filtered, (height, width).
+        radius: half a side of the window in pixels.
+        noise: variance of the guide below which the values are averaged.
+    """
+
+    def mean(field: Field) -> Field:
+        return ndimage.uniform_filter(field, 2 * radius + 1, mode="nearest")
+
+    bands = np.ascontiguousarray(np.moveaxis(colors, -1, 0))
+    means, level = [mean(band) for band in bands], mean(values)
+    covariance = np.empty((*values.shape, 3, 3), np.float32)
+    for i in range(3):
+        for j in range(i, 3):
+            covariance[..., i, j] = covariance[..., j, i] = mean(bands[i] * bands[j]) - means[i] * means[j]
+        covariance[..., i, i] += noise
+    with_values = np.stack([mean(band * values) - m * level for band, m in zip(bands, means, strict=True)], axis=-1)
+    slopes = np.linalg.solve(covariance, with_values[..., None])[..., 0]
+    offset = level - sum(slopes[..., i] * means[i] for i in range(3))
+    return np.stack([mean(np.ascontiguousarray(one)) for one in (*np.moveaxis(slopes, -1, 0), offset)])

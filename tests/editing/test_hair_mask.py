@@ -1,0 +1,144 @@
+"""The hair of one person in a whole photo."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from hairclip.common.face_labels import CELEBAMASK_CLASSES
+from hairclip.common.framing import FFHQ, PORTRAITS
+from hairclip.common.images import resize_area
+from hairclip.editing.hair_mask import HairMask, face_square_within, find_hair_mask
+from hairclip.editing.photo.align import FaceSquare, face_square
+from hairclip.networks.face_parser import FaceParser
+
+COLORS = {"background": (40, 60, 160), "skin": (220, 170, 140), "hair": (90, 40, 20), "hat": (30, 160, 60)}
+
+
+class ColorParser(FaceParser):
+    """Knows classes by their color alone, a little unsure."""
+
+    def __init__(self) -> None:
+        super().__init__(128)
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+    def logits(self, images):
+        pixels = resize_area(images, self.input_size)
+        logits = torch.full((len(images), len(CELEBAMASK_CLASSES), *pixels.shape[-2:]), -20.0)
+        for name, color in COLORS.items():
+            apart = pixels - torch.tensor(color).view(1, 3, 1, 1) / 127.5 + 1
+            logits[:, CELEBAMASK_CLASSES.index(name)] = -4.0 * apart.square().sum(dim=1).sqrt()
+        return logits
+
+
+def square_at(x: float, y: float, side: float) -> FaceSquare:
+    half = side / 2
+    return FaceSquare(
+        np.array([[x - half, y - half], [x - half, y + half], [x + half, y + half], [x + half, y - half]])
+    )
+
+
+def draw_person(draw: ImageDraw.ImageDraw, x: int, y: int, side: int, *, hair: bool = True, hat: bool = False) -> None:
+    """Draw a face of FFHQ's square `side`, with hair down to 1.4 sides below the middle of the face."""
+    if hair:
+        draw.ellipse((x - 0.42 * side, y - 0.48 * side, x + 0.42 * side, y + 0.4 * side), fill=COLORS["hair"])
+        draw.rectangle((x - 0.42 * side, y, x - 0.28 * side, y + 1.4 * side), fill=COLORS["hair"])
+    draw.ellipse((x - 0.28 * side, y - 0.3 * side, x + 0.28 * side, y + 0.4 * side), fill=COLORS["skin"])
+    if hat:
+        draw.rectangle((x - 0.45 * side, y - 0.6 * side, x + 0.45 * side, y - 0.15 * side), fill=COLORS["hat"])
+
+
+@pytest.fixture
+def parser() -> ColorParser:
+    return ColorParser()
+
+
+def paint(width: int = 600, height: int = 800) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    photo = Image.new("RGB", (width, height), COLORS["background"])
+    return photo, ImageDraw.Draw(photo)
+
+
+def share(mask: HairMask, box: tuple[int, int, int, int]) -> float:
+    return float(mask.alpha[box[1] : box[3], box[0] : box[2]].mean()) / 255
+
+
+def test_hair_is_followed_beyond_the_crop_until_it_ends(parser):
+    photo, draw = paint()
+    draw_person(draw, 300, 250, 240)
+    mask = find_hair_mask(photo, square_at(300, 250, 240), parser)
+    true = (np.asarray(photo) == COLORS["hair"]).all(axis=-1)
+    found = mask.alpha > 127
+    assert mask.alpha.shape == (800, 600)
+    assert mask.alpha.dtype == np.uint8
+    assert (found & true).sum() / (found | true).sum() > 0.95
+    assert share(mask, (210, 500, 225, 570)) > 0.8  # FFHQ's square ends at 370
+    assert mask.has_hair
+    assert mask.describe_missing_hair() is None
+
+
+def test_the_box_holds_every_pixel_of_hair_and_nothing_beyond_it_is_hair(parser):
+    photo, draw = paint()
+    draw_person(draw, 300, 250, 240)
+    mask = find_hair_mask(photo, square_at(300, 250, 240), parser)
+    left, top, right, bottom = mask.box
+    outside = mask.alpha.copy()
+    outside[top:bottom, left:right] = 0
+    assert not outside.any()
+    assert mask.alpha[top].any()
+    assert mask.alpha[bottom - 1].any()
+    assert mask.alpha[:, left].any()
+    assert mask.alpha[:, right - 1].any()
+
+
+def test_hair_of_other_people_and_islands_are_left_out(parser):
+    photo, draw = paint(900, 700)
+    draw_person(draw, 250, 250, 220)
+    draw_person(draw, 600, 270, 180)
+    draw.ellipse((330, 560, 350, 580), fill=COLORS["hair"])  # a button of the color of hair
+    mask = find_hair_mask(photo, square_at(250, 250, 220), parser, others=[square_at(600, 270, 180)])
+    assert share(mask, (230, 155, 270, 175)) > 0.95
+    assert share(mask, (520, 180, 690, 340)) == 0
+    assert share(mask, (325, 555, 355, 585)) == 0
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_photo_gives_the_turned_mask(parser, quarters: int):
+    photo, draw = paint(640, 640)
+    draw_person(draw, 300, 250, 240)
+    square = square_at(300, 250, 240)
+    upright = find_hair_mask(photo, square, parser).alpha
+    turned = Image.fromarray(np.rot90(np.asarray(photo), quarters))
+    corners = square.corners
+    for _ in range(quarters):  # a pixel (x, y) goes to (y, 639 - x)
+        corners = np.stack([corners[:, 1], 639 - corners[:, 0]], axis=1)
+    mask = find_hair_mask(turned, FaceSquare(corners), parser).alpha
+    apart = np.abs(mask.astype(int) - np.rot90(upright, quarters).astype(int))
+    assert apart.mean() < 2
+
+
+def test_a_person_without_hair_or_under_a_hat_is_described_and_has_an_empty_mask(parser):
+    bare, draw = paint()
+    draw_person(draw, 300, 250, 240, hair=False)
+    mask = find_hair_mask(bare, square_at(300, 250, 240), parser)
+    assert not mask.has_hair
+    assert not mask.wears_hat
+    assert "has no hair" in str(mask.describe_missing_hair("me.jpg"))
+    covered, draw = paint()
+    draw_person(draw, 300, 250, 240, hair=False, hat=True)
+    mask = find_hair_mask(covered, square_at(300, 250, 240), parser)
+    assert mask.wears_hat
+    assert "hat, cap or hood" in str(mask.describe_missing_hair("me.jpg"))
+
+
+@pytest.mark.parametrize("size", [(40, 40), (64, 20), (20, 64)])
+def test_tiny_photos_have_masks_of_their_size(parser, size: tuple[int, int]):
+    photo = Image.new("RGB", size, COLORS["hair"])
+    mask = find_hair_mask(photo, square_at(size[0] / 2, size[1] / 2, min(size)), parser)
+    assert mask.alpha.shape == size[::-1]
+
+
+def test_ffhq_s_square_is_found_within_the_square_of_another_framing():
+    eyes_and_mouth = np.array([[100, 100], [160, 104], [130, 130], [104, 168], [152, 172]], np.float64)
+    wide, own = (face_square(eyes_and_mouth, framing) for framing in (PORTRAITS, FFHQ))
+    found = face_square_within(wide, PORTRAITS)
+    assert np.abs(found.corners - own.corners).max() < 0.03 * own.size
