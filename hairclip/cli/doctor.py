@@ -15,8 +15,8 @@ from packaging.version import Version
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import config_folder
-from hairclip.pretrained.bundle_files import STAND_INS, OwnNetwork, Source, list_bundles, read_bundle
-from hairclip.pretrained.registry import WEIGHTS, megabytes
+from hairclip.pretrained.bundle_files import NEEDED_TO_EDIT, STAND_INS, OwnNetwork, Source, list_bundles, read_bundle
+from hairclip.pretrained.registry import WEIGHTS, megabytes, total_size
 
 if TYPE_CHECKING:
     from hairclip.config import Config
@@ -77,17 +77,24 @@ def shipped_configs() -> list[Path]:
 
 
 def check_bundle(name: Source) -> str:
-    """Return "ready", or which parts of a bundle are missing and how to get them."""
-    from hairclip.pretrained.sources import source_of
+    """Return "ready", or which parts of a bundle are missing and how to get them.
+
+    A bundle is ready when it can edit; parts that an edit can do without are then named behind.
+    """
+    from hairclip.pretrained.sources import find_unfetched
 
     parts = read_bundle(name).parts
     missing = [part for part, source in parts.items() if not _is_there(source)]
-    replaced = [part for part in missing if part in STAND_INS]
-    if len(replaced) == len(missing):
-        return "ready" + "".join(f"; {part} is missing, {STAND_INS[part]} takes its place" for part in replaced)
-    fetched = any(source_of(parts[part]) in WEIGHTS for part in missing)
-    remedy = f"run python -m hairclip download {name}" if fetched else "install hairclip again"
-    return f"MISSING {', '.join(missing)}: {remedy}"
+    replaced, missing = (
+        [part for part in missing if (part in STAND_INS) is replaceable] for replaceable in (True, False)
+    )
+    stood_in = "".join(f"; {part} is missing, {STAND_INS[part]} takes its place" for part in replaced)
+    if not missing:
+        return f"ready{stood_in}"
+    unfetched = find_unfetched(parts, missing).values()
+    fetch = f"run python -m hairclip download {name} ({total_size(unfetched)})"
+    told = f"{', '.join(missing)}: {fetch if unfetched else 'install hairclip again'}{stood_in}"
+    return f"MISSING {told}" if set(missing) & set(NEEDED_TO_EDIT) else f"ready to edit, without {told}"
 
 
 def check_config(config: "Config") -> Iterator[str]:

@@ -101,8 +101,7 @@ def _confirm(weights: Sequence[registry.Weight]) -> None:
         print(f"{weight.name}: {weight.about}, {registry.megabytes(weight.size)}; license: {weight.license}")
     folder = next(place for place in (weights_folder(), *weights_folder().parents) if place.is_dir())
     total, free = sum(weight.size or 0 for weight in missing), shutil.disk_usage(folder).free
-    least = "at least " if any(weight.size is None for weight in missing) else ""
-    print(f"together {least}{registry.megabytes(total)}; free on the disk of {folder}: {registry.megabytes(free)}")
+    print(f"together {registry.total_size(missing)}; free on the disk of {folder}: {registry.megabytes(free)}")
     if total > free:
         raise HairclipError(
             f"{folder} has room for {registry.megabytes(free)} of {registry.megabytes(total)}: free space, or set "

@@ -105,6 +105,7 @@ class HairEditor:
         device = pick_device("auto" if device is None else str(device))
         networks = load_bundle(name, device)
         if isinstance(mapper, (str, Path)):
+            networks.require(("generator", "clip"))
             path, mapper = mapper, load_mapper(mapper)
             check_mapper(mapper, networks, f"the mapper {path}", companions=check_companions)
         mapper = None if mapper is None else mapper.to(device).eval()
@@ -115,7 +116,8 @@ class HairEditor:
     @property
     def device(self) -> torch.device:
         """The device of the networks."""
-        return next(self.networks.generator.parameters()).device
+        device = getattr(self.networks, "device", None)  # a bundle tells it without loading its generator
+        return next(self.networks.generator.parameters()).device if device is None else torch.device(device)
 
     @property
     def mapper(self) -> nn.Module:
@@ -143,7 +145,7 @@ class HairEditor:
 
     @property
     def identity(self) -> FaceEncoder | None:
-        """The network that tells whether an inversion shows the same person; None if the networks have none."""
+        """The network that tells whether an inversion shows the same person; None if it is not there."""
         try:
             return self.networks.identity
         except MissingPartError:
@@ -195,15 +197,27 @@ class HairEditor:
         )
 
     def check(self, requests: Sequence[EditRequest], options: EditOptions) -> None:
-        """Refuse requests that the method or the networks cannot do.
+        """Refuse requests that the method or the networks cannot do, and those that need weights to be fetched first.
 
         Raises:
             HairclipError: with one sentence about the first such request.
         """
         method = load_method(options)
-        for request in requests:
-            if not request.is_empty:
-                method.check(request, self)
+        wanted = [request for request in requests if not request.is_empty]
+        if wanted:
+            self.require("generator", "clip", "parser", "encoder", *getattr(method, "parts", ()))
+        for request in wanted:
+            method.check(request, self)
+
+    def require(self, *parts: str) -> None:
+        """Refuse work that needs parts of the bundle whose weights have not been fetched.
+
+        Raises:
+            HairclipError: with one sentence that names all of them and the command that fetches them.
+        """
+        require = getattr(self.networks, "require", None)
+        if require is not None:
+            require(part for part in parts if part != "mapper" or self._mapper is None)
 
     @in_float32
     @torch.no_grad()

@@ -147,6 +147,7 @@ class PhotoEditor:
             settings: single fields of `InversionOptions`, such as `inversion="pivotal"`.
         """
         _, inverting = read_settings(None, inverting, settings)
+        self.editor.require("generator", "parser", "encoder")
         return self.invert([self.cut(source, face=face, aligned=aligned)], inverting, progress=progress)[0]
 
     def ask(
@@ -177,6 +178,7 @@ class PhotoEditor:
 
     def _cut_reference(self, source: ImageSource, notes: list[str]) -> Tensor:
         """Return the face's crop of a reference photo. If no face is found, add a note and return the whole photo."""
+        self.editor.require("generator", "clip", "parser")
         photo = read_photo(source)
         try:
             faces, _ = self.find(photo)

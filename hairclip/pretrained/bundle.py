@@ -1,6 +1,6 @@
 """A bundle: the networks that belong together, each loaded when it is first needed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.bundle_files import (
+    NEEDED_TO_EDIT,
     PARTS,
     BundleFile,
     BundleWords,
@@ -35,14 +36,15 @@ from hairclip.pretrained.loaders import (
 )
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
-from hairclip.pretrained.registry import WEIGHTS
-from hairclip.pretrained.sources import content_of, is_missing, source_of
+from hairclip.pretrained.registry import WEIGHTS, total_size
+from hairclip.pretrained.sources import content_of, find_unfetched, is_missing, source_of
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
 
 __all__ = [
     "EDITING_PARTS",
+    "NEEDED_TO_EDIT",
     "PARTS",
     "Bundle",
     "BundleWords",
@@ -58,7 +60,7 @@ EDITING_PARTS = ("generator", "clip", "parser", "photo_parser", "identity", "enc
 
 
 class MissingPartError(HairclipError):
-    """A bundle was asked for a network that it does not have."""
+    """A bundle was asked for a network that it does not have, or whose weights have not been fetched."""
 
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ else:
 class Bundle(BundleFile):
     """Networks that belong together; each is loaded when it is first read, and then kept.
 
-    Reading a part that the bundle does not have raises a `MissingPartError`.
+    Reading a part that the bundle does not have, or whose weights must be fetched first, raises a `MissingPartError`.
 
     Attributes:
         device: where the networks are put.
@@ -130,7 +132,7 @@ class Bundle(BundleFile):
         source = self.parts.get("photo_parser")
         if source is None or is_missing(source):
             return self.parser
-        return load_parser(source, self.device)
+        return load_parser(self._source("photo_parser"), self.device)
 
     @cached_property
     def identity(self) -> FaceEncoder:
@@ -157,6 +159,25 @@ class Bundle(BundleFile):
             words = BundleWords(words.hairstyles or styles, words.colors or colors)
         return words
 
+    def require(self, parts: Iterable[str]) -> None:
+        """Refuse work that needs weights which have not been fetched. Nothing is fetched or loaded here.
+
+        Args:
+            parts: what the work needs; parts that the bundle does not have are passed over.
+
+        Raises:
+            MissingPartError: with one sentence that names the parts, their size and the command that fetches them.
+        """
+        unfetched = find_unfetched(self.parts, parts)
+        if not unfetched:
+            return
+        names = list(dict.fromkeys(weight.name for weight in unfetched.values()))
+        fetched = self.name if self.name in list_bundles() else " ".join(names)
+        raise MissingPartError(
+            f"{self.name} needs weights for its {', '.join(unfetched)} ({', '.join(names)}; "
+            f"{total_size(unfetched.values())}) that are not here yet: run python -m hairclip download {fetched}."
+        )
+
     def with_parts(self, parts: Mapping[str, Source]) -> "Bundle":
         """Return a bundle in which some parts are replaced by other names or paths."""
         return replace(self, parts={**self.parts, **parts})
@@ -173,6 +194,7 @@ class Bundle(BundleFile):
     def _source(self, part: str) -> Source:
         if part not in self.parts:
             raise MissingPartError(f"{self.name} has no {part}: it has {', '.join(sorted(self.parts))}.")
+        self.require([part])
         return self.parts[part]
 
     def _latent_labels(self) -> dict[str, list[str]]:

@@ -34,6 +34,7 @@ from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.registry import WEIGHTS
 
 __all__ = [
+    "NEEDED_TO_EDIT",
     "PARTS",
     "STAND_INS",
     "BundleFile",
@@ -83,6 +84,9 @@ PARTS: tuple[str, ...] = (
 
 STAND_INS: dict[str, str] = {"photo_parser": "parser"}
 """Part whose weight file may be missing -> the part that then takes its place."""
+
+NEEDED_TO_EDIT: tuple[str, ...] = ("generator", "clip", "parser", "encoder", "mapper")
+"""The parts without which the trained mapper edits no photo."""
 
 BUNDLE_FILE = "bundle.yaml"
 """The description of a bundle that is a folder."""

@@ -5,6 +5,7 @@ the first fetch records it.
 """
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -244,6 +245,13 @@ def find(name: str) -> Weight:
 def megabytes(size: int | None) -> str:
     """Return a size in bytes as text in MB."""
     return "size unknown" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+def total_size(weights: Iterable[Weight]) -> str:
+    """Return the size of several files as text in MB; a file that occurs twice counts once."""
+    sizes = [weight.size for weight in dict.fromkeys(weights)]
+    known = megabytes(sum(size for size in sizes if size is not None))
+    return f"at least {known}" if None in sizes else known
 
 
 def table() -> str:

@@ -1,6 +1,7 @@
 """Find the weight file that a name or a path means, and fetch it if it is missing."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,10 +9,19 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.files import data_folder
 from hairclip.common.names import nearest
 from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
-from hairclip.pretrained.download import obtain
-from hairclip.pretrained.registry import SAME_NETWORK, WEIGHTS
+from hairclip.pretrained.download import obtain, weight_path
+from hairclip.pretrained.registry import SAME_NETWORK, WEIGHTS, Weight
 
-__all__ = ["content_of", "embedded_file", "is_missing", "is_weight_name", "resolve", "source_of", "weight_names"]
+__all__ = [
+    "content_of",
+    "embedded_file",
+    "find_unfetched",
+    "is_missing",
+    "is_weight_name",
+    "resolve",
+    "source_of",
+    "weight_names",
+]
 
 
 def weight_names() -> set[str]:
@@ -76,6 +86,17 @@ def resolve(name_or_path: Source) -> Path:
             "hairclip download lists."
         )
     return path
+
+
+def find_unfetched(parts: Mapping[str, Source], wanted: Iterable[str]) -> dict[str, Weight]:
+    """Return part -> weights of the wanted parts whose file would have to be fetched.
+
+    Args:
+        parts: part -> name or path, such as `Bundle.parts`.
+        wanted: the parts to look at; those that are not in `parts` are passed over.
+    """
+    found = {part: WEIGHTS.get(source_of(parts[part])) for part in wanted if part in parts}
+    return {part: weight for part, weight in found.items() if weight and not weight_path(weight).is_file()}
 
 
 def content_of(part: str, name_or_path: Source) -> str | None:

@@ -120,6 +120,7 @@ def build_networks(config: Config, device: torch.device) -> Networks:
         parts: dict[str, Any] = _random_networks(config.networks.architectures, seed=config.seed)
     else:
         bundle = network_bundle(config, device)
+        bundle.require(TRAINED_WITH)
         parts = {name: getattr(bundle, name) for name in TRAINED_WITH}
     for network in parts.values():
         network.to(device).eval().requires_grad_(False)

@@ -26,7 +26,7 @@ def test_every_shipped_configuration_is_examined(home: Path, capsys: pytest.Capt
     assert str(home) in out
     assert "bundle portraits: ready" in out
     parts = "generator, clip, parser, identity, encoder, mapper, latents"
-    assert f"bundle ffhq: MISSING {parts}: run python -m hairclip download ffhq\n" in out
+    assert f"bundle ffhq: MISSING {parts}: run python -m hairclip download ffhq (at least 2,331.6 MB)\n" in out
     portraits, ffhq = out.partition("hairclip.yaml")[2].partition("portraits.yaml")[::-2]
     assert "networks.generator: portraits/generator: there" in portraits
     assert "MISSING" not in portraits
@@ -36,6 +36,17 @@ def test_every_shipped_configuration_is_examined(home: Path, capsys: pytest.Capt
         assert f"MISSING: run python -m hairclip download {name}" in line
         assert weight.license in line
         assert line.endswith(f"or put it at {home / weight.file}")
+
+
+def test_a_bundle_without_what_an_edit_can_do_without_is_ready(home: Path):
+    assert doctor.check_bundle("ffhq").startswith("MISSING generator, clip")
+    for name in ("stylegan2-ffhq", "hairclip", "parsenet", "e4e-ffhq"):
+        path = home / WEIGHTS[name].file
+        with path.open("wb") as file:
+            file.truncate(WEIGHTS[name].size)
+    assert doctor.check_bundle("ffhq") == (
+        "ready to edit, without identity, latents: run python -m hairclip download ffhq (at least 175.4 MB)"
+    )
 
 
 def test_states_of_files(

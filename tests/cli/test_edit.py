@@ -56,6 +56,15 @@ def test_each_text_is_an_edit_of_its_own(bundle: Path, place: Path, capsys: pyte
     assert len(contents) == 3
 
 
+def test_nothing_is_fetched_in_silence(place: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["edit", "--image", "photos/me.png", "--bundle", "ffhq", "--text", "red bob cut"]) == 2
+    told = capsys.readouterr().err
+    assert "ffhq needs weights for its generator, clip, parser, encoder, mapper (stylegan2-ffhq, hairclip" in told
+    assert "2,156.2 MB) that are not here yet: run python -m hairclip download ffhq." in told
+    assert files(place) == []
+    assert not (place / "home").exists()
+
+
 def test_the_part_that_changed_and_the_time_are_printed(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
     assert edit(bundle, *WORDS, "--timing", "--save-stages", "stages") == 0
     assert files(place) == ["edited.png", "stages"]  # named for the photo's format

@@ -171,6 +171,25 @@ def test_networks_without_identity_edit_as_before(networks: SimpleNamespace, por
     assert HairEditor(load_bundle(tmp_path)).edit(portrait, color="red").inversion_identity is None
 
 
+def test_an_edit_asks_for_the_parts_that_it_needs_and_no_others(
+    portrait: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "home"))
+    bundle = load_bundle(save_bundle(tmp_path)).with_parts({"identity": "ir-se50", "judge": "hairclip"})
+    result = HairEditor(bundle, groups=(3, 5)).edit(portrait, color="red")  # neither of the two is there
+    assert result.inversion_identity is None
+    assert "judge" not in vars(bundle)
+    told = r"needs weights for its identity \(ir-se50; 175.4 MB\) .*: run python -m hairclip download ir-se50\.$"
+    with pytest.raises(HairclipError, match=told):
+        HairEditor(bundle, groups=(3, 5)).edit(portrait, color="red", method="optimize")
+    two = bundle.with_parts({"clip": "hairclip", "mapper": "hairclip"})
+    HairEditor(two).prepare([portrait])  # an inversion needs neither CLIP nor mapper
+    with pytest.raises(HairclipError, match=r"its clip, mapper \(hairclip; 565.3 MB\)"):
+        HairEditor(two).edit(portrait, color="red")
+    assert {"clip", "mapper"}.isdisjoint(vars(two))
+    assert not (tmp_path / "home").exists()
+
+
 def test_user_errors_are_one_sentence(editor: HairEditor, portrait: torch.Tensor, tmp_path: Path):
     with pytest.raises(HairclipError, match="nothing to edit"):
         editor.edit(portrait)

@@ -21,6 +21,8 @@ __all__ = ["HairMapperMethod", "check_mapper"]
 class HairMapperMethod(EditingMethod):
     """Adds the change that the mapper computes to the codes."""
 
+    parts = ("mapper",)
+
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse what the mapper's sub-mappers cannot change."""
         mapper = editor.mapper

@@ -40,6 +40,7 @@ class LatentDescent(EditingMethod):
 
     lr: float = 0.1
     noise: float = 0.05
+    parts = ("identity",)
 
     def __post_init__(self) -> None:
         check_range("lr", self.lr, 0.0)

@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -68,7 +68,12 @@ class EditingMethod(Protocol):
 
     Arguments of its constructor, such as the fields of a dataclass, are its own settings: `EditOptions.method_settings`
     and ``--set name=value`` give their values. Each has a default.
+
+    Attributes:
+        parts: parts of a bundle that the method needs besides generator, encoder, parser and CLIP.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ()
 
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse a request that this method or these networks cannot do. It is called before the work starts.
