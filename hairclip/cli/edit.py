@@ -121,6 +121,7 @@ def _edit(options: argparse.Namespace) -> int | None:
 
 def _check(options: argparse.Namespace) -> list[str]:
     """Refuse what cannot be done before the work starts; fill in --out and --face. Returns the texts."""
+    from hairclip.common.image_files import KEPT_SUFFIXES
     from hairclip.common.images import check_image_path
     from hairclip.editing.photo.faces import as_choice
 
@@ -142,7 +143,7 @@ def _check(options: argparse.Namespace) -> list[str]:
             raise HairclipError(f"--{option} is for one photo: give a file as --image, not a folder.")
     if options.out is None:
         suffix = Path(options.image).suffix.lower()
-        kept = suffix if suffix in (".jpg", ".jpeg", ".png", ".webp") and not options.grid else ".png"
+        kept = suffix if suffix in KEPT_SUFFIXES and not options.grid else ".png"
         options.out = "edited" if is_folder else f"edited{kept}"
     for path in (None if is_folder else options.out, options.compare):
         if path is not None:

@@ -17,18 +17,32 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import open_regular
 
-__all__ = ["MAX_PIXELS", "PICTURE_SUFFIXES", "BinaryFile", "decode", "over_white", "picture_file", "srgb_profile"]
+__all__ = [
+    "KEPT_SUFFIXES",
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "BinaryFile",
+    "decode",
+    "has_codec",
+    "over_white",
+    "picture_file",
+    "srgb_profile",
+]
 
 MAX_PIXELS = 150_000_000
 """A picture with more is taken for a decompression bomb: a small file that fills the memory."""
 _MAX_BYTES = 2**30
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # "JPEG" covers a phone's MPO, a JPEG with more behind it
 PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .avif .heic .heif".split()  # noqa: SIM905
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .avif .heic .heif .hif".split()  # noqa: SIM905
 )
 """Suffixes of the files that are read as pictures, in lower case. The content decides, whatever the name says."""
+KEPT_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"))
+"""Suffixes of photos whose edits are written in the same format, in lower case."""
 _READABLE = "give a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF file"
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_BRANDS_OF_BOTH = (b"mif1", b"msf1")
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 _LARGE_TILE = 2**22  # pixels
 
@@ -88,23 +102,41 @@ def _number(opened: Image.Image, tag: int) -> int:
 def _formats(file: Any, name: str) -> tuple[str, ...]:
     """Return the formats to try, Pillow's names; HEIC and AVIF only where the file starts like one."""
     file.seek(0)
-    start = file.read(12)
+    start = file.read(64)
     file.seek(0)
-    if start[4:8] != b"ftyp" or start[8:12] not in _HEIF_BRANDS:
+    brand = start[8:12]
+    if start[4:8] != b"ftyp" or brand not in (*_AVIF_BRANDS, *_HEIF_BRANDS, *_BRANDS_OF_BOTH):
         return _FORMATS
-    try:
-        import pillow_heif
-    except ImportError:
-        Image.init()
-        if start[8:12] in (b"avif", b"avis") and "AVIF" in Image.OPEN:
-            return ("AVIF",)
+    # The first box (ISO 14496-12, 4.3) ends with the brands that a file is compatible with.
+    others = start[16 : int.from_bytes(start[:4], "big")]
+    kind = "AVIF" if brand in _AVIF_BRANDS or (brand in _BRANDS_OF_BOTH and b"avif" in others) else "HEIF"
+    if not has_codec(kind):
         raise HairclipError(
-            f"{name} is a HEIC or AVIF picture: install what reads these (pip install 'hairclip[heif]'), or save it "
-            "as a JPEG."
-        ) from None
-    pillow_heif.register_heif_opener()
+            f'{name} is a HEIC or AVIF picture: install what reads these with pip install "hairclip[heif]", or save '
+            "it as a JPEG."
+        )
+    return (kind,)
+
+
+def has_codec(kind: str) -> bool:
+    """Return whether pictures of a format can be read and written.
+
+    Pillow has no HEIC of its own, and AVIF since 11.3. The package pillow-heif adds what is missing, where it is
+    installed.
+
+    Args:
+        kind: Pillow's name of the format, such as "HEIF" or "AVIF".
+    """
     Image.init()
-    return tuple({"AVIF", "HEIF"} & set(Image.OPEN))
+    if kind not in Image.SAVE:
+        try:
+            import pillow_heif
+        except ImportError:
+            return False
+        pillow_heif.register_heif_opener()
+        if "AVIF" not in Image.SAVE and hasattr(pillow_heif, "register_avif_opener"):  # older releases have both
+            pillow_heif.register_avif_opener()
+    return kind in Image.SAVE
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import open_atomic
-from hairclip.common.image_files import BinaryFile, decode, over_white, picture_file
+from hairclip.common.image_files import BinaryFile, decode, has_codec, over_white, picture_file
 
 Images: TypeAlias = Float[Tensor, "batch 3 height width"]
 Masks: TypeAlias = Bool[Tensor, "batch 1 height width"]
@@ -37,6 +37,8 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryFile | Image.Ima
 """What every function that takes a picture accepts; see `open_image`."""
 
 PNG_LEVEL = 4  # of compression: a photo is written in 0.4 of the time that Pillow's 6 takes, a few percent larger
+_OF_THE_EXTRA = {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".avif": "AVIF"}
+"""Suffixes of formats that Pillow may lack -> Pillow's names."""
 _TAKES = (
     "give a path, a PIL image, the bytes of an image file, an array (H, W, 3) of uint8 or of floats in [0, 1], or a "
     "tensor (3, H, W) of floats in [-1, 1]"
@@ -186,10 +188,13 @@ def save_image(image: Float[Tensor, "..."] | Image.Image, path: str | Path, **en
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     path = Path(path)
     check_image_path(path)
+    kind = image_format(path)
+    if kind == "PNG":
+        encoding = {"compress_level": PNG_LEVEL, **encoding}
     content = io.BytesIO()  # encoded in memory: Pillow does not notice a disk that takes half of a block
     try:
-        picture.save(content, image_format(path), **{"compress_level": PNG_LEVEL, **encoding})
-    except (ValueError, OSError, KeyError, SystemError, struct.error) as error:  # such as WebP above 16383 pixels
+        picture.save(content, kind, **encoding)
+    except (ValueError, OSError, KeyError, RuntimeError, SystemError, struct.error) as error:  # WebP above 16383 pixels
         raise HairclipError(f"cannot write {path} ({error}): choose another format, such as .png.") from None
     with open_atomic(path) as file:
         file.write(content.getbuffer())
@@ -202,6 +207,12 @@ def image_format(path: str | Path) -> str:
         HairclipError: if it names none that can be written.
     """
     suffix = Path(path).suffix.lower()
+    kind = _OF_THE_EXTRA.get(suffix)
+    if kind is not None and not has_codec(kind):
+        raise HairclipError(
+            f"{path} cannot be written here: install what writes {suffix[1:].upper()} pictures with pip install "
+            '"hairclip[heif]", or end it in .jpg or .png.'
+        )
     written = Image.registered_extensions().get(suffix)
     if written is None or written not in Image.SAVE:
         raise HairclipError(f"{path} has no image suffix that can be written: end it in .png or .jpg.")

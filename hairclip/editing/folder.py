@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.files import digest, write_atomic
-from hairclip.common.image_files import PICTURE_SUFFIXES
+from hairclip.common.image_files import KEPT_SUFFIXES, PICTURE_SUFFIXES
 from hairclip.common.progress import progress_bar
 from hairclip.common.version import __version__
 from hairclip.editing.options import EditOptions, InversionOptions
@@ -304,7 +304,7 @@ def _name_outputs(files: Sequence[Path]) -> dict[Path, str]:
     taken = {path.name for path in files}
     for path in files:
         name = path.name
-        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+        if path.suffix.lower() not in KEPT_SUFFIXES:
             name = f"{name}.png"
             while name in taken:
                 name = f"{name}.png"

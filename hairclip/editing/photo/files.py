@@ -6,8 +6,8 @@ These survive an edit:
 - EXIF, for example camera, date and place. The orientation is left out, because the pixels have been turned upright,
   and so is the thumbnail, which shows the unedited face;
 - the resolution (dpi);
-- the quantization tables of a JPEG. A JPEG is encoded anew, so its untouched pixels come back within that quality and
-  not bit for bit. PNG keeps every bit.
+- the quantization tables of a JPEG. JPEG, HEIC and AVIF are encoded anew, so untouched pixels come back within their
+  quality and not bit for bit. PNG keeps every bit.
 
 These do not: a color profile other than sRGB (the pixels are converted), more than eight bits, XMP (it may hold the
 unedited picture), and frames after the first.
@@ -119,7 +119,8 @@ def write_photo(picture: Image.Image, path: str | Path, like: Photo | None = Non
     options = {}
     if written in _WITH_METADATA:
         # Also where there is none: Pillow would take that of the file the picture came from.
-        options = {"exif": like.metadata.get("exif", b""), "icc_profile": like.metadata.get("icc_profile")}
+        none = None if written == "HEIF" else b""
+        options = {"exif": like.metadata.get("exif", none), "icc_profile": like.metadata.get("icc_profile")}
         if written in ("JPEG", "PNG", "TIFF") and "dpi" in like.metadata:
             options["dpi"] = like.metadata["dpi"]
     save_image(picture, path, **_choose_encoding(written, like), **options)
@@ -131,6 +132,9 @@ def _choose_encoding(written: str, like: Photo) -> dict[str, Any]:
         return like.encoding
     if written == "JPEG":
         return {"quality": 95, "subsampling": 0}
+    if written in ("HEIF", "AVIF"):  # both call what they do to colors by other names
+        full = {"HEIF": {"chroma": 444}, "AVIF": {"subsampling": "4:4:4"}}
+        return {"quality": 90, **full[written]}
     if written == "WEBP":
         return {"lossless": True, "exact": True} if like.format in (None, "PNG", "TIFF", "BMP") else {"quality": 95}
     return {}

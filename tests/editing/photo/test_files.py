@@ -1,6 +1,7 @@
 """Photos are read as they are meant to be seen, and written the way they came."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,18 @@ def picture() -> Image.Image:
     """Smooth, so that lossy formats keep it well; no two corners alike."""
     y, x = np.mgrid[:48, :64]
     return Image.fromarray(np.stack([x * 4, y * 5, 255 - x * 2 - y], -1).astype(np.uint8))
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what turns such pixels upright."""
 
 
 def difference(one: Image.Image, other: Image.Image) -> int:
@@ -46,11 +59,19 @@ def test_every_mode_is_read_as_rgb(tmp_path: Path, picture: Image.Image, mode: s
     assert photo.alpha is None  # nothing of it is transparent
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def needs_codec(suffix: str) -> None:
+    """Skip a test where nothing writes HEIC or AVIF."""
+    kind = {"heic": "HEIF", "avif": "AVIF"}.get(suffix)
+    if kind is not None and not decode.has_codec(kind):
+        pytest.skip(f"nothing here writes {suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "heic", "avif"])
 @pytest.mark.parametrize("number", range(1, 9))
 def test_metadata_is_kept_and_tells_that_the_pixels_are_upright(
     tmp_path: Path, picture: Image.Image, suffix: str, number: int
 ):
+    needs_codec(suffix)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = number, "A camera"
     details = exif.get_ifd(0x8769)
@@ -59,7 +80,9 @@ def test_metadata_is_kept_and_tells_that_the_pixels_are_upright(
     picture.save(tmp_path / f"a.{suffix}", exif=exif.tobytes())
     photo = read_photo(tmp_path / f"a.{suffix}")
     assert photo.size == ((48, 64) if turned else (64, 48))
-    for written_suffix in ("png", "jpg", "webp", "tif"):
+    upright = np.asarray(picture.transpose(TURNS[number]) if number in TURNS else picture, int)
+    assert np.abs(np.asarray(photo.picture, int) - upright).max() <= 12  # turned once, and the right way
+    for written_suffix in ("png", "jpg", "webp", "tif", *([suffix] if suffix in ("heic", "avif") else [])):
         write_photo(photo.picture, tmp_path / f"b.{written_suffix}", photo)
         with Image.open(tmp_path / f"b.{written_suffix}") as written:
             assert written.size == photo.size
@@ -168,3 +191,49 @@ def test_files_that_are_no_pictures_are_one_sentence(tmp_path: Path):
             read_photo(tmp_path / name)
     with pytest.raises(HairclipError, match=r"x\.hair"):
         write_photo(Image.new("RGB", (4, 4)), tmp_path / "x.hair")
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_heic_and_avif_keep_colors_profile_and_transparency(tmp_path: Path, picture: Image.Image, suffix: str):
+    needs_codec(suffix)
+    picture.save(tmp_path / f"a.{suffix}", icc_profile=decode.srgb_profile(), quality=95)
+    photo = read_photo(tmp_path / f"a.{suffix}")
+    assert photo.format == {"heic": "HEIF", "avif": "AVIF"}[suffix]
+    write_photo(photo.picture, tmp_path / f"b.{suffix}", photo)
+    with Image.open(tmp_path / f"b.{suffix}") as written:
+        assert written.info["icc_profile"] == decode.srgb_profile()
+        assert len(written.getexif()) == 0
+    assert difference(read_photo(tmp_path / f"b.{suffix}").picture, photo.picture) <= 8
+    clear = picture.crop((0, 0, 33, 17))  # odd sides, which the codecs fill up inside
+    clear.putalpha(Image.fromarray(np.tile(np.arange(0, 264, 8).clip(0, 255).astype(np.uint8), (17, 1))))
+    write_photo(clear, tmp_path / f"c.{suffix}")
+    again = read_photo(tmp_path / f"c.{suffix}")
+    assert again.alpha is not None
+    assert again.size == (33, 17)
+    assert np.abs(np.asarray(again.alpha, int) - np.asarray(clear.getchannel("A"), int)).max() <= 8
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("heic", "HEIF"), ("avif", "AVIF"), ("HEIF", "HEIF")])
+def test_without_the_extra_one_sentence_names_it(
+    tmp_path: Path, picture: Image.Image, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.SAVE, kind, raising=False)
+    with pytest.raises(HairclipError) as caught:
+        write_photo(picture, tmp_path / f"me.{suffix}")
+    assert 'pip install "hairclip[heif]", or end it in .jpg or .png.' in str(caught.value)
+    brand = {"HEIF": b"heic", "AVIF": b"avif"}[kind]
+    (tmp_path / "me.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand)
+    with pytest.raises(HairclipError, match=r'me\.jpg is a HEIC or AVIF picture: .*pip install "hairclip\[heif\]"'):
+        read_photo(tmp_path / "me.jpg")
+
+
+def test_pillow_reads_and_writes_avif_alone_where_it_can(
+    tmp_path: Path, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+):
+    Image.init()
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    write_photo(picture, tmp_path / "a.avif")
+    assert difference(read_photo(tmp_path / "a.avif").picture, picture) <= 12
