@@ -67,25 +67,47 @@ class NetworksConfig(Section):
 class DataConfig(Section):
     """The W+ codes to train on, the words of the prompts and the reference pictures."""
 
-    latents: str = Field(default="portraits/latents", description="name or file of the W+ codes to train on")
+    latents: str = Field(
+        default="portraits/latents",
+        description="name or file of the W+ codes to train on; sampled: codes drawn from the generator, without any "
+        "file, as the official code does where it has none",
+    )
     validation_latents: str | None = Field(
-        default=None, description="codes to validate on; null: the `val` split of `latents`"
+        default=None,
+        description="codes to validate on, in the same forms; null: the `val` split of `latents`, or other codes drawn "
+        "from the generator",
+    )
+    sampled_count: Count = Field(default=5000, description="number of codes that `latents: sampled` draws to train on")
+    sampled_validation_count: Count = Field(
+        default=1000, description="number of codes that are drawn to validate on; none of them is trained on"
+    )
+    sampled_truncation: Probability = Field(
+        default=0.7, description="factor by which drawn codes are pulled to the generator's average; 1: not at all"
     )
     hairstyles: list[Word] = Field(
-        default_factory=list, description="hairstyles of the texts; empty: those that label the latents, else all 44"
+        default_factory=list,
+        description="hairstyles of the texts; empty: those that label the latents, else the bundle's, else all 44",
     )
     colors: list[Word] = Field(
-        default_factory=list, description="colors of the texts; empty: those that label the latents, else all 12"
+        default_factory=list,
+        description="colors of the texts; empty: those that label the latents, else the bundle's, else all 12",
     )
     hairstyle_images: str | None = Field(
         default=None,
         description="folder of hairstyle references; null: pictures made of the latents",
     )
+    hairstyle_folders: str | None = Field(
+        default=None,
+        description="folder that holds '<hairstyle> hairstyle/' folders, for references of a hairstyle drawn by name; "
+        "python -m hairclip references makes them",
+    )
     color_images: str | None = Field(
         default=None, description="folder of color references; null: pictures made of the latents"
     )
     color_folders: str | None = Field(
-        default=None, description="folder that holds '<color> hair/' folders, for references of a color drawn by name"
+        default=None,
+        description="folder that holds '<color> hair/' folders, for references of a color drawn by name; python -m "
+        "hairclip references makes them",
     )
     validation_hairstyle_images: str | None = Field(
         default=None, description="folder of hairstyle references for validation; null: the training's references"
@@ -123,6 +145,11 @@ class TasksConfig(Section):
     none: Probability = Field(default=0.03, description="no change")
     hairstyle_text: Probability = Field(default=0.5, description="the hairstyle is a text rather than a reference")
     color_text: Probability = Field(default=0.5, description="the color is a text rather than a reference")
+    hairstyle_in_domain: Probability = Field(
+        default=0.5,
+        description="with data.hairstyle_folders: a hairstyle reference is drawn by a hairstyle's name rather than "
+        "from the other hairstyle references",
+    )
     color_in_domain: Probability = Field(
         default=0.5, description="a color reference is drawn by a color's name rather than from all color references"
     )

@@ -91,7 +91,7 @@ def test_defaults_and_choices_are_those_of_the_constructors():
             if isinstance(default, str):
                 assert get_args(arguments[key].annotation) == get_args(field.annotation), key
             compared += 1
-    assert compared == 7 + 9 + 3  # all of tasks and mapper; text_pixels, gamma and resolution
+    assert compared == 8 + 9 + 3  # all of tasks and mapper; text_pixels, gamma and resolution
 
 
 def test_paper_networks_build_from_their_architectures():

@@ -109,9 +109,12 @@ def check_config(config: "Config") -> Iterator[str]:
     for part, source in named.items():
         yield f"networks.{part}: {_state(source) if source else f'MISSING: {networks.bundle} has none'}"
     for key in ("latents", "validation_latents"):
-        if getattr(data, key) is not None:
-            yield f"data.{key}: {_state(getattr(data, key))}"
-    for key in ("hairstyle_images", "color_images", "color_folders"):
+        source = getattr(data, key)
+        if source == "sampled":
+            yield f"data.{key}: drawn from the generator, no file needed"
+        elif source is not None:
+            yield f"data.{key}: {_state(source)}"
+    for key in ("hairstyle_images", "hairstyle_folders", "color_images", "color_folders"):
         folder = getattr(data, key)
         if folder is not None:
             missing = f"MISSING: put that folder at {Path(folder).resolve()}"

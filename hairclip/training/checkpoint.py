@@ -56,6 +56,7 @@ FREE_TO_CHANGE = (
     "data.latents",
     "data.validation_latents",
     "data.hairstyle_images",
+    "data.hairstyle_folders",
     "data.color_images",
     "data.color_folders",
     "data.validation_hairstyle_images",
@@ -269,8 +270,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def input_digests(parts: "Parts") -> dict[str, str]:
     """Return a digest of everything that a run learns from, by the setting that names it.
 
-    Codes and networks count with their whole content. Folders of pictures count with the names and sizes of the files
-    that are used, since reading all of them at every start would take too long.
+    Codes, networks and the reference pictures that are used count with their whole content.
     """
     networks = vars(parts.networks)
     return {

@@ -1,6 +1,6 @@
-"""Load the W+ codes that training edits, with the labels of the people they show."""
+"""Load the W+ codes that training edits, with the labels of the people they show, or draw codes from the generator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.files import digest
 from hairclip.common.images import WPlus
 from hairclip.pretrained.loaders import Source, load_latent_labels, open_latents
+from hairclip.training.sampled_codes import SAMPLED, SampledCodes, Stream
 
 Names = tuple[str, ...] | None
 """A name per code, None where the file has no labels of that kind."""
@@ -19,17 +20,17 @@ _BLOCK = 1024  # codes that are read at once for a digest
 
 @dataclass(frozen=True)
 class LatentSet:
-    """W+ codes on the CPU. The codes of a file are memory-mapped: a code is read when it is used.
+    """W+ codes on the CPU. A code is read, or drawn, when it is used: those of a file are memory-mapped.
 
     Attributes:
-        codes: (M, n_latent, w_dim), in any floating-point precision.
+        codes: (M, n_latent, w_dim), in any floating-point precision; or codes that are drawn from the generator.
         hairstyles: the hairstyle of each code.
         colors: the hair color of each code.
         splits: "train", "val" or "test" of each code.
         rows: which of `codes` are in the set, in which order; None for all.
     """
 
-    codes: WPlus
+    codes: WPlus | SampledCodes
     hairstyles: Names = None
     colors: Names = None
     splits: Names = None
@@ -59,6 +60,8 @@ class LatentSet:
 
     def digest(self) -> str:
         """Return a digest of the codes, in their order, and of their labels."""
+        if isinstance(self.codes, SampledCodes):
+            return digest(self.codes.digest(), self.rows)
         blocks = (range(first, min(first + _BLOCK, len(self))) for first in range(0, len(self), _BLOCK))
         return digest([digest(self[block]) for block in blocks], self.hairstyles, self.colors, self.splits)
 
@@ -92,19 +95,35 @@ def load_latent_set(name_or_path: Source) -> LatentSet:
     return LatentSet(codes, hairstyles=columns["hairstyle"], colors=columns["color"], splits=columns["split"])
 
 
-def training_and_validation(latents: Source, validation: Source | None) -> tuple[LatentSet, LatentSet]:
+def training_and_validation(
+    latents: Source, validation: Source | None, draw: Callable[[Stream], SampledCodes] | None = None
+) -> tuple[LatentSet, LatentSet]:
     """Load the codes to train on and the held-out ones: two files, or the `train` and `val` splits of one.
+
+    Args:
+        latents: a name or a file, or "sampled" for codes that `draw` gives.
+        validation: the same for the held-out codes; None takes the split of `latents`, or draws them as it does.
+        draw: "train" or "val" -> codes drawn from the generator; needed for "sampled" alone.
 
     Raises:
         HairclipError: if there are no codes of one of the two, or if they are of different generators.
     """
-    everything = load_latent_set(latents)
-    if validation is not None:
-        training = everything.split("train") if everything.splits else everything
+    if validation is None and latents == SAMPLED:
+        validation = SAMPLED
+    if latents == SAMPLED:
+        assert draw is not None
+        everything = training = LatentSet(draw("train"))
+    else:
+        everything = load_latent_set(latents)
+        training = everything.split("train") if everything.splits or validation is None else everything
+    if validation is None:
+        held_out = everything.split("val")
+    elif validation == SAMPLED:
+        assert draw is not None
+        held_out = LatentSet(draw("val"))
+    else:
         held_out = load_latent_set(validation)
         held_out = held_out.split("val") if held_out.splits and "val" in held_out.splits else held_out
-    else:
-        training, held_out = everything.split("train"), everything.split("val")
     if not len(training) or not len(held_out):
         raise HairclipError(
             f"{latents} labels {len(training)} codes as train and {len(held_out)} as val, and training needs both: "

@@ -5,6 +5,7 @@ never depends on its batch. A picture that lies in two folders, or that an earli
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -26,8 +27,16 @@ from hairclip.pretrained.weight_files import read_safetensors, write_safetensors
 from hairclip.training.latents import LatentSet
 from hairclip.training.sources import usable_folder
 
-__all__ = ["ReferenceFolder", "ReferencePool", "ReferenceStore", "folder_references", "synthesized_references"]
+__all__ = [
+    "ReferenceFolder",
+    "ReferencePool",
+    "ReferenceStore",
+    "folder_references",
+    "join_references",
+    "synthesized_references",
+]
 
+_READERS = 8  # threads that read pictures for their digests
 
 # ------------------------------------------------------------------------------------------ encoded references
 
@@ -102,17 +111,17 @@ class ReferencePool:
         picture: number -> picture (1, 3, H, W), RGB in [-1, 1].
         content: number -> digest of what the picture shows.
         encoder: encodes them.
-        of_color: color name -> numbers of the pictures that show it.
+        of_word: name of a color or a hairstyle -> numbers of the pictures that show it.
         store: the references that are encoded already; pools may share it.
-        files: digest of the names and sizes of the files; empty where the pictures are made of codes.
-        free: number of pictures, the first ones, that are drawn whatever color they show; 0 means all.
+        files: digest of the content of all files and of `of_word`; empty where the pictures are made of codes.
+        free: number of pictures, the first ones, that are drawn whatever they show; 0 means all.
     """
 
     count: int
     picture: Callable[[int], Images]
     content: Callable[[int], str]
     encoder: ConditionEncoder
-    of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    of_word: Mapping[str, Sequence[int]] = field(default_factory=dict)
     store: ReferenceStore = field(default_factory=dict, repr=False)
     free: int = 0
     files: str = ""
@@ -157,17 +166,17 @@ def synthesized_references(
     def picture(number: int) -> Images:
         return generator(latents[[order[number]]].to(device), noise="const")
 
-    of_color: dict[str, list[int]] = {}
+    of_word: dict[str, list[int]] = {}
     for number, index in enumerate(order):
         is_bald = latents.hairstyles is not None and latents.hairstyles[index] == BALD
         if latents.colors is not None and not is_bald:
-            of_color.setdefault(latents.colors[index], []).append(number)
+            of_word.setdefault(latents.colors[index], []).append(number)
 
     def content(number: int) -> str:
         # The weights of the generator belong to the store's key.
         return digest(latents[[order[number]]])[:32]
 
-    return ReferencePool(len(order), picture, content, encoder, of_color, store)
+    return ReferencePool(len(order), picture, content, encoder, of_word, store)
 
 
 def folder_references(
@@ -177,39 +186,68 @@ def folder_references(
     *,
     count: int,
     seed: int,
-    color_folders: str | None = None,
-    colors: Sequence[str] = (),
+    word_folders: str | None = None,
+    words: Sequence[str] = (),
+    folder_of: Callable[[str], str] = color_prompt,
 ) -> ReferencePool:
     """Return a pool of pictures from folders.
 
     Args:
-        folder: folder of pictures of any color; None for none.
+        folder: folder of pictures of any hair; None for none.
         encoder: encodes them.
         store: references that are encoded already.
         count: largest number of pictures from one folder.
         seed: chooses and orders them.
-        color_folders: folder that holds a folder `<color> hair` per color; None for none.
-        colors: names of these colors.
+        word_folders: folder that holds a folder per word, as `python -m hairclip references` writes it; None for none.
+        words: names of colors or of hairstyles.
+        folder_of: word -> name of its folder: `color_prompt` gives "red hair", `hairstyle_prompt` "afro hairstyle".
 
     Raises:
         HairclipError: if a folder cannot be read or holds no picture.
     """
     files = _pictures(folder, count=count, seed=seed) if folder is not None else []
     free = len(files)
-    of_color: dict[str, list[int]] = {}
-    for color in colors if color_folders is not None else ():
-        found = _pictures(str(Path(color_folders or "") / color_prompt(color)), count=count, seed=seed)
-        of_color[color] = list(range(len(files), len(files) + len(found)))
+    of_word: dict[str, list[int]] = {}
+    for word in words if word_folders is not None else ():
+        found = _pictures(str(Path(word_folders or "") / folder_of(word)), count=count, seed=seed)
+        of_word[word] = list(range(len(files), len(files) + len(found)))
         files += found
+    with ThreadPoolExecutor(_READERS) as readers:
+        try:
+            contents = list(readers.map(digest, files))
+        except OSError as error:
+            raise HairclipError(f"the reference picture {error.filename} cannot be read ({error.strerror}).") from None
     return ReferencePool(
         len(files),
         lambda number: load_image(files[number]),
-        lambda number: digest(files[number])[:32],
+        lambda number: contents[number][:32],
         encoder,
-        of_color,
+        of_word,
         store,
         free=free,
-        files=digest([[path.name, path.stat().st_size] for path in files], of_color),
+        files=digest(contents, of_word),
+    )
+
+
+def join_references(free: ReferencePool, of_words: ReferencePool) -> ReferencePool:
+    """Return one pool: the pictures of `free` are drawn whatever they show, those of `of_words` by their words."""
+    count = len(free)
+
+    def place(number: int) -> tuple[ReferencePool, int]:
+        return (free, number) if number < count else (of_words, number - count)
+
+    def picture(number: int) -> Images:
+        pool, there = place(number)
+        return pool.picture(there)
+
+    def content(number: int) -> str:
+        pool, there = place(number)
+        return pool.content(there)
+
+    of_word = {word: [count + number for number in numbers] for word, numbers in of_words.of_word.items()}
+    files = digest(free.files, of_words.files)
+    return ReferencePool(
+        count + len(of_words), picture, content, free.encoder, of_word, free.store, free=count, files=files
     )
 
 

@@ -1,6 +1,6 @@
 """Build the parts of a training run from its configuration: networks, mapper, data, loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,11 +9,11 @@ from torch import nn
 
 from hairclip.common.errors import HairclipError
 from hairclip.conditions.encoder import ConditionEncoder
-from hairclip.conditions.prompts import COLORS, HAIRSTYLES, in_vocabulary_order
+from hairclip.conditions.prompts import COLORS, HAIRSTYLES, color_prompt, hairstyle_prompt, in_vocabulary_order
 from hairclip.config import TRAINED_WITH, Config
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.stylegan2 import Generator
-from hairclip.pretrained.bundle import Bundle, load_bundle
+from hairclip.pretrained.bundle import Bundle, BundleWords, load_bundle
 from hairclip.pretrained.loaders import load_mapper
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_classes import CLASSES
@@ -26,8 +26,10 @@ from hairclip.training.references import (
     ReferencePool,
     ReferenceStore,
     folder_references,
+    join_references,
     synthesized_references,
 )
+from hairclip.training.sampled_codes import SampledCodes, Stream
 from hairclip.training.sources import SourceFolder, SourceMemory, Sources, features_key
 from hairclip.training.tasks import Task, TaskSampler
 
@@ -85,7 +87,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
         networks.clip, networks.parser, gamma=config.losses.gamma, references=config.mapper.references
     )
     hairstyles, colors = _words(config, latents)
-    styles, shades = _references(config, latents, networks, encoder, colors)
+    styles, shades = _references(config, latents, networks, encoder, hairstyles, colors)
     data = config.data
     sources = _source_store(config, networks, loss, latents) if data.cache_sources else SourceMemory()
     training = EditData(
@@ -95,18 +97,14 @@ def build_parts(config: Config, device: torch.device) -> Parts:
         latents=len(latents),
         hairstyles=hairstyles,
         colors=colors,
-        hairstyle_references=len(styles),
-        color_references=shades.free or len(shades),
-        references_of_color=shades.of_color,
+        **_numbers(styles, shades),
         **config.tasks.model_dump(),
     )
-    styles, shades = _validation_references(config, encoder, styles, shades, colors)
+    styles, shades = _validation_references(config, styles, shades, hairstyles, colors)
     validation = EditData(held_out, networks, loss, encoder, styles, shades, minimum_hair=data.minimum_hair)
     validation_sampler = replace(
         sampler,
-        hairstyle_references=len(styles),
-        color_references=shades.free or len(shades),
-        references_of_color=shades.of_color,
+        **_numbers(styles, shades),
     )
     tasks = validation_sampler.sample(config.validation.count, config.validation.seed)
     # The sampler knows the training codes: the validation list goes through the held-out ones in order.
@@ -233,7 +231,14 @@ def _random_networks(architectures: Mapping[str, Mapping[str, Any]], *, seed: in
 @torch.no_grad()
 def _latents(config: Config, generator: Generator) -> tuple[LatentSet, LatentSet]:
     if not config.dry_run:
-        return training_and_validation(config.data.latents, config.data.validation_latents)
+        data = config.data
+        counts: dict[Stream, int] = {"train": data.sampled_count, "val": data.sampled_validation_count}
+
+        def draw(stream: Stream) -> SampledCodes:
+            psi = data.sampled_truncation
+            return SampledCodes(generator, count=counts[stream], truncation=psi, seed=config.seed, stream=stream)
+
+        return training_and_validation(data.latents, data.validation_latents, draw)
     random = torch.Generator().manual_seed(config.seed)
     z = torch.randn(_DRY_RUN_CODES, generator.z_dim, generator=random)
     codes = LatentSet(generator.expand(generator.mapping(z.to(generator.constant.device))).cpu().contiguous())
@@ -242,20 +247,24 @@ def _latents(config: Config, generator: Generator) -> tuple[LatentSet, LatentSet
 
 
 def _words(config: Config, latents: LatentSet) -> tuple[list[str], list[str]]:
-    """Return the hairstyles and the colors that training requests by name."""
+    """Return the hairstyles and the colors that training requests by name.
+
+    They are the configured words, else those that label a code, else the bundle's, else HairCLIP's.
+    """
+    known = BundleWords() if config.dry_run else network_bundle(config).known_words()
     return (
-        _vocabulary(config.data.hairstyles, latents.hairstyles, HAIRSTYLES),
-        _vocabulary(config.data.colors, latents.colors, COLORS),
+        config.data.hairstyles or in_vocabulary_order(latents.hairstyles or known.hairstyles, HAIRSTYLES),
+        config.data.colors or in_vocabulary_order(latents.colors or known.colors, COLORS),
     )
 
 
-def _vocabulary(configured: Sequence[str], labels: Sequence[str] | None, everything: Sequence[str]) -> list[str]:
-    """Return the configured words, else those that label a code, else HairCLIP's; in HairCLIP's order."""
-    return list(configured) if configured else in_vocabulary_order(labels, everything)
-
-
 def _references(
-    config: Config, latents: LatentSet, networks: Networks, encoder: ConditionEncoder, colors: Sequence[str]
+    config: Config,
+    latents: LatentSet,
+    networks: Networks,
+    encoder: ConditionEncoder,
+    hairstyles: Sequence[str],
+    colors: Sequence[str],
 ) -> tuple[ReferencePool, ReferencePool]:
     """Return the references of hairstyles and those of colors."""
     data, count = config.data, config.data.reference_pool
@@ -264,37 +273,65 @@ def _references(
         settings = {"gamma": encoder.gamma, "seen": encoder.seen, "enlarging": config.networks.enlarging}
         key = features_key((networks.generator, networks.parser, networks.clip), settings)
         store = ReferenceFolder(data.cache_folder, key)
-    synthesized = synthesized_references(latents, networks.generator, encoder, store, count=count, seed=config.seed)
-    styles = shades = synthesized
+    shades = synthesized_references(latents, networks.generator, encoder, store, count=count, seed=config.seed)
+    styles = replace(shades, of_word={})
     if config.dry_run:
         return styles, shades
-    if data.hairstyle_images is not None:
-        styles = folder_references(data.hairstyle_images, encoder, store, count=count, seed=config.seed)
-    if data.color_images is not None or data.color_folders is not None:
-        shades = _color_references(config, data.color_images, encoder, store, colors)
+    styles = _from_folders(config, data.hairstyle_images, styles, hairstyles, hairstyle_prompt, data.hairstyle_folders)
+    shades = _from_folders(config, data.color_images, shades, colors, color_prompt, data.color_folders)
     return styles, shades
 
 
 def _validation_references(
-    config: Config, encoder: ConditionEncoder, styles: ReferencePool, shades: ReferencePool, colors: Sequence[str]
+    config: Config,
+    styles: ReferencePool,
+    shades: ReferencePool,
+    hairstyles: Sequence[str],
+    colors: Sequence[str],
 ) -> tuple[ReferencePool, ReferencePool]:
     """Return the references of the validation, which are the training's where the configuration names no others."""
     data = config.data
     if config.dry_run:
         return styles, shades
-    if data.validation_hairstyle_images is not None:
-        folder, count = data.validation_hairstyle_images, data.reference_pool
-        styles = folder_references(folder, encoder, styles.store, count=count, seed=config.seed)
-    if data.validation_color_images is not None:
-        shades = _color_references(config, data.validation_color_images, encoder, shades.store, colors)
+    if (images := data.validation_hairstyle_images) is not None:
+        styles = _from_folders(config, images, styles, hairstyles, hairstyle_prompt, data.hairstyle_folders)
+    if (images := data.validation_color_images) is not None:
+        shades = _from_folders(config, images, shades, colors, color_prompt, data.color_folders)
     return styles, shades
 
 
-def _color_references(
-    config: Config, folder: str | None, encoder: ConditionEncoder, store: ReferenceStore, colors: Sequence[str]
+def _from_folders(
+    config: Config,
+    images: str | None,
+    otherwise: ReferencePool,
+    words: Sequence[str],
+    folder_of: Callable[[str], str],
+    word_folders: str | None,
 ) -> ReferencePool:
-    """Return the pictures of a folder, which are drawn freely, and those of the folders of each color."""
-    count, folders = config.data.reference_pool, config.data.color_folders
-    return folder_references(
-        folder, encoder, store, count=count, seed=config.seed, color_folders=folders, colors=colors
+    """Return the pictures of a folder, which are drawn freely, and those of the folders of each word.
+
+    Without `images`, the pictures of `otherwise` are drawn freely.
+    """
+    if images is None and word_folders is None:
+        return otherwise
+    read = folder_references(
+        images,
+        otherwise.encoder,
+        otherwise.store,
+        count=config.data.reference_pool,
+        seed=config.seed,
+        word_folders=word_folders,
+        words=words,
+        folder_of=folder_of,
     )
+    return join_references(otherwise, read) if images is None else read
+
+
+def _numbers(styles: ReferencePool, shades: ReferencePool) -> dict[str, Any]:
+    """Return how many references a `TaskSampler` draws from, and which of them show what."""
+    return {
+        "hairstyle_references": styles.free or len(styles),
+        "color_references": shades.free or len(shades),
+        "references_of_hairstyle": styles.of_word,
+        "references_of_color": shades.of_word,
+    }

@@ -38,8 +38,9 @@ class TaskSampler:
         latents: number of source codes.
         hairstyles: names that hairstyle texts are drawn from.
         colors: names that color texts are drawn from.
-        hairstyle_references: number of hairstyle references.
+        hairstyle_references: number of hairstyle references, the first ones, that are drawn whatever they show.
         color_references: number of color references, the first ones, that are drawn whatever color they show.
+        references_of_hairstyle: hairstyle name -> numbers of the references that show it.
         references_of_color: color name -> numbers of the references that show it.
         hairstyle: probability of a new hairstyle alone.
         color: probability of a new color alone.
@@ -47,6 +48,7 @@ class TaskSampler:
         none: probability of neither; the four add up to 1.
         hairstyle_text: probability that a hairstyle is a text rather than a reference.
         color_text: probability that a color is a text rather than a reference.
+        hairstyle_in_domain: the same as `color_in_domain` for hairstyles.
         color_in_domain: probability that a color reference is drawn by first drawing a color's name, then one of the
             references that show it. Without such references all are drawn from the first `color_references`.
     """
@@ -56,6 +58,7 @@ class TaskSampler:
     colors: Sequence[str]
     hairstyle_references: int
     color_references: int
+    references_of_hairstyle: Mapping[str, Sequence[int]] = field(default_factory=dict)
     references_of_color: Mapping[str, Sequence[int]] = field(default_factory=dict)
     hairstyle: float = 0.5
     color: float = 0.2
@@ -63,6 +66,7 @@ class TaskSampler:
     none: float = 0.03
     hairstyle_text: float = 0.5
     color_text: float = 0.5
+    hairstyle_in_domain: float = 0.5
     color_in_domain: float = 0.5
 
     def sample(self, count: int, *seed: int) -> list[Task]:
@@ -82,9 +86,17 @@ class TaskSampler:
         )
 
     def _hairstyle(self, random: np.random.Generator) -> Wanted:
-        is_text = random.random() < self.hairstyle_text
+        drawn = random.random()
         name, reference = int(random.integers(len(self.hairstyles))), int(random.integers(self.hairstyle_references))
-        return self.hairstyles[name] if is_text else reference
+        if drawn < self.hairstyle_text:
+            return self.hairstyles[name]
+        shown = [word for word in self.hairstyles if self.references_of_hairstyle.get(word)]
+        # What is left of the number decides twice more, so that sets of references change no other draw.
+        left = (drawn - self.hairstyle_text) / (1 - self.hairstyle_text)
+        if not shown or left >= self.hairstyle_in_domain:
+            return reference
+        candidates = self.references_of_hairstyle[shown[name % len(shown)]]
+        return candidates[int(left / self.hairstyle_in_domain * len(candidates))]
 
     def _color(self, random: np.random.Generator) -> Wanted:
         is_text, in_domain = random.random() < self.color_text, random.random() < self.color_in_domain

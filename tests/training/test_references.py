@@ -1,16 +1,25 @@
 """Reference pictures from codes and from folders: numbered, labeled, encoded once."""
 
+import os
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, save_image
 from hairclip.conditions.encoder import ConditionEncoder, Reference
+from hairclip.conditions.prompts import hairstyle_prompt
 from hairclip.training.latents import LatentSet
-from hairclip.training.references import ReferenceFolder, folder_references, synthesized_references
+from hairclip.training.references import (
+    ReferenceFolder,
+    folder_references,
+    join_references,
+    synthesized_references,
+)
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, tiny_networks
 
 NETWORKS = tiny_networks()
@@ -35,10 +44,10 @@ def test_synthesized_references_follow_their_labels():
     colors = ("red", "blond") * 5
     latents = LatentSet(codes, hairstyles=("bald", *("afro",) * 9), colors=colors)
     pool = synthesized_references(latents, NETWORKS.generator, encoder(), {}, count=10, seed=0)
-    labeled = sorted(number for numbers in pool.of_color.values() for number in numbers)
+    labeled = sorted(number for numbers in pool.of_word.values() for number in numbers)
     assert len(pool) == 10
     assert len(labeled) == 9  # nobody's hair color is read off a bald head
-    number = pool.of_color["blond"][0]
+    number = pool.of_word["blond"][0]
     candidates = NETWORKS.generator(codes[1::2])
     assert any(torch.allclose(pool.picture(number)[0], candidate, atol=1e-5) for candidate in candidates)
     assert pool[number] is pool[number]
@@ -49,8 +58,8 @@ def test_folder_references(tmp_path: Path):
     for name in ("a.png", "b.jpg", "red hair/c.png"):
         save_image(picture, tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    pool = folder_references(str(tmp_path), encoder(), {}, count=5, seed=0, color_folders=str(tmp_path), colors=["red"])
-    assert (len(pool), pool.of_color) == (3, {"red": [2]})
+    pool = folder_references(str(tmp_path), encoder(), {}, count=5, seed=0, word_folders=str(tmp_path), words=["red"])
+    assert (len(pool), pool.of_word) == (3, {"red": [2]})
     assert pool.picture(2).shape == (1, 3, 20, 24)
     assert pool[2].hairstyle.ndim == 1
     assert len(folder_references(str(tmp_path), encoder(), {}, count=1, seed=0)) == 1
@@ -101,6 +110,43 @@ def test_damaged_references_are_encoded_again_and_a_full_disk_stops_nothing(tmp_
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(HairclipError, match="cache_folder"):
         ReferenceFolder(tmp_path / "file", "key")
+
+
+def test_a_picture_replaced_by_another_of_equal_name_and_size_is_another_set(tmp_path: Path):
+    """Its time stamps can be kept too, as `cp -p` does: only the content tells."""
+    for shade in (0, 200):
+        Image.new("RGB", (20, 24), (shade, 0, 0)).save(tmp_path / f"{shade}.bmp")
+    path, other = tmp_path / "pictures" / "a.bmp", tmp_path / "200.bmp"
+    path.parent.mkdir()
+    shutil.copy2(tmp_path / "0.bmp", path)
+    before, store = path.stat(), ReferenceFolder(tmp_path / "cache", "key")
+    first = folder_references(str(path.parent), encoder(), store, count=5, seed=0)
+    dark = first[0]
+    shutil.copy2(other, path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    second = folder_references(str(path.parent), encoder(), store, count=5, seed=0)
+    assert first.files != second.files
+    assert not torch.equal(second[0].hairstyle, dark.hairstyle)
+    path.unlink()
+    shutil.copy2(tmp_path / "0.bmp", path.with_name("renamed.bmp"))
+    assert folder_references(str(path.parent), encoder(), store, count=5, seed=0).files == first.files
+
+
+def test_a_set_of_words_extends_the_pictures_that_are_drawn_freely(tmp_path: Path):
+    codes = torch.randn(4, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    free = synthesized_references(LatentSet(codes), NETWORKS.generator, encoder(), {}, count=4, seed=0)
+    for number in range(2):
+        Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    shutil.copytree(tmp_path, tmp_path / "afro hairstyle")
+    of_word = folder_references(
+        None, encoder(), {}, count=9, seed=0, word_folders=str(tmp_path), words=["afro"], folder_of=hairstyle_prompt
+    )
+    pool = join_references(free, of_word)
+    assert (len(pool), pool.free, pool.of_word) == (6, 4, {"afro": [4, 5]})
+    assert torch.equal(pool.picture(3), free.picture(3))
+    assert torch.equal(pool.picture(4), of_word.picture(0))
+    assert [pool.content(3), pool.content(5)] == [free.content(3), of_word.content(1)]
 
 
 def test_unusable_folders_are_told(tmp_path: Path):

@@ -43,6 +43,32 @@ def test_half_of_the_color_references_are_of_the_free_folder_however_many_there_
     assert max(t.color for t in tasks if isinstance(t.color, int)) == 2 + 2 * 20 - 1
 
 
+def test_half_of_the_hairstyle_references_are_of_the_folders_and_no_other_request_changes(tmp_path: Path):
+    for word in ("afro", "bob cut", "bald"):
+        pictures(tmp_path / "sets" / f"{word} hairstyle", 3)
+    plain = parts(tmp_path / "plain").sampler.sample(20_000, 0)
+    built = parts(tmp_path / "with", f"data.hairstyle_folders={tmp_path / 'sets'}")
+    tasks = built.sampler.sample(20_000, 0)
+    free = built.training.hairstyle_references.free
+    assert (free, len(built.training.hairstyle_references)) == (6, 6 + 3 * 3)
+    drawn = [task.hairstyle for task in tasks if isinstance(task.hairstyle, int)]
+    shares = [sum(number == one for number in drawn) / len(drawn) for one in range(6 + 9)]
+    assert shares == pytest.approx([0.5 / 6] * 6 + [0.5 / 9] * 9, abs=0.012)
+    for before, after in zip(plain, tasks, strict=True):
+        assert (before.latent, before.color) == (after.latent, after.color)
+        assert isinstance(before.hairstyle, int) == isinstance(after.hairstyle, int)
+        assert isinstance(after.hairstyle, int) or before.hairstyle == after.hairstyle
+
+
+def test_color_sets_extend_the_pictures_made_of_the_latents(tmp_path: Path):
+    for color in ("red", "blond"):
+        pictures(tmp_path / "sets" / f"{color} hair", 2)
+    built = parts(tmp_path, f"data.color_folders={tmp_path / 'sets'}")
+    pool = built.training.color_references
+    assert (pool.free, pool.of_word) == (6, {"red": [6, 7], "blond": [8, 9]})
+    assert built.sampler.color_references == 6
+
+
 def test_validation_has_references_of_its_own(tmp_path: Path):
     mine, others = pictures(tmp_path / "mine", 3), pictures(tmp_path / "others", 2, brightness=250)
     built = parts(
