@@ -2,14 +2,30 @@
 
 `hairclip.pretrained.download` fetches them. Every loader and configuration takes their names. Where the sha256 is None,
 the first fetch records it.
+
+Behind a mirror, the environment variable HAIRCLIP_REGISTRY names a YAML file with other addresses:
+
+```yaml
+parsenet: {url: "https://mirror.example/parsenet.pth"}  # the same file: the size and sha256 of the list stay
+celeba-hq-test: {url: ["https://a.example/t.pt", "https://b.example/t.pt"], size: 104140800, sha256: "9f86d0..."}
+```
 """
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeAlias
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.names import nearest
+from hairclip.common.yaml import read_yaml
+
+REGISTRY = "HAIRCLIP_REGISTRY"
+"""The environment variable that names a YAML file with other sources."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +229,26 @@ _TABLE = (
     ),
 )
 
-WEIGHTS: dict[str, Weight] = {weight.name: weight for weight in _TABLE}
+_SHIPPED: dict[str, Weight] = {weight.name: weight for weight in _TABLE}
+
+
+class _Weights(Mapping[str, Weight]):
+    """The weights by name, with the sources of the YAML file that the environment names at the time of asking."""
+
+    def __getitem__(self, name: str) -> Weight:
+        return _listed()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _SHIPPED  # the YAML adds no names, so a mistake in it cannot spoil this answer
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_SHIPPED)
+
+    def __len__(self) -> int:
+        return len(_SHIPPED)
+
+
+WEIGHTS: Mapping[str, Weight] = _Weights()
 
 SAME_NETWORK: dict[tuple[str, str], str] = {
     ("generator", "hairclip"): "stylegan2-ffhq",
@@ -234,7 +269,7 @@ def find(name: str) -> Weight:
     """
     if name in WEIGHTS:
         return WEIGHTS[name]
-    for weight in _TABLE:
+    for weight in WEIGHTS.values():
         if weight.file == name:
             return weight
     near = difflib.get_close_matches(name, WEIGHTS, n=1, cutoff=0.5)
@@ -257,5 +292,50 @@ def total_size(weights: Iterable[Weight]) -> str:
 def table() -> str:
     """Return a Markdown table of all weights."""
     rows = ["| name | what | size | license of the weights |", "|---|---|---|---|"]
-    rows += [f"| `{w.name}` | {w.about} (`{w.file}`) | {megabytes(w.size)} | {w.license} |" for w in _TABLE]
+    rows += [f"| `{w.name}` | {w.about} (`{w.file}`) | {megabytes(w.size)} | {w.license} |" for w in WEIGHTS.values()]
     return "\n".join(rows)
+
+
+# ------------------------------------------------------------------------------------------ other sources
+
+
+def _listed() -> Mapping[str, Weight]:
+    """Return the shipped weights, with the sources of the YAML file that the environment names."""
+    named = os.environ.get(REGISTRY, "")
+    if not named:
+        return _SHIPPED
+    path = Path(named).expanduser()
+    if not path.is_file():
+        raise HairclipError(f"{REGISTRY} names {path}, but there is no such file: correct or unset the variable.")
+    status = path.stat()
+    return _replaced(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _replaced(path: Path, mtime_ns: int, size: int) -> dict[str, Weight]:
+    """Return all weights with a YAML's sources. A new modification time or size makes it read the file again."""
+    found = dict(_SHIPPED)
+    for name, given in read_yaml(path).items():
+        if name not in found:
+            raise HairclipError(f"{path}: there are no weights named {name}{nearest(str(name), list(found))}.")
+        found[name] = _with_source(found[name], given, f"{path}: {name}")
+    return found
+
+
+def _with_source(weight: Weight, given: Any, place: str) -> Weight:
+    keys = ("url", "size", "sha256")
+    if not isinstance(given, Mapping) or not set(given) <= set(keys):
+        raise HairclipError(f"{place}: give a mapping with the keys {', '.join(keys)}.")
+    urls = given.get("url")
+    urls = [urls] if isinstance(urls, str) else urls
+    if not isinstance(urls, list) or not urls or not all(re.match("https?://", str(url)) for url in urls):
+        raise HairclipError(f"{place}: url: give an address that begins with https:// or http://, or a list of them.")
+    weight = replace(weight, sources=tuple(Url(str(url)) for url in urls))
+    if not {"size", "sha256"} & set(given):
+        return weight
+    size, sha256 = given.get("size"), given.get("sha256")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size <= 0):
+        raise HairclipError(f"{place}: size: give a number of bytes, but it is {size!r}.")
+    if not re.fullmatch("[0-9a-f]{64}", str(sha256)):
+        raise HairclipError(f"{place}: sha256: give 64 hexadecimal digits in lower case, but it is {sha256!r}.")
+    return replace(weight, size=size, sha256=str(sha256))

@@ -36,10 +36,11 @@ def official(recipe: str, prefix: str = "", salt: str = "A") -> dict[str, Tensor
     gives other values.
     """
     rows = json.loads((HERE / "recipes" / f"{recipe}.json").read_text())
-    return {row[0][len(prefix) :]: _fill(*row, salt) for row in rows if row[0].startswith(prefix)}
+    return {row[0][len(prefix) :]: fill(*row, salt) for row in rows if row[0].startswith(prefix)}
 
 
-def _fill(key: str, shape: list[int], kind: str, shift: float, scale: float, salt: str) -> Tensor:
+def fill(key: str, shape: list[int], kind: str, shift: float, scale: float, salt: str = "A") -> Tensor:
+    """Return the tensor of a recipe's row."""
     if kind == "fir":  # the fixed blur of StyleGAN2, gain 4
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
         return torch.outer(taps, taps) / 16

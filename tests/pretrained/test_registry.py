@@ -121,3 +121,47 @@ def test_mistakes_in_downloads_are_one_sentence(
     assert error.startswith("hairclip: error: ")
     assert error.count("\n") == 1
     assert words in error
+
+
+def test_a_mirror_gives_other_addresses_and_keeps_the_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mirror = tmp_path / "mirror.yaml"
+    mirror.write_text('parsenet: {url: "https://mirror.example/parsenet.pth"}\n')
+    shipped = WEIGHTS["parsenet"]
+    monkeypatch.setenv("HAIRCLIP_REGISTRY", str(mirror))
+    assert WEIGHTS["parsenet"].sources == (registry.Url("https://mirror.example/parsenet.pth"),)
+    assert (WEIGHTS["parsenet"].size, WEIGHTS["parsenet"].sha256) == (shipped.size, shipped.sha256)
+    assert registry.find("parsenet.pth") is WEIGHTS["parsenet"]
+    mirror.write_text(
+        f'parsenet: {{url: ["http://a.example/p", "http://b.example/p"], size: 7, sha256: {"ab" * 32}}}\n'
+    )
+    assert [source.page for source in WEIGHTS["parsenet"].sources] == ["http://a.example/p", "http://b.example/p"]
+    assert (WEIGHTS["parsenet"].size, WEIGHTS["parsenet"].sha256) == (7, "ab" * 32)
+    assert WEIGHTS["ir-se50"].size == 175_367_323
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("parsnet: {url: https://a.example/p}", "no weights named parsnet (did you mean parsenet?)"),
+        ("parsenet: https://a.example/p", "give a mapping with the keys url, size, sha256"),
+        ("parsenet: {url: ftp://a.example/p}", "begins with https:// or http://"),
+        ("parsenet: {url: https://a.example/p, size: 5}", "sha256: give 64 hexadecimal digits"),
+        ("parsenet: {url: https://a.example/p, size: many, sha256: 0}", "size: give a number of bytes"),
+        (None, "there is no such file"),
+    ],
+)
+def test_a_mistake_in_the_list_of_a_mirror_is_one_sentence(
+    content: str | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    if content is not None:
+        (tmp_path / "mirror.yaml").write_text(content)
+    monkeypatch.setenv("HAIRCLIP_REGISTRY", str(tmp_path / "mirror.yaml"))
+    assert cli.main(["download"]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert str(tmp_path / "mirror.yaml") in message
+    assert message.count("\n") == 1
