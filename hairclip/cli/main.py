@@ -17,6 +17,7 @@ from hairclip.common.version import __version__
 
 COMMANDS = {
     "train": "train",
+    "encode": "encode",
     "edit": "edit",
     "evaluate": "evaluate",
     "evaluate-photos": "evaluate",

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -81,6 +82,18 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def tell(self, value: Item) -> Item:
+        """Return the value that process 0 gives; every process must call this. The others' values do not count.
+
+        Args:
+            value: anything that pickle takes.
+        """
+        if self.size == 1:
+            return value
+        told = [value]
+        dist.broadcast_object_list(told, src=0)
+        return told[0]
+
 
 def alone(module: nn.Module) -> AbstractContextManager[None]:
     """Return a context in which backward passes add up gradients in this process alone, without exchanging them."""
@@ -89,18 +102,22 @@ def alone(module: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def join(device: str = "auto") -> World:
+def join(device: str = "auto", *, exchange: Literal["tensors", "words"] = "tensors") -> World:
     """Return this process among those that torchrun announced in the environment; without torchrun, alone.
 
     Args:
         device: "auto" takes a GPU where there is one; of several processes, each takes the GPU of its local rank.
+        exchange: what the processes send each other. "tensors" go from GPU to GPU, and a process that waits for another
+            gives up after minutes. "words" go through the CPU; the processes work alone for days before they meet.
     """
     size, rank, local = (int(os.environ.get(key, fallback)) for key, fallback in _ENVIRONMENT)
     chosen = pick_device(device, local_rank=local if size > 1 else None)
     if size > 1:
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
+        backend = "nccl" if chosen.type == "cuda" and exchange == "tensors" else "gloo"
+        patience = None if exchange == "tensors" else timedelta(days=30)
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=patience)
     return World(rank=rank, size=size, device=chosen)
 
 

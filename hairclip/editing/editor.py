@@ -32,7 +32,7 @@ from hairclip.editing.blending.hair import PIXELS_TOGETHER, blend_hair
 from hairclip.editing.blending.recolor import Recoloring, find_recoloring
 from hairclip.editing.blending.seams import composite
 from hairclip.editing.inversion.cache import InversionCache
-from hairclip.editing.inversion.invert import invert
+from hairclip.editing.inversion.invert import Inversion, invert, join_inversions
 from hairclip.editing.inversion.loss import ReconstructionLoss
 from hairclip.editing.inversion.perceptual import parser_distance
 from hairclip.editing.methods.hair_mapper import check_mapper
@@ -248,23 +248,59 @@ class HairEditor:
                 part = self.prepare([images[i] for i in chosen], options, plain=plain, progress=progress)
                 parts.append(part[range(count)])
             return Prepared.joined(parts)
-        networks, options = self.networks, options or InversionOptions()
-        plain = networks.plain_background if plain is None else plain
-        size = networks.generator.size
-        aligned = torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
-        labels = networks.parser.labels(aligned)
-        found = (invert if self.cache is None else self.cache.invert)(
-            plain_background(aligned, (labels == BACKGROUND)[:, None]) if plain else aligned,
+        aligned = self._align(images)
+        labels = self.networks.parser.labels(aligned)
+        return Prepared(aligned, self._invert(aligned, labels, options, plain, progress), labels)
+
+    @in_float32
+    @torch.no_grad()
+    def invert(
+        self,
+        images: Sequence[ImageSource],
+        options: InversionOptions | None = None,
+        *,
+        plain: bool | None = None,
+        batch_size: int,
+        progress: bool = False,
+    ) -> Inversion:
+        """Invert pictures. The parser is used only where the inversion needs it; arguments as of `prepare`."""
+        parts = []
+        for chosen, count in _fill_batches(len(images), batch_size):
+            aligned = self._align([images[i] for i in chosen])
+            parts.append(self._invert(aligned, None, options, plain, progress)[range(count)])
+        return join_inversions(parts)
+
+    def _align(self, images: Sequence[ImageSource]) -> Images:
+        """Return pictures at the generator's size, (B, 3, size, size) on the networks' device."""
+        size = self.networks.generator.size
+        return torch.cat([resize_area(load_picture(image), size) for image in images]).to(self.device)
+
+    def _invert(
+        self,
+        aligned: Images,
+        labels: Labels | None,
+        options: InversionOptions | None,
+        plain: bool | None,
+        progress: bool,
+    ) -> Inversion:
+        """Return the inversion of aligned pictures. `labels` are the parser's, None where it has not seen them."""
+        networks, options, loss = self.networks, options or InversionOptions(), None
+        if networks.plain_background if plain is None else plain:
+            labels = networks.parser.labels(aligned) if labels is None else labels
+            aligned = plain_background(aligned, (labels == BACKGROUND)[:, None])
+        if options.inversion != "encoder":
+            loss = ReconstructionLoss(parser_distance(networks.parser), self.identity)
+        return (invert if self.cache is None else self.cache.invert)(
+            aligned,
             networks.encoder,
             networks.generator,
             method=options.inversion,
             steps=options.inversion_steps,
-            loss=ReconstructionLoss(parser_distance(networks.parser), self.identity),
+            loss=loss,
             identity=self.identity,
             seed=options.seed,
             progress=progress,
         )
-        return Prepared(aligned, found, labels)
 
     @in_float32
     def encode(self, requests: Sequence[EditRequest], options: EditOptions) -> EditBatch:

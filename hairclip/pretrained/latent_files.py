@@ -4,7 +4,7 @@ Files are memory-mapped where their format allows it (safetensors, .npy, torch):
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hairclip.pretrained.weight_files import (
     read_metadata,
     read_safetensors,
     write_safetensors,
+    write_safetensors_blocks,
 )
 
 _CHUNK = 64  # codes that are checked at once
@@ -50,6 +51,34 @@ def save_latents(
         coefficients = (flat - mean) @ basis.T
         tensors = {"mean": mean.unflatten(0, w_plus.shape[1:]), "basis": basis, "coefficients": coefficients}
     write_safetensors(Path(path), {name: stored(name, value, half) for name, value in tensors.items()}, metadata)
+
+
+def save_latent_blocks(
+    path: Source, blocks: Iterable[WPlus], shape: tuple[int, int, int], labels: Any = None, about: Any = None
+) -> None:
+    """Write W+ codes that need not fit the memory. Without `about`, the file is the one that `save_latents` writes.
+
+    Args:
+        path: the file to write, ending in ".safetensors".
+        blocks: the codes, cut into blocks `(n, n_latent, w_dim)`, float32.
+        shape: number of all codes, `n_latent`, `w_dim`.
+        labels: see `save_latents`.
+        about: a value fit for JSON that tells how the codes were made.
+    """
+    metadata = {"hairclip_kind": "latents", "config": "{}", "labels": json.dumps(labels)}
+    if about is not None:
+        metadata["about"] = json.dumps(about)
+    write_safetensors_blocks(Path(path), "w_plus", shape, blocks, metadata)
+
+
+def read_about(path: Path) -> Any:
+    """Return what a file of codes tells about how they were made; None where it tells nothing."""
+    if not is_safetensors(path):
+        return None
+    try:
+        return json.loads(read_metadata(path).get("about", "null"))
+    except (RecursionError, ValueError):
+        return None
 
 
 def map_latents(path: Path) -> WPlus:

@@ -7,10 +7,11 @@ is, never its name. Every damaged or unsuitable file is a `HairclipError` that n
 
 import codecs
 import json
+import math
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,40 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     """
     content = safetensors.torch.save(dict(tensors), dict(metadata))
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
+    with open_atomic(path) as file:
+        file.write(_begin_safetensors(json.loads(content[8:end])))
+        file.write(memoryview(content)[end:])
+
+
+def write_safetensors_blocks(
+    path: Path, name: str, shape: Sequence[int], blocks: Iterable[Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write one float32 tensor that need not fit the memory. The file is the one that `write_safetensors` writes.
+
+    Args:
+        path: the file to write.
+        name: the tensor's name.
+        shape: the tensor's shape.
+        blocks: the tensor cut along its first axis, in order.
+        metadata: texts beside the tensor.
+    """
+    size = 4 * math.prod(shape)
+    tensor = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, size]}
+    with open_atomic(path) as file:
+        file.write(_begin_safetensors({"__metadata__": dict(metadata), name: tensor}))
+        for block in blocks:
+            size -= file.write(np.ascontiguousarray(block.numpy(), "<f4").data)
+        if size:
+            raise ValueError(f"the blocks of {name} have {-size:+} bytes more than its shape {tuple(shape)}")
+
+
+def _begin_safetensors(header: dict[str, Any]) -> bytes:
+    """Return how a safetensors file with this header begins; its tensors follow."""
     if "__metadata__" in header:
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
-    with open_atomic(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.write(memoryview(content)[end:])
+    return len(text).to_bytes(8, "little") + text
 
 
 def write_torch(path: Path, content: Any) -> None:

@@ -1,0 +1,1 @@
+"""Encode a folder of photos: every face becomes a W+ code in one file that training reads."""
