@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train",
     "encode": "encode",
     "edit": "edit",
+    "prompts": "prompts",
     "evaluate": "evaluate",
     "evaluate-photos": "evaluate",
     "evaluate-inversion": "evaluate",

@@ -1,33 +1,37 @@
 """Read what a person writes about hair, for every entrance: command line, Python API and web page.
 
-`read_request("make it a dark red bob")` gives the hairstyle "bob cut", the color "red", and a note that "dark red" is
-reached as red. `read_hairstyle` and `read_color` read a text that should hold one of the two. A reader never raises.
-It returns names that the networks know, or None, and one sentence per thing that the person should know. What it does
-not understand changes nothing and is said. `check_understood` raises where a request asks for nothing at all.
+`read_request("make it a dark red bob")` gives the hairstyle "bob cut", the color "red", the shade that was asked for
+(`colors`), and a note that "dark red" is reached as red. English and Traditional Chinese are read, also in one
+sentence; notes come in the language of the text. `read_hairstyle` and `read_color` read a text that should hold one of
+the two. A reader never raises. It returns names that the networks know, or None, and one sentence per thing that the
+person should know. What it does not understand changes nothing and is said. `check_understood` raises where a request
+asks for nothing at all.
 
     reading = read_request(text, hairstyles=bundle_hairstyles, colors=bundle_colors)
     check_understood(reading)        # HairclipError, with the notes as its text
-    reading.hairstyle, reading.color, reading.notes, reading.summary
+    reading.hairstyle, reading.color, reading.colors, reading.attributes, reading.notes, reading.summary
 
 Give `hairstyles` and `colors` where the networks know other words than HairCLIP's. Give `free=True` where the CLIP is
-a real one, which also understands hairstyles outside the vocabulary. The words are in `vocabulary.yaml`.
-`hairstyle_prompt` and `color_prompt` put names into HairCLIP's two templates.
+a real one, which also understands hairstyles outside the vocabulary. Give `any_color=True` where hair is dyed in any
+color and in parts. The words are in `vocabulary.yaml` and `languages/`. `hairstyle_prompt` and `color_prompt` put names
+into HairCLIP's two templates.
 """
 
-import re
-import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from hairclip.common.errors import HairclipError
+from hairclip.conditions.hair_colors import ColorPart, FoundColor, find_colors
+from hairclip.conditions.pieces import Piece, cut_text, written
 from hairclip.conditions.vocabulary import (
+    COLOR_RGB,
     COLORS,
     HAIRSTYLES,
     PORTRAIT_HAIRSTYLES,
-    Kind,
-    Meaning,
+    UNTRAINED_HAIRSTYLES,
+    Language,
     Vocabulary,
     phrase_of,
     vocabulary,
@@ -37,6 +41,7 @@ __all__ = [
     "COLORS",
     "HAIRSTYLES",
     "PORTRAIT_HAIRSTYLES",
+    "ColorPart",
     "Reading",
     "check_understood",
     "color_prompt",
@@ -47,6 +52,7 @@ __all__ = [
 ]
 
 _LONGEST_QUOTE = 60
+_MOST_SUGGESTED = 3  # unknown words in a row that are compared with the whole vocabulary
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,43 @@ class Reading:
 
     Attributes:
         hairstyle: a name of the vocabulary, with `free=True` also another text for CLIP; None leaves the hairstyle.
-        color: a name of the vocabulary; None leaves the color.
+        color: the color over all of the hair, as a name of the vocabulary; None leaves the color, or `colors` has one
+            without a name.
         notes: one sentence each: what was mapped to a trained word, and what changes nothing.
+        colors: every color with its sRGB values and the part of the hair that it is for, the one over all hair first.
+        attributes: what is said of the hair beside a hairstyle, in English: `{"length": "short", "fringe": "full"}`.
+            The keys are length, curl, volume, parting, fringe and layers.
+        negated: English names of what the text does not want.
+        text: what was read.
+        language: the code of the text's language, such as "en" or "zh-TW".
+        summary: what was understood, in one line and in the text's language: "hairstyle: bob cut; color: unchanged".
     """
 
     hairstyle: str | None
     color: str | None
     notes: tuple[str, ...] = ()
+    colors: tuple[ColorPart, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    negated: tuple[str, ...] = ()
+    text: str = ""
+    language: str = "en"
+    summary: str = ""
 
-    @property
-    def summary(self) -> str:
-        """What was understood, in one line: `"hairstyle: bob cut; color: unchanged"`."""
-        return f"hairstyle: {self.hairstyle or 'unchanged'}; color: {self.color or 'unchanged'}"
+    def as_dict(self) -> dict[str, Any]:
+        """Return the reading as values fit for JSON, in the order in which `python -m hairclip prompts` prints them."""
+        return {
+            "text": self.text,
+            "language": self.language,
+            "hairstyle": self.hairstyle,
+            "color": self.color,
+            "colors": [
+                {"name": part.name, "rgb": None if part.rgb is None else list(part.rgb), "where": part.where}
+                for part in self.colors
+            ],
+            "attributes": dict(self.attributes),
+            "negated": list(self.negated),
+            "notes": list(self.notes),
+        }
 
 
 def in_vocabulary_order(words: Collection[str] | None, vocabulary: Sequence[str]) -> list[str]:
@@ -98,27 +129,29 @@ def read_request(
     hairstyles: Collection[str] | None = None,
     colors: Collection[str] | None = None,
     free: bool = False,
+    any_color: bool = False,
 ) -> Reading:
     """Read a text such as "make it blond and wavy" into a hairstyle and a color.
 
     Args:
-        text: what a person wrote, in English.
+        text: what a person wrote, in a language of the vocabulary or in several.
         hairstyles: the hairstyles that the networks were trained with; None for all of the vocabulary. A hairstyle of
             the vocabulary that is not among them gives way to its nearest relative, and a note says so.
         colors: the colors that the networks were trained with; None for HairCLIP's 12.
         free: whether hairstyles outside the vocabulary are passed on for CLIP to understand.
+        any_color: whether the editor reaches any color on any part of the hair, and not the colors of networks alone.
     """
-    return _read(text, _vocabulary(hairstyles, colors), free=free)
+    return _Reader(text, hairstyles, colors, free=free, any_color=any_color).read()
 
 
 def read_hairstyle(text: str, *, hairstyles: Collection[str] | None = None, free: bool = False) -> Reading:
     """Read a text that should name a hairstyle; the color of the reading is None. Arguments as in `read_request`."""
-    return _read(text, _vocabulary(hairstyles, None), free=free, only="hairstyle")
+    return _Reader(text, hairstyles, None, free=free, only="hairstyle").read()
 
 
-def read_color(text: str, *, colors: Collection[str] | None = None) -> Reading:
+def read_color(text: str, *, colors: Collection[str] | None = None, any_color: bool = False) -> Reading:
     """Read a text that should name a hair color; the hairstyle of the reading is None. See `read_request`."""
-    return _read(text, _vocabulary(None, colors), free=False, only="color")
+    return _Reader(text, None, colors, any_color=any_color, only="color").read()
 
 
 def check_understood(reading: Reading) -> None:
@@ -127,305 +160,353 @@ def check_understood(reading: Reading) -> None:
     Raises:
         HairclipError: with the notes, if the reading has neither a hairstyle nor a color.
     """
-    if reading.hairstyle is None and reading.color is None:
+    if reading.hairstyle is None and not reading.colors:
         raise HairclipError(" ".join(reading.notes))
-
-
-def _vocabulary(hairstyles: Collection[str] | None, colors: Collection[str] | None) -> Vocabulary:
-    return vocabulary(tuple(hairstyles) if hairstyles else None, tuple(colors) if colors else None)
-
-
-# ------------------------------------------------------------------------------------------ pieces of a text
-
-
-@dataclass
-class _Piece:
-    """A word or phrase of the text, and what it means; `is_used` once a rule has dealt with it."""
-
-    text: str
-    kind: Kind
-    name: str
-    is_used: bool = field(default=False)
-
-
-def _pieces(text: str, words: Vocabulary) -> list[_Piece]:
-    """Cut a text into its longest known phrases, other words, and punctuation marks."""
-    plain = unicodedata.normalize("NFKC", text).replace("’", "'").lower()
-    plain = re.sub(r"'s\b", " ", plain)
-    tokens = re.findall(r"#\w+|[^\W_]+(?:'[^\W_]+)*|[,;:.!?()\n/]", plain)
-    tokens = [words.spellings.get(token, token) for token in tokens]
-    pieces: list[_Piece] = []
-    start = 0
-    while start < len(tokens):
-        length, found = _longest(tokens[start : start + words.longest], words)
-        pieces.append(_Piece(" ".join(tokens[start : start + length]), *found))
-        start += length
-    return pieces
-
-
-def _longest(tokens: Sequence[str], words: Vocabulary) -> tuple[int, Meaning]:
-    """Return the length and the meaning of the longest phrase at the start of the tokens."""
-    for length in range(len(tokens), 0, -1):
-        found = words.phrases.get(sum((phrase_of(token) for token in tokens[:length]), ()))
-        if found is not None and all(map(_is_word, tokens[:length])):
-            return length, found
-    return 1, Meaning("unknown" if _is_word(tokens[0]) or tokens[0].startswith("#") else "stop", tokens[0])
-
-
-def _is_word(token: str) -> bool:
-    return token[0].isalnum()
 
 
 # ------------------------------------------------------------------------------------------ reading
 
 
-def _read(text: str, words: Vocabulary, *, free: bool, only: Literal["hairstyle", "color"] | None = None) -> Reading:
-    """Read a text; `only` says which of the two it should hold."""
-    pieces = _pieces(text, words)
-    notes: list[str] = []
-    _set_aside_negations(pieces, notes)
-    _set_aside_several_colors(pieces, notes)
-    color = _color(pieces, words, notes, is_wanted=only != "hairstyle")
-    hairstyle = _hairstyle(pieces, words, notes, free=free, is_wanted=only != "color", is_alone=only == "hairstyle")
-    _tell_rest(pieces, words, notes)
-    if hairstyle is None and color is None:
-        names, example = {
-            "hairstyle": ("no hairstyle", "bob cut"),
-            "color": ("no hair color", "red"),
-            None: ("neither a hairstyle nor a hair color", "red bob cut"),
-        }[only]
-        why = "Nothing is left to edit" if notes else f"The text {_quoted(text)} names {names}"
-        notes.append(f"{why}: write something like '{example}'.")
-    return Reading(hairstyle, color, tuple(dict.fromkeys(notes)))
+class _Reader:
+    """One text on its way to a `Reading`. Each step marks the pieces that it has dealt with, and adds notes."""
 
+    def __init__(
+        self,
+        text: str,
+        hairstyles: Collection[str] | None,
+        colors: Collection[str] | None,
+        *,
+        free: bool = False,
+        any_color: bool = False,
+        only: Literal["hairstyle", "color"] | None = None,
+    ) -> None:
+        self.text, self.free, self.any_color, self.only = text, free, any_color, only
+        self.words: Vocabulary = vocabulary(
+            tuple(hairstyles) if hairstyles else None, tuple(colors) if colors else None
+        )
+        self.language: Language = self.words.language_of(text)
+        self.pieces = cut_text(text, self.words)
+        self.notes: list[str] = []
+        self.negated: list[str] = []
 
-def _set_aside_negations(pieces: list[_Piece], notes: list[str]) -> None:
-    """Take out what the text denies or keeps: "not red", "no bangs", "keep my hair color"."""
-    start = 0
-    while start < len(pieces):
-        if pieces[start].kind != "negation":
-            start += 1
-            continue
-        end = start + 1
-        while end < len(pieces) and pieces[end].kind not in ("stop", "turn"):
-            names_hair = any(_names_hair(piece) for piece in pieces[start:end])
-            if pieces[end].text in ("and", "with") and not names_hair and end > start + 1:
-                break  # "no beard and red hair"
-            end += 1
-        denied = pieces[start:end]
-        while denied[-1].kind == "join":
-            denied.pop()
-        if any(_names_hair(piece) or piece.kind in ("untrained", "part") for piece in denied):
-            notes.append(f"{_quoted_pieces(denied)} says what shall not be or shall stay, and changes nothing.")
+    def read(self) -> Reading:
+        """Read the text."""
+        for piece in self.pieces:
+            if piece.mended is not None:
+                self.say("mended", piece, name=piece.mended)
+        self.set_aside_negations()
+        colors = self.read_colors()
+        attributes = self.read_attributes()
+        hairstyle = self.read_hairstyle()
+        self.tell_rest()
+        color = next((part.name for part in colors if part.where == "all"), None)
+        if hairstyle is None and not colors:
+            self.say_nothing_asked()
+        return Reading(
+            hairstyle=hairstyle,
+            color=color,
+            notes=tuple(dict.fromkeys(self.notes)),
+            colors=colors,
+            attributes=attributes,
+            negated=tuple(dict.fromkeys(self.negated)),
+            text=self.text,
+            language=self.language.code,
+            summary=self.summarize(hairstyle, colors),
+        )
+
+    # ---------------------------------------------------------------------------------- what shall not be
+
+    def set_aside_negations(self) -> None:
+        """Take out what the text denies or keeps: "not red", "no bangs", "keep my hair color"."""
+        start = 0
+        while start < len(self.pieces):
+            kind = self.pieces[start].kind
+            if kind in ("unchanged", "removed"):
+                self.set_aside(self.clause_before(start), "kept" if kind == "unchanged" else "negated")
+            if kind not in ("negation", "keep", "origin") or (kind == "origin" and self.colors_spread(start)):
+                start += 1
+                continue
+            end = self.end_of_negation(start)
+            denied = self.pieces[start:end]
+            while denied[-1].kind == "join":
+                denied.pop()
+            self.set_aside(denied, "kept" if kind == "keep" else "negated")
+            start = end
+
+    def set_aside(self, denied: Sequence[Piece], message: Literal["kept", "negated"]) -> None:
+        """Mark pieces that are denied or kept as used, say so, and remember the names of what is denied."""
+        named = [piece for piece in denied if piece.kind in (*_NAMES_HAIR, "part") and not piece.is_used]
+        if named:
+            self.say(message, denied)
+        if message == "negated":
+            self.negated += [_denied_name(piece) for piece in named]
         for piece in denied:
             piece.is_used = True
-        start = end
 
-
-def _names_hair(piece: _Piece) -> bool:
-    return piece.kind in ("hairstyle", "color", "shape")
-
-
-def _set_aside_several_colors(pieces: list[_Piece], notes: list[str]) -> None:
-    """Take out the colors after a word such as "ombre": the networks color all of the hair alike."""
-    for start, piece in enumerate(pieces):
-        if piece.kind != "several_colors" or piece.is_used:
-            continue
-        end = next((i for i in range(start, len(pieces)) if pieces[i].kind == "stop"), len(pieces))
-        several = [piece, *(other for other in pieces[start:end] if other.kind in ("color", "turn", "join", "shade"))]
-        while several[-1].kind in ("turn", "join"):
-            several.pop()
-        notes.append(
-            f"{_quoted_pieces(several)} asks for more than one color, which cannot be made: it changes nothing."
-        )
-        for one in several:
-            one.is_used = True
-
-
-def _color(pieces: list[_Piece], words: Vocabulary, notes: list[str], *, is_wanted: bool) -> str | None:
-    """Return the color that the hair shall have: the first that does not belong to another thing."""
-    chosen: str | None = None
-    for at, piece in enumerate(pieces):
-        if piece.kind != "color" or piece.is_used:
-            continue
-        first = at
-        while first and pieces[first - 1].kind in ("shade", "unknown") and not pieces[first - 1].is_used:
-            first -= 1
-        owner = _noun_after(pieces, at)
-        phrase = pieces[first : (at if owner is None else owner) + 1]
-        noun = None if owner is None else pieces[owner]
-        why_not = None if noun is None else _why_no_hair_color(piece, noun, words)
-        if why_not is not None:
-            notes.append(f"{_quoted_pieces(phrase)} {why_not}.")
-        else:
-            phrase = pieces[first : at + 1]
-            chosen = _taken_color(phrase, chosen, words, notes, is_wanted=is_wanted)
-        for one in phrase:
-            one.is_used = True
-    return chosen
-
-
-def _why_no_hair_color(color: _Piece, noun: _Piece, words: Vocabulary) -> str | None:
-    """Say why a color before a noun is not the color of the hair; None where it is."""
-    if noun.kind == "part":
-        return "colors only a part of the hair, which cannot be made: it changes nothing"
-    if noun.kind == "unknown":
-        return f"is not understood and changes nothing{_suggestion(noun.text, words)}"
-    if noun.kind == "thing" or (noun.kind == "people" and phrase_of(color.text) not in words.colors_of_people):
-        return "is not a color of hair and changes nothing"
-    return None
-
-
-def _noun_after(pieces: list[_Piece], at: int) -> int | None:
-    """Return the number of the noun that a color stands before; None where it stands for itself."""
-    end = at + 1
-    while end < len(pieces) and not pieces[end].is_used:
-        kind = pieces[end].kind
-        if kind == "join":
-            following = pieces[end + 1].kind if end + 1 < len(pieces) else "stop"
-            if following not in ("color", "shade"):
-                return None
-        elif kind not in ("color", "shade", "unknown"):
-            break
-        end += 1
-    if end < len(pieces) and pieces[end].kind in ("hair", "hairstyle", "shape", "untrained", "thing", "people", "part"):
+    def end_of_negation(self, start: int) -> int:
+        """Return where a negation ends: at a punctuation mark, a word such as "but", or "and" behind another thing."""
+        end = start + 1
+        while end < len(self.pieces) and self.pieces[end].kind not in ("stop", "turn"):
+            inside = self.pieces[start:end]
+            names_hair = any(piece.kind in _NAMES_HAIR for piece in inside)
+            if self.pieces[end].kind == "join" and not names_hair and end > start + 1:
+                break  # "no beard and red hair"
+            if self.pieces[end].kind == "closer" and {piece.kind for piece in inside} & {"attribute", "part"}:
+                break  # a hairstyle without a fringe
+            end += 1
         return end
-    # "red tractor": a word that nobody knows takes the color with it
-    return end - 1 if end - 1 > at and pieces[end - 1].kind == "unknown" else None
 
+    def clause_before(self, at: int) -> list[Piece]:
+        """Return the pieces from the last punctuation mark or turn up to a place."""
+        start = at
+        while start and self.pieces[start - 1].kind not in ("stop", "turn"):
+            start -= 1
+        return self.pieces[start : at + 1]
 
-def _taken_color(
-    phrase: list[_Piece], chosen: str | None, words: Vocabulary, notes: list[str], *, is_wanted: bool
-) -> str | None:
-    """Return the color of the request after one more was read, and say how it was read."""
-    piece = phrase[-1]
-    if not is_wanted:
-        notes.append(f"{_quoted_pieces(phrase)} is a color and changes nothing here: give it as the color.")
-    elif piece.name not in words.colors:
-        notes.append(
-            f"{_quoted_pieces(phrase)} is a color that the networks do not know: choose {_listed(words.colors)}."
-        )
-    elif chosen is not None:
-        if piece.name != chosen:
-            notes.append(f"{_quoted_pieces(phrase)} is left out: an edit has one color, here {chosen}.")
-    else:
-        if len(phrase) > 1:
-            notes.append(f"{_quoted_pieces(phrase)} is reached as {piece.name}: the networks know plain colors only.")
-        elif not _says_the_same(piece.text, piece.name):
-            notes.append(f"'{piece.text}' is read as {piece.name}.")
-        return piece.name
-    return chosen
+    def colors_spread(self, at: int) -> bool:
+        """Return whether the clause from a place on names colors that are spread over the hair."""
+        end = next((i for i in range(at, len(self.pieces)) if self.pieces[i].kind == "stop"), len(self.pieces))
+        return any(piece.kind == "several_colors" for piece in self.pieces[max(at - 2, 0) : end])
 
+    # ---------------------------------------------------------------------------------- colors
 
-def _hairstyle(
-    pieces: list[_Piece], words: Vocabulary, notes: list[str], *, free: bool, is_wanted: bool, is_alone: bool
-) -> str | None:
-    """Return the hairstyle that the text asks for: by its name, else by length and texture."""
-    named = [piece for piece in pieces if piece.kind == "hairstyle" and not piece.is_used]
-    shapes = [piece for piece in pieces if piece.kind == "shape" and not piece.is_used]
-    for piece in (*named, *shapes):
-        piece.is_used = True
-    if not is_wanted:
-        notes += [
-            f"'{piece.text}' is a hairstyle and changes nothing here: give it as the hairstyle." for piece in named
-        ]
-        notes += [f"'{piece.text}' changes nothing here: give it as the hairstyle." for piece in shapes]
-        return None
-    shape = {piece.name for piece in shapes}
-    asked = (
-        named[0].name
-        if named
-        else next((style for row, style in words.shape_hairstyles if shape and row <= shape), None)
-    )
-    style = asked and (words.stand_in(asked) or (asked if free else None))
-    if asked is not None and style is None:
-        notes.append(f"'{asked}' is a hairstyle that the networks do not know: choose {_listed(words.hairstyles)}.")
-    elif asked is not None and style != asked:
-        notes.append(
-            f"'{asked}' is a hairstyle that the networks do not know: its nearest relative, {style}, stands in."
-        )
-    elif asked is not None:
-        written = named[0].text if named else " ".join(piece.text for piece in shapes)
-        if not _says_the_same(written, asked):
-            notes.append(f"'{written}' is read as {asked}.")
-    for piece in [*(other for other in named[1:] if other.name != asked), *(shapes if named else [])]:
-        notes.append(f"'{piece.text}' is left out: an edit has one hairstyle, here {style or 'none'}.")
-    if free:
-        others = _free_words(pieces, is_alone=is_alone)
-        if others:
-            style = " ".join([*(piece.text for piece in others), *([style] if style else [])])
-            notes.append(f"{_quoted(style)} is not in the vocabulary: CLIP reads it as it is written.")
-    return style
+    def read_colors(self) -> tuple[ColorPart, ...]:
+        """Return the colors that the hair shall have, the one over all of it first."""
+        chosen: list[ColorPart] = []
+        for color in find_colors(self.pieces, self.language):
+            if color.problem == "between":
+                self.say("color_between", color.pieces)
+            elif color.problem is not None:
+                noun = color.pieces[-1]
+                hint = self.suggestion(noun.text) if color.problem == "unknown" else ""
+                self.say("thing_color" if color.problem == "thing" else "unknown", color.pieces, hint=hint)
+            elif self.only == "hairstyle":
+                self.say("color_here", color.pieces)
+            elif color.part.where == "all":
+                self.take_color(color, chosen)
+            elif self.any_color:
+                chosen.append(color.part)
+            else:
+                self.say("part" if color.pieces[0].kind != "several_colors" else "several", color.pieces)
+        self.tell_several_without_colors()
+        return tuple(sorted(chosen, key=lambda part: part.where != "all"))
 
+    def take_color(self, color: FoundColor, chosen: list[ColorPart]) -> None:
+        """Add a color over all of the hair to those chosen, unless there is one; say how it was read."""
+        part = color.part
+        first = next((one for one in chosen if one.where == "all"), None)
+        if first is not None:
+            if first != part:
+                self.say("color_left_out", color.pieces, name=self.name(first.name or written(color.pieces)))
+        elif self.any_color:
+            chosen.append(part)
+        elif part.name not in self.words.colors:
+            self.say("color_unknown", color.pieces, names=self.listed(self.words.colors))
+        else:
+            same = self.says_the_same(color.pieces[-1].mended or written(color.pieces), part.name)
+            if len(color.pieces) > 1 or (same and part.rgb != COLOR_RGB.get(part.name or "")):
+                self.say("color_reached", color.pieces, name=self.name(part.name))
+            elif not same:
+                self.say("read_as", color.pieces, name=self.name(part.name))
+            chosen.append(part)
 
-def _free_words(pieces: list[_Piece], *, is_alone: bool) -> list[_Piece]:
-    """Return the words of a hairstyle outside the vocabulary: "ponytail", or "emo" in "emo hair"."""
-    found: list[_Piece] = []
-    for at, piece in enumerate(pieces):
-        following = next((other.kind for other in pieces[at + 1 :] if other.kind != "unknown"), "stop")
-        is_of_hair = is_alone or following in ("hair", "hairstyle", "shape", "untrained")
-        if not piece.is_used and (
-            piece.kind == "untrained" or (piece.kind == "unknown" and _is_word(piece.text) and is_of_hair)
-        ):
+    def tell_several_without_colors(self) -> None:
+        """Say that a word such as "ombre" needs colors, and that a rainbow cannot be made."""
+        for piece in self.pieces:
+            if piece.kind == "several_colors" and not piece.is_used:
+                piece.is_used = True
+                self.say("several" if piece.name == "many" else "no_colors", piece)
+
+    # ---------------------------------------------------------------------------------- hairstyles
+
+    def read_attributes(self) -> dict[str, str]:
+        """Return what the text says of length, curl, volume, parting, fringe and layers; the first of each counts."""
+        attributes: dict[str, str] = {}
+        for piece in self.pieces:
+            if piece.kind == "attribute" and not piece.is_used:
+                key, value = piece.name.split()
+                attributes.setdefault(key, value)
+        return {} if self.only == "color" else attributes
+
+    def read_hairstyle(self) -> str | None:
+        """Return the hairstyle that the text asks for: by its name, else by its attributes."""
+        named = [piece for piece in self.pieces if self.is_known_hairstyle(piece)]
+        attributes = [piece for piece in self.pieces if piece.kind == "attribute" and not piece.is_used]
+        if self.only == "color":
+            for piece in (*named, *attributes):
+                piece.is_used = True
+                self.say("hairstyle_here" if piece.kind != "attribute" else "attribute_here", piece)
+            return None
+        asked, shapes = (named[0].name, []) if named else self.hairstyle_of(attributes)
+        style = asked and (self.words.stand_in(asked) or (asked if self.free else None))
+        if asked is not None:
+            self.tell_hairstyle(asked, style, named[:1] or shapes)
+        for piece in (*named, *shapes):
             piece.is_used = True
-            found.append(piece)
-    return found
+        for piece in named[1:]:
+            if piece.name != asked:
+                self.say("hairstyle_left_out", piece, name=self.name(style))
+        if self.free:
+            return self.with_free_words(style)
+        for piece in attributes:
+            if not piece.is_used and style is not None:
+                piece.is_used = True
+                self.say("attribute_left_out", piece, name=self.name(style))
+        return style
 
-
-def _tell_rest(pieces: list[_Piece], words: Vocabulary, notes: list[str]) -> None:
-    """Say which words of the text change nothing."""
-    unknown: list[_Piece] = []
-    for piece in [*pieces, _Piece("", "stop", "")]:
-        if piece.kind == "unknown" and not piece.is_used:
-            unknown.append(piece)
-            continue
-        if unknown:
-            text = _quoted_pieces(unknown)
-            suggestion = next(filter(None, (_suggestion(one.text, words) for one in unknown)), "")
-            if any(one.text.startswith("#") for one in unknown):
-                suggestion = f": name one of {_listed(words.colors)}"
-            notes.append(f"{text} is not understood and changes nothing{suggestion}.")
-            unknown = []
+    def is_known_hairstyle(self, piece: Piece) -> bool:
+        """Return whether a piece names a hairstyle that networks draw, or that has no network and was asked for all."""
         if piece.is_used:
-            continue
-        if piece.kind == "untrained":
-            nearest = [name for name in words.untrained[piece.name] if name in words.hairstyles]
-            hint = f": the nearest they know is {' or '.join(nearest)}" if nearest else ""
-            notes.append(f"'{piece.text}' is a hairstyle that the networks do not know and changes nothing{hint}.")
-        elif piece.kind in ("thing", "part"):
-            notes.append(f"'{piece.text}' cannot be edited and changes nothing.")
-        elif piece.kind == "shade":
-            notes.append(f"'{piece.text}' without a color changes nothing: name one of {_listed(words.colors)}.")
+            return False
+        return piece.kind == "hairstyle" or (
+            piece.kind == "untrained" and (piece.name in self.words.hairstyles) and not self.free
+        )
+
+    def hairstyle_of(self, attributes: Sequence[Piece]) -> tuple[str | None, list[Piece]]:
+        """Return the hairstyle that attributes ask for where no name does, and those that were needed for it."""
+        present = {piece.name for piece in attributes}
+        for row, style in self.language.attribute_hairstyles:
+            if row <= present:
+                return style, [piece for piece in attributes if piece.name in row]
+        return None, []
+
+    def tell_hairstyle(self, asked: str, style: str | None, pieces: Sequence[Piece]) -> None:
+        """Say how a hairstyle was read, unless it was written by its name."""
+        if style is None:
+            self.say("hairstyle_unknown", self.name(asked), names=self.listed(self.words.hairstyles))
+        elif style != asked:
+            self.say("stand_in", self.name(asked), name=self.name(style))
+        elif not self.says_the_same(pieces[0].mended or written(pieces), asked):
+            self.say("read_as", pieces, name=self.name(asked))
+
+    def with_free_words(self, style: str | None) -> str | None:
+        """Return the hairstyle with the words that CLIP reads as they are written: "emo" in "emo hair"."""
+        free: list[Piece] = []
+        behind: list[Piece] = []
+        for at, piece in enumerate(self.pieces):
+            following = next((other.kind for other in self.pieces[at + 1 :] if other.kind != "unknown"), "stop")
+            is_of_hair = self.only == "hairstyle" or following in ("hair", "hairstyle", "attribute", "untrained")
+            is_word = piece.kind == "unknown" and piece.text[0].isalnum() and is_of_hair
+            if not piece.is_used and (piece.kind in ("untrained", "attribute") or is_word):
+                piece.is_used = True
+                is_noun = piece.kind == "attribute" and piece.name.split()[0] in ("fringe", "parting")
+                (behind if is_noun else free).append(piece)
+        if not free and not behind:
+            return style
+        words = [*(_english(piece) for piece in free), *([style] if style else [])]
+        if behind:
+            words += [*(["with"] if words else []), " and ".join(_english(piece) for piece in behind)]
+        self.say("free", " ".join(words))
+        return " ".join(words)
+
+    # ---------------------------------------------------------------------------------- the rest, in words
+
+    def tell_rest(self) -> None:
+        """Say which words of the text change nothing."""
+        unknown: list[Piece] = []
+        for piece in [*self.pieces, Piece("", "stop", "")]:
+            if piece.kind == "unknown" and not piece.is_used:
+                unknown.append(piece)
+                continue
+            if unknown:
+                hint = next(filter(None, (self.suggestion(one.text) for one in unknown[:_MOST_SUGGESTED])), "")
+                if any(one.text.startswith("#") for one in unknown):
+                    hint = self.message("name_one_of", names=self.listed(self.words.colors))
+                self.say("unknown", unknown, hint=hint)
+                unknown = []
+            if piece.is_used:
+                continue
+            if piece.kind in ("untrained", "attribute"):
+                nearest = [name for name in UNTRAINED_HAIRSTYLES.get(piece.name, ()) if name in self.words.hairstyles]
+                hint = self.message("nearest", names=self.listed(nearest)) if nearest else ""
+                self.say("untrained" if piece.kind == "untrained" else "attribute_alone", piece, hint=hint)
+            elif piece.kind in ("thing", "part"):
+                self.say("thing" if piece.kind == "thing" else "no_colors", piece)
+            elif piece.kind == "shade":
+                self.say("shade_alone", piece, names=self.listed(self.words.colors))
+
+    def say_nothing_asked(self) -> None:
+        """Say that nothing is left to edit, with an example of what to write."""
+        kind = self.only or "request"
+        example = self.language.messages[f"example_{kind}"]
+        if self.notes:
+            self.notes.append(self.message("nothing_left", example=example))
+        else:
+            self.say("names_nothing", self.text, what=self.language.messages[f"no_{kind}"], example=example)
+
+    def summarize(self, hairstyle: str | None, colors: Sequence[ColorPart]) -> str:
+        """Return what was understood in one line."""
+        messages = self.language.messages
+        named = []
+        for part in colors:
+            color = (
+                self.name(part.name) if part.name is not None else "#{:02x}{:02x}{:02x}".format(*part.rgb or (0, 0, 0))
+            )
+            is_all = part.where == "all"
+            named.append(color if is_all else messages["more"].format(color=color, where=messages["where"][part.where]))
+        return messages["summary"].format(
+            hairstyle=messages["same"] if hairstyle is None else self.name(hairstyle),
+            color=messages["comma"].join(named) or messages["same"],
+        )
+
+    def say(self, key: str, subject: Piece | Sequence[Piece] | str, **values: str) -> None:
+        """Add a note about a piece, pieces or a text, in the language of the text."""
+        if isinstance(subject, Piece):
+            subject = [subject]
+        text = subject if isinstance(subject, str) else written(subject)
+        self.notes.append(self.message(key, text=self.quoted(text), **values))
+
+    def message(self, key: str, **values: str) -> str:
+        return str(self.language.messages[key]).format(**values)
+
+    def quoted(self, text: str) -> str:
+        """Return a text in quotation marks, cut where it is long."""
+        plain = " ".join(text.split())
+        return self.message("quote", text=plain if len(plain) <= _LONGEST_QUOTE else plain[:_LONGEST_QUOTE] + "...")
+
+    def name(self, name: str | None) -> str:
+        """Return the name of a hairstyle or color in the language of the text."""
+        return str(self.language.messages["none"]) if name is None else self.language.names.get(name, name)
+
+    def listed(self, names: Sequence[str]) -> str:
+        """Return names as a list in a sentence: "red, blue or pink"."""
+        texts, messages = [self.name(name) for name in names], self.language.messages
+        if len(texts) == 1:
+            return texts[0]
+        return f"{messages['comma'].join(texts[:-1])}{messages['or']}{texts[-1]}"
+
+    def says_the_same(self, text: str, name: str | None) -> bool:
+        """Return whether a text and a name differ in spelling alone, as "bob" and "bob cut" do."""
+        if name is None:
+            return True
+        one = "".join(self.words.spellings.get(word, word) for word in phrase_of(text))
+        others = {"".join(phrase_of(value)) for value in (name, self.name(name))}
+        return any(one in other or other in one for other in others)
+
+    def suggestion(self, word: str) -> str:
+        """Return " (did you mean NAME?)" with the hairstyle or color that is spelled most like a word, or nothing."""
+        names = {
+            " ".join(phrase): meaning
+            for phrase, meaning in self.words.phrases.items()
+            if meaning.kind in ("hairstyle", "color")
+        }
+        near = get_close_matches(word, list(names), n=1, cutoff=0.75) if len(word) > 4 else []
+        return self.message("did_you_mean", name=self.name(names[near[0]].name)) if near else ""
 
 
-# ------------------------------------------------------------------------------------------ words of the notes
+_NAMES_HAIR = ("hairstyle", "color", "attribute", "untrained")
 
 
-def _says_the_same(text: str, name: str) -> bool:
-    """Return whether a text and a name differ in spelling alone, as "bob" and "bob cut" do."""
-    one, other = ("".join(phrase_of(value)) for value in (text, name))
-    return one in other or other in one
+def _denied_name(piece: Piece) -> str:
+    """Return the English name of what is denied: "curly" of an attribute, but "fringe" whatever its kind."""
+    if piece.kind != "attribute":
+        return piece.name
+    key, value = piece.name.split()
+    return key if key in ("fringe", "layers") else value
 
 
-def _quoted(text: str) -> str:
-    """Return a text in quotation marks, cut where it is long."""
-    plain = " ".join(text.split())
-    return f"'{plain if len(plain) <= _LONGEST_QUOTE else plain[:_LONGEST_QUOTE] + '...'}'"
-
-
-def _quoted_pieces(pieces: Sequence[_Piece]) -> str:
-    return _quoted(" ".join(piece.text for piece in pieces))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _suggestion(word: str, words: Vocabulary) -> str:
-    """Return " (did you mean NAME?)" with the known hairstyle or color that is spelled most like a word, or nothing."""
-    names = {" ".join(phrase): meaning for phrase, meaning in words.phrases.items() if meaning.kind in _SUGGESTED}
-    near = get_close_matches(word, list(names), n=1, cutoff=0.75) if len(word) > 4 else []
-    return f" (did you mean {names[near[0]].name}?)" if near else ""
-
-
-_SUGGESTED = ("hairstyle", "color")
+def _english(piece: Piece) -> str:
+    """Return a piece as an English text for CLIP."""
+    if piece.text.isascii():
+        return piece.mended or piece.text
+    return piece.name.split()[-1] if piece.kind == "attribute" else piece.name

@@ -27,17 +27,22 @@ class EditRequest:
         color: a text such as "red", a picture (1, 3, H, W) of somebody with that hair color, or None to keep it.
         label: words for file names and captions; without them those of the two parts.
         notes: what the person should know about how the words were understood, one sentence each.
+        summary: what is asked for in one line, in the language of the text: "hairstyle: bob cut; color: unchanged".
     """
 
     hairstyle: str | Tensor | None = None
     color: str | Tensor | None = None
     label: str = ""
     notes: tuple[str, ...] = ()
+    summary: str = ""
 
     def __post_init__(self) -> None:
+        hairstyle, color = self.names
         if not self.label:
-            hairstyle, color = self.names
             object.__setattr__(self, "label", " ".join(name for name in (color, hairstyle) if name))
+        if not self.summary:
+            summary = f"hairstyle: {hairstyle or 'unchanged'}; color: {color or 'unchanged'}"
+            object.__setattr__(self, "summary", summary)
 
     @property
     def is_empty(self) -> bool:
@@ -55,12 +60,6 @@ class EditRequest:
         parts = (self.hairstyle, self.color)
         hairstyle, color = ("reference" if isinstance(part, Tensor) else part for part in parts)
         return hairstyle, color
-
-    @property
-    def summary(self) -> str:
-        """What is asked for in one line: "hairstyle: bob cut; color: unchanged"."""
-        hairstyle, color = self.names
-        return f"hairstyle: {hairstyle or 'unchanged'}; color: {color or 'unchanged'}"
 
 
 def check_requests(requests: Sequence[EditRequest]) -> None:
@@ -126,7 +125,9 @@ def make_request(
     notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
     if readings and parts["hairstyle"] is None and parts["color"] is None:
         raise HairclipError(" ".join(notes))
-    return EditRequest(parts["hairstyle"], parts["color"], text or "", notes)
+    is_text_alone = hairstyle is None and color is None and text is not None
+    summary = readings[0].summary if is_text_alone else ""
+    return EditRequest(parts["hairstyle"], parts["color"], text or "", notes, summary)
 
 
 def is_picture(source: ImageSource | None) -> TypeGuard[ImageSource]:
@@ -154,7 +155,7 @@ def load_picture(source: ImageSource) -> Tensor:
 
 
 def slug(words: str) -> str:
-    """Return words as a part of a file's name."""
+    """Return words as a part of a file's name: small English letters and digits, or "edit" where there are none."""
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:40] or "edit"
 
 
@@ -162,4 +163,11 @@ def name_files(requests: Sequence[EditRequest]) -> list[str]:
     """Return what the file name of each request's edit gets before its suffix: "_1_red_bob_cut"; nothing for one."""
     if len(requests) == 1:
         return [""]
-    return [f"_{number}_{slug(request.label)}" for number, request in enumerate(requests, start=1)]
+    return [f"_{number}_{_file_words(request)}" for number, request in enumerate(requests, start=1)]
+
+
+def _file_words(request: EditRequest) -> str:
+    """Return words for a request's file: its label in English, else the names that it was read as."""
+    if request.label.isascii():
+        return slug(request.label)
+    return slug(" ".join(name for name in reversed(request.names) if name))
