@@ -11,6 +11,7 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -43,8 +44,10 @@ from hairclip.editing.result import EditResult, Prepared, compare, edit_results,
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.mapper import LAYER_SPLIT, References
-from hairclip.pretrained.bundle import EDITING_PARTS, MissingPartError, Networks, load_bundle
+from hairclip.pretrained.bundle import EDITING_PARTS, Bundle, MissingPartError, Networks
+from hairclip.pretrained.hub import HubOptions, push_folder
 from hairclip.pretrained.loaders import load_mapper
+from hairclip.pretrained.saved_bundle import load_any_bundle, load_pretrained_bundle, save_bundle
 
 __all__ = ["EditRequest", "EditResult", "HairEditor", "Prepared", "compare"]
 
@@ -93,7 +96,7 @@ class HairEditor:
         """Return an editor with the networks of a bundle.
 
         Args:
-            name: a bundle's name or folder.
+            name: a bundle's name, YAML or folder, or ``hf-hub:user/name`` of the Hugging Face Hub.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps"; None is "auto": CUDA, else Apple's MPS, else the CPU.
             mapper: a name, a file or a network, used instead of the bundle's.
             cache: remembers inversions; None inverts every time.
@@ -103,13 +106,85 @@ class HairEditor:
             HairclipError: if there is no such bundle, device or mapper, or if the mapper does not fit.
         """
         device = pick_device("auto" if device is None else str(device))
-        networks = load_bundle(name, device)
+        return cls._with_networks(load_any_bundle(name, device), mapper, cache, check_companions)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        mapper: str | Path | nn.Module | None = None,
+        cache: InversionCache | None = None,
+        check_companions: bool = True,
+        **hub: Unpack[HubOptions],
+    ) -> "HairEditor":
+        """Return an editor with the networks that `save_pretrained` or `push_to_hub` wrote.
+
+        Args:
+            name_or_folder: a folder, or a repository of the Hugging Face Hub, ``user/name``.
+            device: see `from_bundle`.
+            mapper: see `from_bundle`.
+            cache: see `from_bundle`.
+            check_companions: see `from_bundle`.
+            hub: how files are fetched: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`.
+
+        Raises:
+            HairclipError: if there is no such bundle, or it cannot be fetched.
+        """
+        device = pick_device("auto" if device is None else str(device))
+        networks = load_pretrained_bundle(name_or_folder, device, **hub)
+        return cls._with_networks(networks, mapper, cache, check_companions)
+
+    @classmethod
+    def _with_networks(
+        cls,
+        networks: Bundle,
+        mapper: str | Path | nn.Module | None,
+        cache: InversionCache | None,
+        check_companions: bool,
+    ) -> "HairEditor":
         if isinstance(mapper, (str, Path)):
             networks.require(("generator", "clip"))
             path, mapper = mapper, load_mapper(mapper)
             check_mapper(mapper, networks, f"the mapper {path}", companions=check_companions)
-        mapper = None if mapper is None else mapper.to(device).eval()
+        mapper = None if mapper is None else mapper.to(networks.device).eval()
         return cls(networks, mapper=mapper, cache=cache, check_companions=check_companions)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the networks into a folder: ``bundle.yaml``, own weights, and a model card if there is none yet.
+
+        Weights of other projects are named and not copied, because most of their licenses forbid to pass them on.
+
+        Raises:
+            HairclipError: if the networks are no bundle, or cannot be written.
+        """
+        if not isinstance(self.networks, Bundle):
+            raise HairclipError("only the networks of a bundle can be saved: make the editor with from_bundle.")
+        save_bundle(self.networks, folder, mapper=self._mapper)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str = "Networks that edit hair",
+    ) -> str:
+        """Write what `save_pretrained` writes to a repository of the Hugging Face Hub and return the commit's address.
+
+        Args:
+            repo: ``user/name``; it is made if it is absent.
+            private: whether a new repository is private; None takes the organization's default.
+            token: of the login; None takes that of ``hf auth login``.
+            message: of the commit.
+
+        Raises:
+            HairclipError: if the networks are no bundle, or the Hub refuses them.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_folder(Path(folder), repo, private=private, token=token, message=message)
 
     # ------------------------------------------------------------------ the networks
 

@@ -34,9 +34,11 @@ from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.registry import WEIGHTS
 
 __all__ = [
+    "BUNDLE_FILE",
     "NEEDED_TO_EDIT",
     "PARTS",
     "STAND_INS",
+    "WEIGHT_SUFFIXES",
     "BundleFile",
     "BundleWords",
     "InversionLimits",
@@ -92,7 +94,7 @@ BUNDLE_FILE = "bundle.yaml"
 """The description of a bundle that is a folder."""
 
 _INVERSIONS = ("encoder", "optimize", "pivotal")
-_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".npy", ".npz")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def _read_source(part: str, source: Any, folder: Path, known: Collection[str]) -
     if file.is_file():
         return file.absolute()
     fetched = {"clip": "/" in source, "mapper": source.startswith("hf-hub:")}.get(part, False)
-    if fetched and not source.endswith(_WEIGHT_SUFFIXES):
+    if fetched and not source.endswith(WEIGHT_SUFFIXES):
         return source
     near = nearest(source, sorted(known))
     raise _Mistake(f"parts.{part}: there is no file {file} and no name {_short(source)}{near}")

@@ -6,14 +6,14 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import ModelCard, ModelHubMixin
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import write_atomic
 from hairclip.networks import mapper as mapper_network
 from hairclip.pretrained.bundle_files import Source
 from hairclip.pretrained.download import is_offline
+from hairclip.pretrained.hub import HUB_ERRORS, card_header, fetch_file, reason_of
 from hairclip.pretrained.network_files import (
     Device,
     NetworkFile,
@@ -25,19 +25,11 @@ from hairclip.pretrained.network_files import (
 from hairclip.pretrained.registry import WEIGHTS
 from hairclip.pretrained.sources import content_of, weight_names
 
-__all__ = ["HairMapper", "build_mapper", "check_companions", "describe_companions", "mapper_card"]
+__all__ = ["HairMapper", "build_mapper", "check_companions", "describe_companions", "mapper_card", "save_mapper"]
 
 WEIGHTS_FILE = "model.safetensors"
 """The name of the weights in a folder of `HairMapper.save_pretrained`."""
 
-_HEADER = """\
----
-library_name: hairclip
-pipeline_tag: image-to-image
-license: {license}
-tags: [hair-editing, stylegan2, clip, hairclip]
----
-"""
 _BODY = """\
 # A hair mapper
 
@@ -100,11 +92,10 @@ class HairMapper(mapper_network.HairMapper, ModelHubMixin, library_name="haircli
         options.setdefault("local_files_only", is_offline())
         try:
             mapper: HairMapper = super().from_pretrained(pretrained_model_name_or_path, **options)
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0].rstrip(".")[:200]
+        except HUB_ERRORS as error:
             raise HairclipError(
-                f"{pretrained_model_name_or_path} gives no mapper ({reason}): give a folder that save_pretrained "
-                "wrote, or a repository of the Hugging Face Hub that has one."
+                f"{pretrained_model_name_or_path} gives no mapper ({reason_of(error)}): give a folder that "
+                "save_pretrained wrote, or a repository of the Hugging Face Hub that has one."
             ) from None
         except (AttributeError, RecursionError, TypeError):  # huggingface_hub expects a JSON object of known types
             raise HairclipError(
@@ -113,9 +104,7 @@ class HairMapper(mapper_network.HairMapper, ModelHubMixin, library_name="haircli
         return mapper
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        notes = {key: _without_folders(value) for key, value in self.notes.items() if key != "companions"}
-        named = {part: name for part, name in self.notes.get("companions", {}).items() if name in weight_names()}
-        save_network(save_directory / WEIGHTS_FILE, "mapper", self, companions=named, notes=notes)
+        save_mapper(save_directory / WEIGHTS_FILE, self)
         write_atomic(save_directory / "config.json", json.dumps(self.config, indent=2))
 
     @classmethod
@@ -124,7 +113,7 @@ class HairMapper(mapper_network.HairMapper, ModelHubMixin, library_name="haircli
         hub = {key: options.pop(key) for key in download if key in options}
         path = Path(model_id) / WEIGHTS_FILE
         if not Path(model_id).is_dir():
-            path = Path(hf_hub_download(model_id, WEIGHTS_FILE, **hub))
+            path = fetch_file(model_id, WEIGHTS_FILE, **hub)
         elif not path.is_file():
             raise FileNotFoundError(f"it has no {WEIGHTS_FILE}")
         return build_mapper(with_config(read_network(path, "mapper"), path, options), "cpu")
@@ -132,6 +121,14 @@ class HairMapper(mapper_network.HairMapper, ModelHubMixin, library_name="haircli
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Return the model card, see `mapper_card`."""
         return ModelCard(mapper_card(self.config, self.notes))
+
+
+def save_mapper(path: Path, mapper: mapper_network.HairMapper) -> None:
+    """Write a mapper for other machines: its notes name no folder of this one, and only companions that have names."""
+    told: Mapping[str, Any] = getattr(mapper, "notes", {})
+    notes = {key: _without_folders(value) for key, value in told.items() if key != "companions"}
+    named = {part: name for part, name in told.get("companions", {}).items() if name in weight_names()}
+    save_network(path, "mapper", mapper, companions=named, notes=notes)
 
 
 def build_mapper(file: NetworkFile, device: Device) -> HairMapper:
@@ -215,7 +212,7 @@ def mapper_card(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     elif not licenses:
         licenses.append("- Of the weights it was trained with: not known to this file; ask who trained it.")
     licenses.append(f"- This mapper: {'MIT' if synthetic else 'bound by the licenses of the weights and data above'}.")
-    return _HEADER.format(license="mit" if synthetic else "other") + _BODY.format(
+    return card_header("mit" if synthetic else "other") + _BODY.format(
         n_latent=config["n_latent"],
         w_dim=config["w_dim"],
         architecture=json.dumps(dict(config), indent=2),

@@ -132,9 +132,10 @@ def _choose_encoding(written: str, like: Photo) -> dict[str, Any]:
         return like.encoding
     if written == "JPEG":
         return {"quality": 95, "subsampling": 0}
-    if written in ("HEIF", "AVIF"):  # both call what they do to colors by other names
-        full = {"HEIF": {"chroma": 444}, "AVIF": {"subsampling": "4:4:4"}}
-        return {"quality": 90, **full[written]}
+    if written == "HEIF":
+        return {"quality": 90, "chroma": 444}
+    if written == "AVIF":
+        return {"quality": 90, "subsampling": "4:4:4"}
     if written == "WEBP":
         return {"lossless": True, "exact": True} if like.format in (None, "PNG", "TIFF", "BMP") else {"quality": 95}
     return {}
