@@ -29,7 +29,7 @@ INSIDE = {
     "portraits": [
         ("vocabulary",),
         ("spec",),
-        ("captions", "drawing"),
+        ("captions", "drawing", "randomize"),
         ("head", "fit"),
         ("hair", "backdrop"),
         ("render",),

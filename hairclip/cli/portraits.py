@@ -41,6 +41,12 @@ def _add_render(commands: Any) -> None:
         action="store_true",
         help="write npz files of quads: two heads of hair, each in two hair colors, for train-portrait-networks",
     )
+    render.add_argument(
+        "--poses",
+        choices=("narrow", "wide"),
+        default="narrow",
+        help="wide: heads turned by up to 63 degrees, hard light, larger frames (default narrow)",
+    )
     render.add_argument("--workers", type=int, default=1, help="processes that render (default 1)")
     render.set_defaults(run=_render)
 
@@ -104,6 +110,7 @@ def _render(options: argparse.Namespace) -> None:
         size=options.size,
         split=options.split or ("train" if options.quads else "all"),
         mode="quads" if options.quads else "portraits",
+        poses=options.poses,
     )
     unit = "quad" if options.quads else "portrait"
     with progress_bar(label=f"rendering {dataset.split}", total=options.count, unit=unit) as bar:

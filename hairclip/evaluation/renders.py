@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int8, UInt8
 
 from hairclip.common.files import digest, home_folder, package_folder, write_atomic
 from hairclip.common.images import Images, Masks, from_uint8
@@ -24,7 +24,7 @@ __all__ = ["Drawing", "Rendered", "cache_folder", "draw", "fingerprint_source", 
 
 RENDERER = ("portraits", "common/framing.py")
 """Everything in the package that pictures follow from, except what `NOT_RENDERER` names."""
-NOT_RENDERER = "portraits/fit"
+NOT_RENDERER = ("portraits/fit", "portraits/randomize")
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Drawing:
         labels: (size, size), ids of CelebAMask-HQ.
         hair_coverage: share of each pixel that is hair, (size, size) in [0, 1].
         landmarks: eyes, nose and mouth corners in pixels, (5, 2).
+        hair_direction: 127 times the direction of the strands, (size, size, 2), see `portraits.drawing.raster.Buffers`.
     """
 
     image: UInt8[np.ndarray, "size size 3"]
     labels: UInt8[np.ndarray, "size size"]
     hair_coverage: Float[np.ndarray, "size size"]
     landmarks: Float[np.ndarray, "5 2"]
+    hair_direction: Int8[np.ndarray, "size size 2"]
 
     @property
     def hair(self) -> Bool[np.ndarray, "size size"]:
@@ -105,7 +107,8 @@ def draw(spec: PortraitSpec, size: int) -> Drawing:
     from hairclip.portraits.render import render_portrait
 
     portrait = render_portrait(spec, size)
-    drawing = Drawing(portrait.image, portrait.labels, portrait.hair_coverage, portrait.landmarks)
+    direction = np.round(portrait.hair_direction * 127).astype(np.int8)
+    drawing = Drawing(portrait.image, portrait.labels, portrait.hair_coverage, portrait.landmarks, direction)
     stored_bytes = io.BytesIO()
     np.savez_compressed(stored_bytes, **vars(drawing))
     write_atomic(path, stored_bytes.getvalue())

@@ -31,6 +31,7 @@ from hairclip.portraits.spec import (
     STYLE_NAMES,
     HairColor,
     PortraitSpec,
+    Poses,
     SceneSpec,
     Split,
     sample_color,
@@ -56,6 +57,7 @@ class DatasetSpec:
         size: height and width in pixels.
         split: whose people to show; "all" shows everyone, and the metadata says whose split each one belongs to.
         mode: "portraits" or "quads".
+        poses: "narrow" or "wide", see `spec.sample_scene`.
     """
 
     count: int
@@ -63,6 +65,7 @@ class DatasetSpec:
     size: int = 128
     split: Split | Literal["all"] = "all"
     mode: Mode = "portraits"
+    poses: Poses = "narrow"
 
     @property
     def shards(self) -> int:
@@ -101,7 +104,7 @@ def portrait_spec(dataset: DatasetSpec, index: int) -> PortraitSpec:
     color = _cycle(COLOR_NAMES, dataset.seed + 1, index)
     return PortraitSpec(
         identity=sample_identity(_identity_seed(dataset.split, seed)),
-        scene=sample_scene(stable_seed("scene", seed)),
+        scene=sample_scene(stable_seed("scene", seed), dataset.poses),
         hair=sample_hair(style, stable_seed("hair", seed)),
         color=sample_color(color, stable_seed("color", seed)),
         seed=seed,
@@ -110,7 +113,7 @@ def portrait_spec(dataset: DatasetSpec, index: int) -> PortraitSpec:
 
 def _other_light(scene: SceneSpec, other: SceneSpec) -> SceneSpec:
     """Return the pose, expression and clothes of `scene` in the light and before the background of `other`."""
-    pose = ("yaw", "pitch", "roll", "smile", "mouth_open", "brows_up", "eyes_closed")
+    pose = ("yaw", "pitch", "roll", "smile", "mouth_open", "brows_up", "eyes_closed", "frame_scale")
     clothes = ("clothes", "clothes_color", "neckline")
     return replace(other, **{name: getattr(scene, name) for name in (*pose, *clothes)})
 
@@ -128,7 +131,7 @@ def quad_specs(
     if names[0] == names[1]:
         names[1] = COLOR_NAMES[(COLOR_NAMES.index(names[0]) + 1 + seed % (len(COLOR_NAMES) - 1)) % len(COLOR_NAMES)]
     colors = tuple(sample_color(name, stable_seed("color", k, seed)) for k, name in enumerate(names))
-    scenes = [sample_scene(stable_seed("scene", k, seed)) for k in (0, 1)]
+    scenes = [sample_scene(stable_seed("scene", k, seed), dataset.poses) for k in (0, 1)]
     if same and index % 4 == 1:  # in the other half pose and expression differ too
         scenes[1] = _other_light(scenes[0], scenes[1])
     people = [sample_identity(_identity_seed(dataset.split, 0 if same else k, seed)) for k in (0, 1)]
@@ -155,7 +158,8 @@ def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
     """Write one shard of Q quads as an npz file, and return how many images it holds.
 
     The file holds `images` (Q, 2, 2, S, S, 3) uint8 and `labels` (Q, 2, 2, S, S) uint8, by quad, geometry and color;
-    `landmarks` (Q, 2, 5, 2) float32 in pixels; and `metadata` (Q, 2, 2), lines of JSON.
+    `landmarks` (Q, 2, 5, 2) float32 in pixels; `coverage` (Q, 2, S, S) uint8 and `direction` (Q, 2, S, S, 2) int8 of
+    the hair, times 255 and 127 (see `raster.Buffers`); and `metadata` (Q, 2, 2), lines of JSON.
     """
     from hairclip.portraits.render import render_variants
 
@@ -163,6 +167,8 @@ def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
     images = np.empty((len(items), 2, 2, size, size, 3), np.uint8)
     labels = np.empty((len(items), 2, 2, size, size), np.uint8)
     landmarks = np.empty((len(items), 2, 5, 2), np.float32)
+    coverage = np.empty((len(items), 2, size, size), np.uint8)
+    direction = np.empty((len(items), 2, size, size, 2), np.int8)
     metadata = np.empty((len(items), 2, 2), dtype=object)
     for row, index in enumerate(items):
         geometries, colors = quad_specs(dataset, index)
@@ -170,9 +176,19 @@ def render_quad_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int:
             for c, portrait in enumerate(render_variants(geometry, colors, size)):
                 images[row, g, c], labels[row, g, c] = portrait.image, portrait.labels
                 landmarks[row, g] = portrait.landmarks
+                coverage[row, g] = np.round(portrait.hair_coverage * 255)
+                direction[row, g] = np.round(portrait.hair_direction * 127)
                 metadata[row, g, c] = metadata_line(portrait.spec, quad=index)
     with open_atomic(folder / dataset.shard_name(shard)) as file:
-        np.savez(file, images=images, labels=labels, landmarks=landmarks, metadata=np.array(metadata.tolist()))
+        np.savez(
+            file,
+            images=images,
+            labels=labels,
+            landmarks=landmarks,
+            coverage=coverage,
+            direction=direction,
+            metadata=np.array(metadata.tolist()),
+        )
     return len(items) * 4
 
 
@@ -195,7 +211,7 @@ def render_portrait_shard(dataset: DatasetSpec, shard: int, folder: Path) -> int
 
 def _check_folder(dataset: DatasetSpec, folder: Path) -> None:
     """Refuse a folder that holds a data set of other settings; note the settings in a new one."""
-    settings = {"seed": dataset.seed, "size": dataset.size, "mode": dataset.mode}
+    settings = {"seed": dataset.seed, "size": dataset.size, "mode": dataset.mode, "poses": dataset.poses}
     path = folder / "dataset.json"
     if not path.exists():
         write_atomic(path, json.dumps(settings) + "\n")
@@ -204,7 +220,8 @@ def _check_folder(dataset: DatasetSpec, folder: Path) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         raise HairclipError(f"{path} is damaged: choose an empty folder.") from None
-    if found != settings:
+    # Folders of older versions hold narrow poses and do not say so.
+    if not isinstance(found, dict) or {"poses": "narrow", **found} != settings:
         raise HairclipError(
             f"{folder} holds portraits of other settings {str(found)[:200]}: choose an empty folder or the same "
             "settings."

@@ -57,6 +57,7 @@ class Portrait:
         image: (H, W, 3) uint8, sRGB.
         labels: (H, W) uint8, CelebAMask-HQ ids (left and right as seen in the image).
         hair_coverage: (H, W) float32 in [0, 1].
+        hair_direction: (H, W, 2) float32, see `Buffers`; its length is the coverage by strands that agree.
         landmarks: (5, 2) float32 pixels (x, y): eye left, eye right in the image, nose, mouth corner left, right.
         caption: one sentence.
         spec: what was rendered.
@@ -65,6 +66,7 @@ class Portrait:
     image: ByteArray
     labels: ByteArray
     hair_coverage: FloatArray
+    hair_direction: FloatArray
     landmarks: FloatArray
     caption: str
     spec: PortraitSpec
@@ -86,6 +88,7 @@ def render_variants(spec: PortraitSpec, colors: Sequence[HairColor], size: int =
         hair_diffuse=_downsample(frame.buffers.hair_diffuse, size),
         hair_specular=_downsample(frame.buffers.hair_specular, size),
         hair_coverage=coverage,
+        hair_direction=_downsample(frame.buffers.hair_direction, size),
     )
     portraits = []
     for color in colors:
@@ -95,6 +98,7 @@ def render_variants(spec: PortraitSpec, colors: Sequence[HairColor], size: int =
                 image=_tone_map(layers.compose(color.rgb, HAIR_GLOSS)),
                 labels=labels,
                 hair_coverage=coverage,
+                hair_direction=layers.hair_direction,
                 landmarks=frame.landmarks,
                 caption=full_caption(own),
                 spec=own,
@@ -118,7 +122,7 @@ def _render_frame(spec: PortraitSpec, size: int) -> _Frame:
     pose, lights = Pose.from_spec(spec.scene), Lights.from_spec(spec.scene)
     posed = pose.apply(head.positions)
     marks = _landmarks(posed, head)
-    camera = fit_camera(marks, full)
+    camera = fit_camera(marks, full, spec.scene.frame_scale)
     shadow = ShadowMap(posed, head.triangles, lights)
     hair = groom.grow_hair(neutral, spec.hair)
     points = volume = None
@@ -147,16 +151,22 @@ def _landmarks(posed: FloatArray, head: Head) -> FloatArray:
     return np.stack([*eyes, posed[_NOSE_TIP], posed[_MOUTH_LEFT], posed[_MOUTH_RIGHT]]).astype(np.float32)
 
 
-def fit_camera(landmarks: FloatArray, size: int) -> Camera:
-    """Return the camera whose picture is the square `PORTRAITS` around five posed landmarks (5, 3)."""
+def fit_camera(landmarks: FloatArray, size: int, frame_scale: float = 1.0) -> Camera:
+    """Return the camera whose picture is the square `PORTRAITS` around five posed landmarks (5, 3).
+
+    Args:
+        landmarks: posed points (5, 3).
+        size: height and width of the picture in pixels.
+        frame_scale: side of the picture as a multiple of that square's; the middle stays.
+    """
     plane_z = float(landmarks[:2, 2].mean())
     flat = project_plane(landmarks, plane_z).astype(np.float64) * [1, -1]  # y down, as in images
     center, x, y = PORTRAITS.place(flat[:2], flat[3:5])
     return Camera(
         size=size,
         center=(center * [1, -1]).astype(np.float32),
-        right=(x * [1, -1]).astype(np.float32),
-        down=(y * [1, -1]).astype(np.float32),
+        right=(frame_scale * x * [1, -1]).astype(np.float32),
+        down=(frame_scale * y * [1, -1]).astype(np.float32),
         plane_z=plane_z,
     )
 

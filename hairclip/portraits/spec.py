@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,8 @@ from hairclip.portraits.vocabulary import (
 )
 
 Split = Literal["train", "val", "test"]
+Poses = Literal["narrow", "wide"]
+"""How far scenes vary: as portraits that a generator can learn, or as snapshots do."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class SceneSpec:
         clothes: one of `vocabulary.CLOTHES`.
         clothes_color: their color, linear RGB.
         neckline: depth of the neckline, in [0, 1].
+        frame_scale: side of the picture as a multiple of the portraits' square around the face.
     """
 
     seed: int
@@ -125,6 +128,7 @@ class SceneSpec:
     clothes: str
     clothes_color: Rgb
     neckline: float
+    frame_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -318,8 +322,37 @@ def _hsv(rng: np.random.Generator, saturation: tuple[float, float], value: tuple
     return _rgb(np.array(display) ** 2.2)
 
 
-def sample_scene(seed: int) -> SceneSpec:
-    """Return pose, expression, light, background and clothes at random."""
+def sample_scene(seed: int, poses: Poses = "narrow") -> SceneSpec:
+    """Return pose, expression, light, background and clothes at random.
+
+    Args:
+        seed: seed of all of it.
+        poses: "narrow" turns the head by at most 20 degrees, in soft light, in the portraits' square. "wide" turns it
+            by up to 63 degrees, in light from hard to none and from any side, in frames up to 1.75 times as large.
+    """
+    scene = _narrow_scene(seed)
+    return scene if poses == "narrow" else _widen(scene)
+
+
+def _widen(scene: SceneSpec) -> SceneSpec:
+    """Return a scene with another pose, light and frame at random; the rest stays."""
+    rng = _rng("wide scene", scene.seed)
+    return replace(
+        scene,
+        yaw=_number(rng.uniform(-1.1, 1.1)),
+        pitch=_number(np.clip(rng.normal(0.1, 0.17), -0.3, 0.5)),
+        roll=_number(rng.normal(0, 0.1)),
+        light_azimuth=_number(rng.uniform(-2.4, 2.4)),
+        light_elevation=_number(rng.uniform(-0.2, 1.3)),
+        light_strength=_number(rng.uniform(1.2, 3.2)),
+        fill=_number(rng.uniform(0.0, 0.6)),
+        rim=_number(rng.uniform(0, 1)),
+        ambient=_number(rng.uniform(0.15, 0.8)),
+        frame_scale=_number(rng.uniform(0.9, 1.75)),
+    )
+
+
+def _narrow_scene(seed: int) -> SceneSpec:
     rng = _rng("scene", seed)
     smile = float(np.clip(rng.normal(0.45, 0.35), 0, 1))
     background = _hsv(rng, (0.05, 0.45), (0.25, 0.8))
@@ -370,14 +403,14 @@ def sample_color(name: str, seed: int) -> HairColor:
     return HairColor(name=name, rgb=_rgb(colorsys.hsv_to_rgb(hue, saturation, value)))
 
 
-def sample_portrait(seed: int) -> PortraitSpec:
-    """Return a whole portrait at random; styles and colors are uniform."""
+def sample_portrait(seed: int, poses: Poses = "narrow") -> PortraitSpec:
+    """Return a whole portrait at random; styles and colors are uniform. `poses` as in `sample_scene`."""
     rng = _rng("portrait", seed)
     style = STYLE_NAMES[int(rng.integers(len(STYLE_NAMES)))]
     color = COLOR_NAMES[int(rng.integers(len(COLOR_NAMES)))]
     return PortraitSpec(
         identity=sample_identity(stable_seed("portrait", "identity", seed)),
-        scene=sample_scene(stable_seed("portrait", "scene", seed)),
+        scene=sample_scene(stable_seed("portrait", "scene", seed), poses),
         hair=sample_hair(style, stable_seed("portrait", "hair", seed)),
         color=sample_color(color, stable_seed("portrait", "color", seed)),
         seed=seed,

@@ -25,7 +25,9 @@ from tests.helpers.tiny_networks import SIZE, tiny_networks
 
 def drawing(image: np.ndarray, hair: np.ndarray) -> Drawing:
     labels = np.where(hair, HAIR, 0).astype(np.uint8)
-    return Drawing(image, labels, hair.astype(np.float32), np.zeros((5, 2), np.float32))
+    return Drawing(
+        image, labels, hair.astype(np.float32), np.zeros((5, 2), np.float32), np.zeros((*labels.shape, 2), np.int8)
+    )
 
 
 def paint(spec: PortraitSpec, size: int) -> Drawing:

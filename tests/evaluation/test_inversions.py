@@ -23,7 +23,13 @@ def paint(spec: PortraitSpec, size: int) -> Drawing:
     image = np.random.default_rng(spec.identity.seed).integers(0, 256, (size, size, 3)).astype(np.uint8)
     labels = np.zeros((size, size), np.uint8)
     labels[2:12, 4:-4] = HAIR
-    return Drawing(image, labels, (labels == HAIR).astype(np.float32), np.zeros((5, 2), np.float32))
+    return Drawing(
+        image,
+        labels,
+        (labels == HAIR).astype(np.float32),
+        np.zeros((5, 2), np.float32),
+        np.zeros((*labels.shape, 2), np.int8),
+    )
 
 
 def test_the_report_has_every_method_figure_and_portrait(

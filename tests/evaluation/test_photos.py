@@ -36,7 +36,9 @@ def paint(spec: PortraitSpec, size: int) -> Drawing:
         image[where] = (np.array(color) * shade[..., None]).clip(0, 255)[where].astype(np.uint8)
         labels[where] = label
     image[labels == 13, 1] = spec.color.name.encode()[0]
-    return Drawing(image, labels, (labels == 13).astype(np.float32), MARKS * size / 96)
+    return Drawing(
+        image, labels, (labels == 13).astype(np.float32), MARKS * size / 96, np.zeros((*labels.shape, 2), np.int8)
+    )
 
 
 @pytest.fixture

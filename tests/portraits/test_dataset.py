@@ -63,7 +63,10 @@ def test_quad_shards_resume_and_repeat(tmp_path: Path) -> None:
     with np.load(tmp_path / "a" / "train-00000.npz") as shard:
         assert shard["images"].shape == (2, 2, 2, 32, 32, 3)
         assert shard["labels"].shape == (2, 2, 2, 32, 32)
-        assert shard["images"].dtype == shard["labels"].dtype == np.uint8
+        assert shard["images"].dtype == shard["labels"].dtype == shard["coverage"].dtype == np.uint8
+        assert shard["coverage"].shape == (2, 2, 32, 32)
+        assert shard["direction"].shape == (2, 2, 32, 32, 2)
+        assert np.abs(shard["direction"]).max() <= 127
         line = json.loads(str(shard["metadata"][1, 0, 1]))
     assert line["quad"] == 1
     assert line["split"] == "train"
@@ -79,8 +82,11 @@ def test_portraits_are_png_with_metadata(tmp_path: Path) -> None:
     assert all((tmp_path / line["file"]).exists() and line["caption"] for line in lines)
     assert len(list((tmp_path / "labels").glob("*.png"))) == 3
     assert not list(tmp_path.glob(".writing-*"))
-    with pytest.raises(HairclipError, match="other settings"):
-        list(render_dataset(DatasetSpec(count=3, seed=1, size=32), tmp_path))
+    for other in (DatasetSpec(count=3, seed=1, size=32), DatasetSpec(count=3, seed=0, size=32, poses="wide")):
+        with pytest.raises(HairclipError, match="other settings"):
+            list(render_dataset(other, tmp_path))
+    (tmp_path / "dataset.json").write_text('{"seed": 0, "size": 32, "mode": "portraits"}')  # as older versions wrote it
+    assert list(render_dataset(DatasetSpec(count=3, seed=0, size=32), tmp_path)) == [3]
 
 
 @pytest.mark.slow

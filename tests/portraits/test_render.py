@@ -16,7 +16,7 @@ from hairclip.portraits.drawing.raster import Buffers, box_blur, interpolate, ra
 from hairclip.portraits.drawing.scene import Pose
 from hairclip.portraits.head import labels as ids
 from hairclip.portraits.render import Portrait, render_portrait, render_variants
-from hairclip.portraits.spec import COLOR_NAMES, PortraitSpec, sample_color, sample_hair, sample_portrait
+from hairclip.portraits.spec import COLOR_NAMES, PortraitSpec, sample_color, sample_hair, sample_portrait, sample_scene
 
 SIZE = 64
 
@@ -41,6 +41,32 @@ def test_shapes_and_types(colors: list[Portrait]) -> None:
     assert 0 <= portrait.hair_coverage.min() <= portrait.hair_coverage.max() <= 1
     assert portrait.landmarks.shape == (5, 2)
     assert portrait.caption.startswith("a photo of a")
+
+
+def test_the_direction_of_straight_hair_is_downwards() -> None:
+    portrait = render_portrait(with_style(3, "long straight"), SIZE)
+    direction, covered = portrait.hair_direction, portrait.hair_coverage > 0.9
+    assert direction.shape == (SIZE, SIZE, 2)
+    assert np.hypot(*direction[covered].T).max() <= 1 + 1e-5
+    assert not direction[portrait.hair_coverage == 0].any()
+    below_the_eyes = covered & (np.arange(SIZE)[:, None] > portrait.landmarks[0, 1])
+    assert direction[below_the_eyes].mean(0)[0] < -0.7  # cos of twice 90 degrees is -1
+
+
+def test_a_wider_frame_shows_the_same_person_smaller() -> None:
+    spec = with_style(9, "bald")
+    wide = replace(spec, scene=replace(spec.scene, frame_scale=1.5))
+    near, far = (render_portrait(one, SIZE).landmarks.astype(np.float64) for one in (spec, wide))
+    np.testing.assert_allclose(far - SIZE / 2, (near - SIZE / 2) / 1.5, atol=1e-3)
+
+
+def test_wide_poses_are_another_choice_of_the_same_scene() -> None:
+    narrow, wide = ([sample_scene(seed, poses) for seed in range(200)] for poses in ("narrow", "wide"))
+    assert sample_scene(5) == narrow[5]
+    assert max(abs(scene.yaw) for scene in narrow) <= 0.35 < 1.0 < max(abs(scene.yaw) for scene in wide)
+    assert {scene.frame_scale for scene in narrow} == {1.0}
+    assert 1.6 < max(scene.frame_scale for scene in wide) <= 1.75
+    assert [scene.clothes_color for scene in narrow] == [scene.clothes_color for scene in wide]
 
 
 def test_same_seed_same_bytes() -> None:

@@ -46,6 +46,8 @@ class Buffers:
         hair_diffuse: (H, W, 3) float32, factor of the linear hair color (premultiplied by coverage).
         hair_specular: (H, W, 3) float32, light reflected without the hair color (premultiplied by coverage).
         hair_coverage: (H, W) float32 in [0, 1], soft coverage by hair strands and scalp tint.
+        hair_direction: (H, W, 2) float32, mean of (cos 2a, sin 2a) over the visible strands, weighted by their
+            coverage; a is the angle of a strand in the picture, from the x axis (right) towards the y axis (down).
     """
 
     depth: FloatArray
@@ -53,6 +55,7 @@ class Buffers:
     hair_diffuse: FloatArray
     hair_specular: FloatArray
     hair_coverage: FloatArray
+    hair_direction: FloatArray
 
     @classmethod
     def empty(cls, height: int, width: int) -> Buffers:
@@ -63,6 +66,7 @@ class Buffers:
             hair_diffuse=np.zeros((height, width, 3), np.float32),
             hair_specular=np.zeros((height, width, 3), np.float32),
             hair_coverage=np.zeros((height, width), np.float32),
+            hair_direction=np.zeros((height, width, 2), np.float32),
         )
 
     def cover(self, alpha: FloatArray, diffuse: FloatArray, specular: FloatArray) -> None:

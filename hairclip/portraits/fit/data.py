@@ -17,7 +17,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
-from hairclip.common.face_labels import CELEBAMASK_CLASSES
+from hairclip.common.face_labels import MIRRORED
 from hairclip.common.images import Images, Labels, from_uint8
 
 Metadata = list[list[list[dict[str, Any]]]]
@@ -118,11 +118,7 @@ def labels_at(quads: Quads, index: np.ndarray, device: torch.device) -> Labels:
 
 def mirror_labels(labels: Labels) -> Labels:
     """Return the labels of mirrored pictures: left and right, as seen in the image, change places."""
-    table = torch.arange(len(CELEBAMASK_CLASSES), device=labels.device)
-    for left, right in (("l_eye", "r_eye"), ("l_brow", "r_brow"), ("l_ear", "r_ear")):
-        pair = [CELEBAMASK_CLASSES.index(left), CELEBAMASK_CLASSES.index(right)]
-        table[pair] = table[pair[::-1]].clone()
-    return table[labels.flip(-1)]
+    return torch.tensor(MIRRORED, device=labels.device)[labels.flip(-1)]
 
 
 def augment(images: Images, labels: Labels, rng: np.random.Generator) -> tuple[Images, Labels]:

@@ -148,8 +148,11 @@ def draw_hair(
     projected = camera.project(points)
     count = strands.valid.sum(1).astype(np.int32)
     half_width = (strands.width * camera.pixels_per_unit / 2).astype(np.float32)
-    alpha, colored, white = _draw(projected, count, half_width, strands.rise, diffuse, specular, buffers.depth)
+    alpha, colored, white, direction = _draw(
+        projected, count, half_width, strands.rise, diffuse, specular, buffers.depth
+    )
     buffers.cover(alpha, colored, white)
+    buffers.hair_direction[...] = direction
     return alpha
 
 
@@ -187,13 +190,14 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
 
     Args: points (S, K, 3) pixels and depth; count (S,) points per strand; half_width (S,) pixels; rise (S,) units;
         diffuse and specular (S, K, 3) light; depth (H, W) of the body, which hides strands behind it.
-    Returns: alpha (H, W), premultiplied diffuse and specular (H, W, 3).
+    Returns: alpha (H, W), premultiplied diffuse and specular (H, W, 3), premultiplied (cos 2a, sin 2a) (H, W, 2).
     """
     height, width = depth.shape
     segments = points.shape[1] - 1
     clear = np.ones((height, width), np.float32)
     colored = np.zeros((height, width, 3), np.float32)
     white = np.zeros((height, width, 3), np.float32)
+    direction = np.zeros((height, width, 2), np.float32)
     for index in _sort_segments(points, count, rise, 4096):
         s, k = index // segments, index % segments
         x0, y0, z0 = points[s, k, 0], points[s, k, 1], points[s, k, 2]
@@ -207,6 +211,8 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
         if abs(major) < 1e-4:
             continue
         slope = (dx if steep else dy) / major
+        length = dx * dx + dy * dy
+        cosine, sine = (dx * dx - dy * dy) / length, 2 * dx * dy / length  # of twice the angle
         stretch = np.sqrt(1 + slope * slope)  # width across the minor axis of a slanted line
         reach *= stretch
         start = (y0 if steep else x0) if major > 0 else (y0 + dy if steep else x0 + dx)
@@ -228,6 +234,8 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
                     continue
                 share = cover * visible
                 clear[y, x] = visible - share
+                direction[y, x, 0] += share * cosine
+                direction[y, x, 1] += share * sine
                 for c in range(3):
                     shade0 = diffuse[s, k, c] + middle * (diffuse[s, k + 1, c] - diffuse[s, k, c])
                     shade1 = specular[s, k, c] + middle * (specular[s, k + 1, c] - specular[s, k, c])
@@ -241,4 +249,4 @@ def _draw(points, count, half_width, rise, diffuse, specular, depth):  # type: i
                 for c in range(3):
                     colored[y, x, c] *= scale
                     white[y, x, c] *= scale
-    return 1 - clear, colored, white
+    return 1 - clear, colored, white, direction
