@@ -1,6 +1,7 @@
 """The commands `download` and `export` of `python -m hairclip`: fetch weights, and write mappers for other code."""
 
 import argparse
+import difflib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -81,9 +82,16 @@ def _wanted(options: argparse.Namespace) -> list[registry.Weight]:
             if not fetched:
                 print(f"{name}: all its parts come with hairclip")
             names += fetched
+        elif name not in registry.WEIGHTS and _nearest(name) in list_bundles():
+            raise HairclipError(f"there are no weights and no bundle named {name} (did you mean {_nearest(name)}?).")
         else:
             names.append(registry.find(name).name)
     return [registry.WEIGHTS[name] for name in dict.fromkeys(names)]
+
+
+def _nearest(name: str) -> str | None:
+    """Return the known name of weights or of a bundle that is most like another name."""
+    return next(iter(difflib.get_close_matches(name, [*registry.WEIGHTS, *list_bundles()], n=1, cutoff=0.5)), None)
 
 
 def _confirm(weights: Sequence[registry.Weight]) -> None:

@@ -172,7 +172,8 @@ class Bundle(BundleFile):
         if not unfetched:
             return
         names = list(dict.fromkeys(weight.name for weight in unfetched.values()))
-        fetched = self.name if self.name in list_bundles() else " ".join(names)
+        own = read_bundle(self.name).parts if self.name in list_bundles() else {}
+        fetched = self.name if all(own.get(part) == self.parts[part] for part in unfetched) else " ".join(names)
         raise MissingPartError(
             f"{self.name} needs weights for its {', '.join(unfetched)} ({', '.join(names)}; "
             f"{total_size(unfetched.values())}) that are not here yet: run python -m hairclip download {fetched}."

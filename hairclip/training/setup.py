@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,11 +30,19 @@ from hairclip.training.references import (
     join_references,
     synthesized_references,
 )
-from hairclip.training.sampled_codes import SampledCodes, Stream
+from hairclip.training.sampled_codes import SAMPLED, SampledCodes, Stream
 from hairclip.training.sources import SourceFolder, SourceMemory, Sources, features_key
 from hairclip.training.tasks import Task, TaskSampler
 
 _DRY_RUN_CODES = 64
+_REFERENCE_FOLDERS = (
+    "hairstyle_images",
+    "hairstyle_folders",
+    "color_images",
+    "color_folders",
+    "validation_hairstyle_images",
+    "validation_color_images",
+)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Names that the configuration uses."""
@@ -69,6 +78,8 @@ def build_parts(config: Config, device: torch.device) -> Parts:
         HairclipError: if a name, a file or the sizes of two parts do not fit.
     """
     find_optimizer(config.optimizer.name)  # a wrong name is told before anything is loaded
+    if not config.dry_run:
+        _require_files(config)
     networks = build_networks(config, device)
     latents, held_out = _latents(config, networks.generator)
     mapper = build_mapper(config, networks).to(device)
@@ -118,13 +129,27 @@ def build_networks(config: Config, device: torch.device) -> Networks:
         parts: dict[str, Any] = _random_networks(config.networks.architectures, seed=config.seed)
     else:
         bundle = network_bundle(config, device)
-        bundle.require(TRAINED_WITH)
         parts = {name: getattr(bundle, name) for name in TRAINED_WITH}
     for network in parts.values():
         network.to(device).eval().requires_grad_(False)
     for name in ("parser", "identity"):
         parts[name].repeat_pixels = config.networks.enlarging == "official"
     return Networks(**parts)
+
+
+def _require_files(config: Config) -> None:
+    """Refuse a run for which weights, codes or folders are missing, before anything is loaded; fetch nothing."""
+    data = config.data
+    codes = {"latents": data.latents, "validation_latents": data.validation_latents}
+    fetched = {key: name for key, name in codes.items() if name is not None and name != SAMPLED}
+    network_bundle(config).with_parts(fetched).require((*TRAINED_WITH, *fetched))
+    for key in _REFERENCE_FOLDERS:
+        folder = getattr(data, key)
+        if folder is not None and not Path(folder).is_dir():
+            raise HairclipError(
+                f"data.{key}: there is no folder {folder}: put reference pictures there, name another folder, or give "
+                "null for references that are made of the codes."
+            )
 
 
 def build_loss(config: Config, networks: Networks | Bundle, latents: LatentSet | None = None) -> HairEditLoss:

@@ -76,3 +76,10 @@ def test_a_bundle_that_comes_with_hairclip_needs_no_download(fetched: list[str],
     assert cli.main(["download", "portraits"]) == 0
     assert "come with hairclip" in capsys.readouterr().out
     assert fetched == []
+
+
+def test_a_mistyped_bundle_is_guessed(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["download", "fhq"]) == 2
+    assert "did you mean ffhq?" in capsys.readouterr().err
+    assert cli.main(["download", "parsnet"]) == 2
+    assert "did you mean parsenet?" in capsys.readouterr().err

@@ -15,6 +15,8 @@ from hairclip.training.trainer import train
 from tests.helpers.tiny_networks import SIZE
 from tests.helpers.tiny_run import tiny_config, weights
 
+CONFIG = Path(__file__).parents[2] / "configs" / "hairclip.yaml"
+
 
 def pictures(folder: Path, count: int, brightness: int = 128) -> Path:
     folder.mkdir(parents=True)
@@ -132,3 +134,21 @@ def test_a_mapper_with_other_settings_is_refused(tmp_path: Path, override: str, 
     first = train(tiny_config(tmp_path, "training.steps=1"), tmp_path / "first")
     with pytest.raises(HairclipError, match=message):
         parts(tmp_path, f"training.init={first}", override)
+
+
+@pytest.mark.parametrize("key", ["hairstyle_images", "color_folders", "validation_color_images"])
+def test_a_missing_folder_of_references_is_told_with_its_key(tmp_path: Path, key: str):
+    with pytest.raises(
+        HairclipError, match=rf"data\.{key}: there is no folder .*none: put .* there, .* null"
+    ) as caught:
+        parts(tmp_path, f"data.{key}={tmp_path / 'none'}")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_and_codes_that_are_not_fetched_are_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "empty"))
+    with pytest.raises(HairclipError) as caught:
+        build_parts(load_config(CONFIG), torch.device("cpu"))
+    names = "stylegan2-ffhq clip-vit-b-32 parsenet ir-se50 celeba-hq-train celeba-hq-test"
+    assert str(caught.value).endswith(f"run python -m hairclip download {names}.")
+    assert not (tmp_path / "empty").exists()
