@@ -4,7 +4,7 @@ A W+ code gives every layer its own latent: layer ``k`` of the ``2 log2(size) - 
 and the ``j``-th image output reads ``w_plus[:, 2j + 1]``, which it shares with the convolution above it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -92,6 +92,7 @@ class Generator(nn.Module):
         *,
         recompute: bool = False,
         float32_until: int = 0,
+        style_offsets: Sequence[Float[Tensor, "batch _"] | None] | None = None,
     ) -> Images:
         """Return images (B, 3, size, size), RGB in about [-1, 1], not clamped, of W+ codes (B, n_latent, w_dim).
 
@@ -103,6 +104,9 @@ class Generator(nn.Module):
                 2016): the same gradients with less memory and a third more work.
             float32_until: resolutions up to this stay out of autocast's half precision. They are few pixels, and most
                 of the error of a half-precision gradient arises in them.
+            style_offsets: what is added to the style of each convolution, (B, width) with the widths of
+                `style_widths`, or None for a convolution that keeps its style: an edit in the space S (Wu et al. 2021,
+                "StyleSpace Analysis"). Image outputs keep their styles. Offsets of zero change no bit of the image.
         """
         if recompute and generator is not None:
             raise ValueError("noise of a random generator cannot be computed again: give no generator")
@@ -110,17 +114,18 @@ class Generator(nn.Module):
             raise ValueError(f'noise is "const", "random" or "none", not {noise!r}')
         if w_plus.shape[1:] != (self.n_latent, self.w_dim):
             raise ValueError(f"codes of shape {tuple(w_plus.shape)} do not fit: (B, {self.n_latent}, {self.w_dim})")
+        offsets = self._check_offsets(style_offsets)
         grow: Callable[..., tuple[Tensor, Tensor, Tensor]] = self._grow
         if recompute:
             grow = partial(checkpoint, grow, use_reentrant=False, preserve_rng_state=noise == "random")
         # Channels last from the first layer on: two to three times faster in the blurs and convolutions of a CPU.
         x = self.constant.expand(len(w_plus), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         with full_precision(x.device) if float32_until >= 4 else nullcontext():
-            x, factors = self.layers[0](x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, 0], noise, generator)
+            x, factors = self.layers[0](x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, 0], noise, generator, offsets[0])
             image: Tensor = self.to_rgb[0](x, factors, w_plus[:, 1])
         for j in range(1, len(self.to_rgb)):
             with full_precision(x.device) if float32_until >= 4 * 2**j else nullcontext():
-                x, factors, image = grow(j, x, factors, image, w_plus, noise, generator)
+                x, factors, image = grow(j, x, factors, image, w_plus, noise, generator, offsets)
         return image
 
     def _grow(
@@ -132,11 +137,35 @@ class Generator(nn.Module):
         w_plus: Tensor,
         noise: Noise,
         generator: torch.Generator | None,
+        offsets: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute resolution number `j`; return its activations, their factors, and the picture so far."""
         for k in (2 * j - 1, 2 * j):
-            x, factors = self.layers[k](x, factors, w_plus[:, k], noise, generator)
+            x, factors = self.layers[k](x, factors, w_plus[:, k], noise, generator, offsets[k])
         return x, factors, upsample_image(image) + self.to_rgb[j](x, factors, w_plus[:, 2 * j + 1])
+
+    @property
+    def style_widths(self) -> tuple[int, ...]:
+        """The width of each convolution's style, in order: the sizes of the space S without image outputs."""
+        return tuple(layer.style.weight.shape[0] for layer in self._convolutions)
+
+    def styles(self, w_plus: WPlus) -> list[Float[Tensor, "batch _"]]:
+        """Return the style of every convolution, (B, width) each, of W+ codes (B, n_latent, w_dim)."""
+        with full_precision(w_plus.device):
+            return [layer.style(w_plus[:, k]) for k, layer in enumerate(self._convolutions)]
+
+    @property
+    def _convolutions(self) -> list[ModulatedConv]:
+        return [layer for layer in self.layers if isinstance(layer, ModulatedConv)]
+
+    def _check_offsets(self, offsets: Sequence[Tensor | None] | None) -> Sequence[Tensor | None]:
+        """Return one offset or None for each convolution."""
+        if offsets is None:
+            return [None] * len(self.layers)
+        widths = tuple(width if one is None else one.shape[-1] for one, width in zip(offsets, self.style_widths))
+        if len(offsets) != len(self.layers) or widths != self.style_widths:
+            raise ValueError(f"style offsets of widths {widths} do not fit: {self.style_widths}")
+        return offsets
 
     def expand(self, w: Latents) -> WPlus:
         """Return W+ codes (B, n_latent, w_dim) with the same latent (B, w_dim) in every layer."""

@@ -107,6 +107,7 @@ class ModulatedConv(nn.Module):
         w: Latents,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
+        style_offset: Factors | None = None,
     ) -> tuple[Float[Tensor, "batch out_channels size size"], Float[Tensor, "batch out_channels"]]:
         """Return the layer's activations and the factors (B, out_channels) that they must still be multiplied by.
 
@@ -116,10 +117,11 @@ class ModulatedConv(nn.Module):
             w: ``(B, w_dim)``.
             noise: see `Generator.forward`.
             generator: see `Generator.forward`.
+            style_offset: what is added to the style, ``(B, in_channels)``; None adds nothing.
         """
         with full_precision(x.device):
             gain = 1.0 / math.sqrt(self.weight[0].numel())
-            style = self.style(w) * gain
+            style = (self.style(w) if style_offset is None else self.style(w) + style_offset) * gain
             norm = torch.sqrt(F.linear(style.square(), self.weight.square().sum(dim=(2, 3))) + 1e-8)
             scale = style * factors
         x = x * scale.to(x.dtype)[:, :, None, None]

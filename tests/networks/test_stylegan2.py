@@ -308,3 +308,55 @@ def test_low_resolutions_stay_in_float32_as_asked():
         half, some, every = (generator(w_plus, float32_until=until) for until in (0, 8, 32))
     assert torch.equal(every, exact)
     assert 0 < float((some - exact).norm()) < float((half - exact).norm())
+
+
+# ------------------------------------------------------------------------------------------ the space S
+
+
+def test_offsets_of_zero_change_no_bit_of_the_image():
+    generator = small()
+    w_plus = torch.randn(2, generator.n_latent, 16)
+    zeros = [torch.zeros(2, width) for width in generator.style_widths]
+    plain = generator(w_plus)
+    assert torch.equal(generator(w_plus, style_offsets=zeros), plain)
+    assert torch.equal(generator(w_plus, style_offsets=[None] * len(zeros)), plain)
+    assert torch.equal(generator(w_plus, style_offsets=zeros, recompute=True), plain)
+
+
+def test_an_offset_equals_a_larger_bias_of_the_style():
+    generator = small(dtype=torch.float64)
+    w_plus = torch.randn(2, generator.n_latent, 16, dtype=torch.float64)
+    for layer, width in enumerate(generator.style_widths):
+        offsets: list[Tensor | None] = [None] * len(generator.style_widths)
+        offsets[layer] = torch.zeros(2, width, dtype=torch.float64)
+        offsets[layer][:, 1] = 0.7
+        moved = generator(w_plus, style_offsets=offsets)
+        with torch.no_grad():
+            generator.layers[layer].style.bias[1] += 0.7
+            torch.testing.assert_close(moved, generator(w_plus), atol=1e-10, rtol=0)
+            generator.layers[layer].style.bias[1] -= 0.7
+        assert not torch.allclose(moved, generator(w_plus))
+
+
+def test_styles_are_the_affine_maps_of_the_codes():
+    generator = small(dtype=torch.float64)
+    w_plus = torch.randn(2, generator.n_latent, 16, dtype=torch.float64)
+    styles = generator.styles(w_plus)
+    assert tuple(style.shape[1] for style in styles) == generator.style_widths
+    for k, (style, layer) in enumerate(zip(styles, generator.layers, strict=True)):
+        torch.testing.assert_close(style, w_plus[:, k] @ layer.style.weight.T / math.sqrt(16) + layer.style.bias)
+
+
+def test_the_official_space_has_the_published_sizes():
+    with torch.device("meta"):
+        assert sum(Generator(1024).style_widths) == 6048  # StyleSpace Analysis, section 3: 9088 with image outputs
+        assert sum(Generator(256).style_widths) == 5760
+
+
+def test_offsets_that_do_not_fit_are_refused():
+    generator = small()
+    w_plus = torch.randn(1, generator.n_latent, 16)
+    with pytest.raises(ValueError, match="do not fit"):
+        generator(w_plus, style_offsets=[torch.zeros(1, 3)] * len(generator.style_widths))
+    with pytest.raises(ValueError, match="do not fit"):
+        generator(w_plus, style_offsets=[None])

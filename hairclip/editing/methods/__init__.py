@@ -11,6 +11,8 @@ METHODS: NameTable[Any] = NameTable(
     {
         "mapper": "hairclip.editing.methods.hair_mapper:HairMapperMethod",
         "optimize": "hairclip.editing.methods.latent_descent:LatentDescent",
+        "styleclip-optimize": "hairclip.editing.methods.styleclip_optimize:StyleClipOptimize",
+        "inversion": "hairclip.editing.methods.inversion_floor:InversionFloor",
     },
 )
 """Name of a method -> its class, an `hairclip.editing.methods.method.EditingMethod`."""
