@@ -3,7 +3,7 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from hairclip.cli.edit_arguments import (
     add_fields,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 def add_command(commands: Any) -> None:
     """Add `edit` to the subcommands of a parser."""
+    from hairclip.editing.choices import Precision
     from hairclip.editing.options import EditOptions, InversionOptions
 
     edit = commands.add_parser(
@@ -82,6 +83,12 @@ def add_command(commands: Any) -> None:
     edit.add_argument("--bundle", default="portraits", metavar="NAME", help="name or folder of the networks")
     edit.add_argument("--mapper", metavar="PATH", help="a mapper's file, such as runs/portraits/mapper.safetensors")
     edit.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    edit.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="type of number in which networks compute (default float32; the others save time on GPUs)",
+    )
     edit.set_defaults(run=_edit)
 
 

@@ -90,7 +90,9 @@ def _read_setting(text: str) -> tuple[str, Any]:
 
 def name_flags(text: str, *kinds: type) -> str:
     """Return a message with the library's arguments named as flags: `inversion="pivotal"` gives --inversion pivotal."""
-    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), "text", "face", "device"])
+    names = dict.fromkeys(
+        [*(one.name for kind in kinds for one in fields(kind)), "text", "face", "device", "precision"]
+    )
     text = text.replace("blend=False", "--no-blend").replace("aligned=True", "--aligned")
     for name in names:
         text = re.sub(rf"\b{name}=[\"']([\w:.]+)[\"']", rf"{_flag(name)} \1", text)
@@ -115,7 +117,9 @@ def load_photo_editor(options: argparse.Namespace) -> "PhotoEditor":
     from hairclip.editing.photo_editor import PhotoEditor
 
     cache = None if options.inversion == "encoder" else InversionCache()
-    return PhotoEditor.from_bundle(options.bundle, device=options.device, mapper=options.mapper, cache=cache)
+    return PhotoEditor.from_bundle(
+        options.bundle, device=options.device, mapper=options.mapper, cache=cache, precision=options.precision
+    )
 
 
 def beside(path: str | Path, added: str) -> Path:

@@ -1,12 +1,15 @@
-"""Compute in float32, whatever torch's default type is."""
+"""Compute in float32 whatever torch's default type is, or on purpose with fewer bits."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
 
-__all__ = ["in_float32"]
+from hairclip.common.errors import HairclipError
+
+__all__ = ["check_precision", "in_float32", "mixed_precision"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,3 +33,24 @@ def in_float32(function: Callable[P, T]) -> Callable[P, T]:
             torch.set_default_dtype(default)
 
     return computed
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that does not exist, or that a device does not have.
+
+    Raises:
+        HairclipError: with one sentence that names those that it has.
+    """
+    known = ["float32", "bfloat16", *([] if device.type == "cpu" else ["float16"])]
+    if precision not in known:
+        raise HairclipError(f"precision {precision!r}: choose {', '.join(known[:-1])} or {known[-1]} on {device}.")
+
+
+def mixed_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which matrix products and convolutions of a device have this precision, such as "bfloat16".
+
+    What needs more bits stays float32.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-__all__ = ["Behind", "InversionMethod", "Seam", "Strands"]
+__all__ = ["Behind", "InversionMethod", "Precision", "Seam", "Strands"]
 
 Seam: TypeAlias = Literal["feather", "laplacian", "poisson"]
 """How the edit is joined to the photo."""
@@ -12,3 +12,5 @@ Strands: TypeAlias = Literal["photo", "edit"]
 """Whose hair takes a new color where the hairstyle stays."""
 InversionMethod: TypeAlias = Literal["encoder", "optimize", "pivotal"]
 """How the codes of a picture are found."""
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+"""The type of number in which networks multiply."""

@@ -9,6 +9,7 @@ editor.edit("me.png", hairstyle="bob cut", color="red").save("edited.png")
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.files import digest
 from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
-from hairclip.common.precision import in_float32
+from hairclip.common.precision import check_precision, in_float32, mixed_precision
 from hairclip.common.sheets import draw_sheet
 from hairclip.common.stopwatch import Stopwatch
 from hairclip.conditions.encoder import ConditionEncoder, EditBatch
@@ -32,6 +33,7 @@ from hairclip.editing.blending.fill import plain_background
 from hairclip.editing.blending.hair import PIXELS_TOGETHER, blend_hair
 from hairclip.editing.blending.recolor import Recoloring, find_recoloring
 from hairclip.editing.blending.seams import composite
+from hairclip.editing.choices import Precision
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.inversion.invert import Inversion, invert, join_inversions
 from hairclip.editing.inversion.loss import ReconstructionLoss
@@ -63,6 +65,9 @@ class HairEditor:
         loss: the loss that `method="optimize"` minimizes; None builds HairCLIP's, with CLIP's own pixel normalization.
         cache: remembers inversions; None inverts every time.
         check_companions: refuse a mapper that was trained with another generator or CLIP of the same sizes.
+        precision: type of number in which encoder, generator and parsers compute: "float32", "bfloat16", or on a GPU
+            "float16". Descents (`inversion="optimize"` and "pivotal", `method="optimize"`), CLIP and the mapper stay
+            in float32.
     """
 
     def __init__(
@@ -74,8 +79,10 @@ class HairEditor:
         loss: HairEditLoss | None = None,
         cache: InversionCache | None = None,
         check_companions: bool = True,
+        precision: Precision = "float32",
     ) -> None:
         self.networks = networks
+        self.precision = precision
         self.cache = cache
         self.groups = groups
         self.check_companions = check_companions
@@ -92,6 +99,7 @@ class HairEditor:
         mapper: str | Path | nn.Module | None = None,
         cache: InversionCache | None = None,
         check_companions: bool = True,
+        precision: Precision = "float32",
     ) -> "HairEditor":
         """Return an editor with the networks of a bundle.
 
@@ -101,12 +109,14 @@ class HairEditor:
             mapper: a name, a file or a network, used instead of the bundle's.
             cache: remembers inversions; None inverts every time.
             check_companions: refuse a mapper that was trained with another generator or CLIP than the bundle's.
+            precision: see `HairEditor`.
 
         Raises:
             HairclipError: if there is no such bundle, device or mapper, or if the mapper does not fit.
         """
         device = pick_device("auto" if device is None else str(device))
-        return cls._with_networks(load_any_bundle(name, device), mapper, cache, check_companions)
+        check_precision(precision, device)
+        return cls._with_networks(load_any_bundle(name, device), mapper, cache, check_companions, precision)
 
     @classmethod
     def from_pretrained(
@@ -117,6 +127,7 @@ class HairEditor:
         mapper: str | Path | nn.Module | None = None,
         cache: InversionCache | None = None,
         check_companions: bool = True,
+        precision: Precision = "float32",
         **hub: Unpack[HubOptions],
     ) -> "HairEditor":
         """Return an editor with the networks that `save_pretrained` or `push_to_hub` wrote.
@@ -127,14 +138,16 @@ class HairEditor:
             mapper: see `from_bundle`.
             cache: see `from_bundle`.
             check_companions: see `from_bundle`.
+            precision: see `HairEditor`.
             hub: how files are fetched: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`.
 
         Raises:
             HairclipError: if there is no such bundle, or it cannot be fetched.
         """
         device = pick_device("auto" if device is None else str(device))
+        check_precision(precision, device)
         networks = load_pretrained_bundle(name_or_folder, device, **hub)
-        return cls._with_networks(networks, mapper, cache, check_companions)
+        return cls._with_networks(networks, mapper, cache, check_companions, precision)
 
     @classmethod
     def _with_networks(
@@ -143,13 +156,14 @@ class HairEditor:
         mapper: str | Path | nn.Module | None,
         cache: InversionCache | None,
         check_companions: bool,
+        precision: Precision,
     ) -> "HairEditor":
         if isinstance(mapper, (str, Path)):
             networks.require(("generator", "clip"))
             path, mapper = mapper, load_mapper(mapper)
             check_mapper(mapper, networks, f"the mapper {path}", companions=check_companions)
         mapper = None if mapper is None else mapper.to(networks.device).eval()
-        return cls(networks, mapper=mapper, cache=cache, check_companions=check_companions)
+        return cls(networks, mapper=mapper, cache=cache, check_companions=check_companions, precision=precision)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the networks into a folder: ``bundle.yaml``, own weights, and a model card if there is none yet.
@@ -242,9 +256,9 @@ class HairEditor:
     def digest(self) -> str:
         """Return a digest of the networks' content. With request and options it determines an edit."""
         bundle = getattr(self.networks, "digest", None)
-        if bundle is not None:
-            return digest(bundle(), self._mapper, self.groups)
-        return digest([getattr(self.networks, part, None) for part in EDITING_PARTS], self._mapper, self.groups)
+        networks = [getattr(self.networks, part, None) for part in EDITING_PARTS] if bundle is None else bundle()
+        rounding = () if self.precision == "float32" else (self.precision,)
+        return digest(networks, self._mapper, self.groups, *rounding)
 
     # ------------------------------------------------------------------ the steps of an edit
 
@@ -324,7 +338,8 @@ class HairEditor:
                 parts.append(part[range(count)])
             return Prepared.joined(parts)
         aligned = self._align(images)
-        labels = self.networks.parser.labels(aligned)
+        with self._mixed():
+            labels = self.networks.parser.labels(aligned)
         return Prepared(aligned, self._invert(aligned, labels, options, plain, progress), labels)
 
     @in_float32
@@ -363,19 +378,27 @@ class HairEditor:
         if networks.plain_background if plain is None else plain:
             labels = networks.parser.labels(aligned) if labels is None else labels
             aligned = plain_background(aligned, (labels == BACKGROUND)[:, None])
-        if options.inversion != "encoder":
-            loss = ReconstructionLoss(parser_distance(networks.parser), self.identity)
-        return (invert if self.cache is None else self.cache.invert)(
-            aligned,
-            networks.encoder,
-            networks.generator,
-            method=options.inversion,
-            steps=options.inversion_steps,
-            loss=loss,
-            identity=self.identity,
-            seed=options.seed,
-            progress=progress,
-        )
+        mixed = self._mixed()
+        if options.inversion != "encoder":  # gradients need float32
+            loss, mixed = ReconstructionLoss(parser_distance(networks.parser), self.identity), nullcontext()
+        # The cache knows no precision, so it keeps what was computed in float32 alone.
+        cached = self.cache is not None and (self.precision == "float32" or options.inversion != "encoder")
+        with mixed:
+            return (self.cache.invert if self.cache is not None and cached else invert)(
+                aligned,
+                networks.encoder,
+                networks.generator,
+                method=options.inversion,
+                steps=options.inversion_steps,
+                loss=loss,
+                identity=self.identity,
+                seed=options.seed,
+                progress=progress,
+            )
+
+    def _mixed(self) -> AbstractContextManager[object]:
+        """Return the context in which encoder, generator and parsers have the editor's precision."""
+        return mixed_precision(self.precision, self.device)
 
     @in_float32
     def encode(self, requests: Sequence[EditRequest], options: EditOptions) -> EditBatch:
@@ -434,10 +457,12 @@ class HairEditor:
         with watch("edit"):
             synthesized = edited.images
             if edited.codes is not None:
-                synthesized = prepared.inversion.synthesize(edited.codes, self.networks.generator)
+                with self._mixed():
+                    synthesized = prepared.inversion.synthesize(edited.codes, self.networks.generator).float()
             assert synthesized is not None
         with watch("blend"):
-            labels = self.networks.parser.labels(synthesized)
+            with self._mixed():
+                labels = self.networks.parser.labels(synthesized)
             pictures = {"synthesized": synthesized, "mask": (labels == HAIR)[:, None]}
             recolor = torch.tensor(
                 [options.strands == "photo" and request.changes_color_alone for request in requests],
@@ -481,7 +506,8 @@ class HairEditor:
     def _find_recoloring(self, prepared: Prepared, edited: Images, labels: Labels) -> tuple[Recoloring, Flags]:
         """Return how the photos' own hair gets the new color, and flags (B,) for photos where this is reliable."""
         before = prepared.inversion.images
-        parsed = self.networks.parser.labels(before)
+        with self._mixed():
+            parsed = self.networks.parser.labels(before)
         return find_recoloring(prepared.aligned, prepared.labels, before, parsed, edited, labels)
 
     # ------------------------------------------------------------------ what people call

@@ -21,6 +21,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.framing import Framing
 from hairclip.common.images import ImageSource, from_pil
 from hairclip.common.stopwatch import Stopwatch, add_seconds
+from hairclip.editing.choices import Precision
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.methods.method import load_method
@@ -68,9 +69,11 @@ class PhotoEditor:
         device: str | torch.device | None = None,
         mapper: str | Path | nn.Module | None = None,
         cache: InversionCache | None = None,
+        precision: Precision = "float32",
     ) -> "PhotoEditor":
         """Return a photo editor with the networks of a bundle; see `HairEditor.from_bundle`."""
-        return cls(HairEditor.from_bundle(name, device=device, mapper=mapper, cache=cache))
+        editor = HairEditor.from_bundle(name, device=device, mapper=mapper, cache=cache, precision=precision)
+        return cls(editor)
 
     @property
     def framing(self) -> Framing:

@@ -146,7 +146,7 @@ def invert(
     if method not in INVERSION_METHODS:
         raise HairclipError(f"there is no inversion '{method}': choose one of {', '.join(INVERSION_METHODS)}.")
     with torch.no_grad():
-        codes = encoder(images)
+        codes = encoder(images).float()  # of fewer bits, where the caller computes so
     if method == "encoder":
         return finish_inversion(images, codes, generator, method=method, identity=identity)
     loss = loss or ReconstructionLoss()
@@ -195,7 +195,7 @@ def finish_inversion(
     """
     target = resize_area(images, generator.size)
     draft = Inversion(codes, target, psnr(target, target), steps, method, None, tuple(tuned) or None)
-    rebuilt = draft.synthesize(codes, generator)
+    rebuilt = draft.synthesize(codes, generator).float()
     alike = None if identity is None else F.cosine_similarity(identity(rebuilt.clamp(-1, 1)), identity(target), dim=-1)
     return Inversion(codes, rebuilt, psnr(rebuilt, target), steps, method, alike, draft.tuned)
 
