@@ -30,6 +30,9 @@ COMMANDS = {
     "render-portraits": "portraits",
     "train-portrait-networks": "portraits",
     "evaluate-portrait-networks": "portraits",
+    "train-photo-parser": "photo_parser",
+    "evaluate-photo-parser": "photo_parser",
+    "evaluate-hair-mask": "photo_parser",
     "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""

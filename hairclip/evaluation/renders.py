@@ -20,7 +20,7 @@ from hairclip.common.progress import progress_bar
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.spec import PortraitSpec
 
-__all__ = ["Drawing", "Rendered", "cache_folder", "draw", "fingerprint_source", "render_all"]
+__all__ = ["Drawing", "Rendered", "cache_folder", "draw", "draw_all", "fingerprint_source", "render_all"]
 
 RENDERER = ("portraits", "common/framing.py")
 """Everything in the package that pictures follow from, except what `NOT_RENDERER` names."""
@@ -83,16 +83,20 @@ def render_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, pr
         workers: number of processes; 0 renders in this process.
         progress: show a progress bar.
     """
+    drawings = draw_all(specs, size, workers=workers, progress=progress)
+    images = from_uint8(np.stack([drawing.image for drawing in drawings]))
+    hair = torch.from_numpy(np.stack([drawing.hair for drawing in drawings]))[:, None]
+    return Rendered(images, hair, tuple(specs))
+
+
+def draw_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, progress: bool = False) -> list[Drawing]:
+    """Return the portraits of all specs as arrays; the arguments are those of `render_all`."""
     work: Callable[[PortraitSpec], Drawing] = partial(draw, size=size)
     show = partial(progress_bar, total=len(specs), label="rendering", show=progress, leave=False)
     if workers > 1 and len(specs) > 8:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            drawings = list(show(pool.map(work, specs, chunksize=4)))
-    else:
-        drawings = [work(spec) for spec in show(specs)]
-    images = from_uint8(np.stack([drawing.image for drawing in drawings]))
-    hair = torch.from_numpy(np.stack([drawing.hair for drawing in drawings]))[:, None]
-    return Rendered(images, hair, tuple(specs))
+            return list(show(pool.map(work, specs, chunksize=4)))
+    return [work(spec) for spec in show(specs)]
 
 
 def draw(spec: PortraitSpec, size: int) -> Drawing:

@@ -23,7 +23,18 @@ from hairclip.evaluation import renders
 from hairclip.evaluation.cases import EditCase, held_out_people, make_cases
 from hairclip.portraits.spec import PortraitSpec
 
-__all__ = ["Cutout", "Scene", "cut_out", "make_scene", "make_scenes", "place"]
+__all__ = [
+    "Cutout",
+    "Scene",
+    "compress",
+    "cut_out",
+    "draw_clutter",
+    "make_scene",
+    "make_scenes",
+    "place",
+    "place_square",
+    "warp",
+]
 
 Pixels: TypeAlias = Float[np.ndarray, "height width channels"]
 Affine: TypeAlias = Float[np.ndarray, "2 3"]
@@ -39,12 +50,14 @@ class Cutout:
         color: (height, width, 3) in [0, 255], continued outwards under transparent pixels.
         alpha: share of each pixel that the person covers, (height, width) in [0, 1].
         hair: pixels of hair, (height, width).
+        hair_alpha: share of each pixel that hair covers, (height, width) in [0, 1].
         landmarks: eyes, nose and mouth corners in pixels, (5, 2).
     """
 
     color: Float[np.ndarray, "height width 3"]
     alpha: Float[np.ndarray, "height width"]
     hair: Bool[np.ndarray, "height width"]
+    hair_alpha: Float[np.ndarray, "height width"]
     landmarks: Float[np.ndarray, "5 2"]
 
 
@@ -96,24 +109,24 @@ def make_scene(case: EditCase, others: Sequence[PortraitSpec], random: np.random
     backdrop = draw_clutter(width, height, random)
     side = float(random.uniform(0.48, 0.7)) * height
     at = (float(random.uniform(0.3, 0.7)) * width, float(random.uniform(0.42, 0.56)) * height)
-    matrix = _placement(size, side, math.radians(float(random.uniform(-22, 22))), at)
+    matrix = place_square(size, side, math.radians(float(random.uniform(-22, 22))), at)
     lower_left = False
     for other in others:  # behind the person, smaller, on alternate sides
         lower_left = not lower_left
         x = at[0] + (-1 if lower_left else 1) * side * float(random.uniform(0.75, 0.95))
         turn = math.radians(float(random.uniform(-15, 15)))
-        their_matrix = _placement(size, side * float(random.uniform(0.5, 0.75)), turn, (x, at[1] + 0.1 * side))
+        their_matrix = place_square(size, side * float(random.uniform(0.5, 0.75)), turn, (x, at[1] + 0.1 * side))
         backdrop = place(backdrop, cut_out(other, size), their_matrix)
     before, after = cut_out(case.source, size), cut_out(case.truth, size)
     photo, truth = (place(backdrop, person, matrix) for person in (before, after))
     old, new = (
-        _warp(np.asarray(person.hair, np.float32)[..., None], matrix, (width, height))[..., 0] > 0.5
+        warp(np.asarray(person.hair, np.float32)[..., None], matrix, (width, height))[..., 0] > 0.5
         for person in (before, after)
     )
     corners = np.array([[0, 0], [0, size], [size, size], [size, 0]], np.float64)
     marks = np.asarray(before.landmarks, np.float64)
     return Scene(
-        photo=_compress(photo, int(random.integers(82, 97))),
+        photo=compress(photo, int(random.integers(82, 97))),
         truth=_to_picture(truth),
         hair=old | new,
         old_hair=old,
@@ -125,7 +138,7 @@ def make_scene(case: EditCase, others: Sequence[PortraitSpec], random: np.random
     )
 
 
-def _placement(size: int, side: float, turn: float, middle: tuple[float, float]) -> Affine:
+def place_square(size: int, side: float, turn: float, middle: tuple[float, float]) -> Affine:
     """Return the matrix from a portrait's pixels to the scene's. (0, 0) is the corner of the first pixel in both."""
     scale = side / size
     rotation = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
@@ -137,11 +150,11 @@ def place(picture: Pixels, person: Cutout, matrix: Affine) -> Pixels:
     size = picture.shape[1], picture.shape[0]
     layer = np.concatenate([person.color * person.alpha[..., None], 255.0 * person.alpha[..., None]], axis=-1)
     # Premultiplied: nothing leaks in from under transparent parts.
-    warped = _warp(layer.astype(np.float32), matrix, size)
+    warped = warp(layer.astype(np.float32), matrix, size)
     return warped[..., :3] + picture * (1.0 - warped[..., 3:] / 255.0)
 
 
-def _warp(layer: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def warp(layer: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return each channel of (H, W, C) resampled into a scene of (width, height), 0 outside the layer."""
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     channels = []
@@ -184,7 +197,8 @@ def _to_picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
 
 
-def _compress(pixels: Pixels, quality: int) -> Image.Image:
+def compress(pixels: Pixels, quality: int) -> Image.Image:
+    """Return the picture after JPEG of this quality."""
     stored = io.BytesIO()
     _to_picture(pixels).save(stored, "JPEG", quality=quality)
     with Image.open(stored) as opened:
@@ -208,5 +222,12 @@ def cut_out(spec: PortraitSpec, size: int = 256) -> Cutout:
     pixels = torch.from_numpy(drawing.image).permute(2, 0, 1)[None].float()
     filled = fill_smoothly(pixels * solid, solid.float())[0].permute(1, 2, 0).numpy()
     below = round(BELOW * size)
-    longer = [np.concatenate([field, np.repeat(field[-1:], below, axis=0)]) for field in (filled, alpha, hair)]
-    return Cutout(longer[0], longer[1].astype(np.float32), longer[2].astype(bool), drawing.landmarks)
+    fields = (filled, alpha, hair, coverage)
+    longer = [np.concatenate([field, np.repeat(field[-1:], below, axis=0)]) for field in fields]
+    return Cutout(
+        color=longer[0],
+        alpha=longer[1].astype(np.float32),
+        hair=longer[2].astype(bool),
+        hair_alpha=longer[3].astype(np.float32),
+        landmarks=drawing.landmarks,
+    )

@@ -50,6 +50,7 @@ def fit_photo_parser(
     textures: int = 400,
     workers: int = 0,
     filters: tuple[int, ...] = FILTERS,
+    save_every: int = 200,
 ) -> UNetParser:
     """Train the parser at the size of the rendered pictures, and return it with averaged weights.
 
@@ -63,6 +64,7 @@ def fit_photo_parser(
         textures: number of textures that backdrops, clothes and hats are cut from.
         workers: processes that make pictures; 0 makes them in this process.
         filters: channels of the network per resolution.
+        save_every: steps between two checkpoints.
 
     Raises:
         HairclipError: if `wide` has another size, or for a checkpoint that cannot be continued.
@@ -77,7 +79,7 @@ def fit_photo_parser(
     pictures = _RandomPictures(people, wide, TextureBank(textures, people.size * 3 // 2, progress=True), batch, steps)
     stream: Iterator[Batch] | None = None
 
-    def step(index: int, rng: np.random.Generator) -> StepLog:
+    def step(index: int, _: np.random.Generator) -> StepLog:
         nonlocal stream
         if stream is None:  # only now is it known where the checkpoint ended
             stream = pictures.batches_from(index, workers)
@@ -95,7 +97,7 @@ def fit_photo_parser(
         return {"loss": loss.item()}
 
     state = {"network": network, "average": average, "optimizer": optimizer}
-    run("photo_parser", steps=steps, state=state, step=step, folder=folder, seed=_SEED)
+    run("photo_parser", steps=steps, state=state, step=step, folder=folder, save_every=save_every)
     averaged: UNetParser = average.module
     return averaged.eval()
 

@@ -1,0 +1,137 @@
+"""The recipe of the photo parser on tiny pictures: it learns, resumes, and reads what the renderer wrote."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.face_labels import HAIR
+from hairclip.networks.face_parser import UNetParser
+from hairclip.portraits.fit.people import RenderedPeople
+from hairclip.portraits.fit.photo_parser import fit_photo_parser, parsing_loss
+
+CPU, SIZE = torch.device("cpu"), 32
+
+
+def write_quads(folder: Path, size: int = SIZE, without: str = "", count: int = 3) -> Path:
+    """Quads of a bright head of hair on the upper half, and dark skin below."""
+    rng = np.random.default_rng(0)
+    labels = np.ones((count, 2, 2, size, size), np.uint8)
+    labels[..., : size // 2, :] = HAIR
+    images = np.where(labels[..., None] == HAIR, 220, 40) + rng.integers(-9, 9, (*labels.shape, 3))
+    coverage = np.where(labels[:, :, 0] == HAIR, 255, 0).astype(np.uint8)
+    marks = np.array([[12, 20], [20, 20], [16, 23], [13, 27], [19, 27]], np.float32) * (size / 32)
+    arrays = {
+        "images": images.astype(np.uint8),
+        "labels": labels,
+        "coverage": coverage,
+        "direction": np.stack([coverage // 255 * 127, 0 * coverage], -1).astype(np.int8),
+        "landmarks": np.broadcast_to(marks, (count, 2, 5, 2)).copy(),
+    }
+    arrays.pop(without, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "train-00000.npz", **arrays)
+    np.savez(folder / "train-00001.npz", **{key: value[:1] for key, value in arrays.items()})
+    return folder
+
+
+def fit(people: RenderedPeople, folder: Path, steps: int, **settings: int) -> UNetParser:
+    return fit_photo_parser(
+        people, folder, CPU, steps=steps, **{"batch": 2, "textures": 2, "filters": (4, 8, 8), **settings}
+    )
+
+
+def test_people_are_read_from_all_files_without_loading_them(tmp_path: Path) -> None:
+    people = RenderedPeople(write_quads(tmp_path))
+    assert (len(people), people.size) == (16, SIZE)
+    stored = np.load(tmp_path / "train-00000.npz")
+    drawn = [people.draw(np.random.default_rng(seed)) for seed in range(30)]
+    rows = {person.pixels.mul(255).round().byte().permute(1, 2, 0).numpy().tobytes() for person in drawn}
+    assert len(rows) > 5
+    assert rows <= {picture.tobytes() for picture in stored["images"].reshape(-1, SIZE, SIZE, 3)}
+    assert torch.equal(drawn[0].coverage, (drawn[0].labels == HAIR).float())
+    assert torch.equal(drawn[0].direction[0], drawn[0].coverage)
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [("coverage", "without coverage: render quads into an empty folder"), ("labels", "without labels")],
+)
+def test_quads_of_older_versions_are_refused_in_one_sentence(tmp_path: Path, without: str, words: str) -> None:
+    with pytest.raises(HairclipError, match=words):
+        RenderedPeople(write_quads(tmp_path, without=without))
+
+
+def test_a_folder_without_good_quads_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(HairclipError, match="no rendered quads in"):
+        RenderedPeople(tmp_path)
+    (tmp_path / "train-00000.npz").write_bytes(b"damaged")
+    with pytest.raises(HairclipError, match="delete it and render again"):
+        RenderedPeople(tmp_path)
+
+
+def test_poses_of_another_size_are_refused(tmp_path: Path) -> None:
+    people, wide = (RenderedPeople(write_quads(tmp_path / str(size), size)) for size in (32, 48))
+    with pytest.raises(HairclipError, match="wide poses of 48 px beside others of 32 px"):
+        fit_photo_parser(people, tmp_path, CPU, steps=1, wide=wide, textures=1)
+
+
+def test_the_loss_is_least_for_the_truth() -> None:
+    labels = torch.zeros(1, 16, 16, dtype=torch.long)
+    labels[:, :8] = HAIR
+    coverage = (labels == HAIR).float()
+    right = torch.nn.functional.one_hot(labels, 19).movedim(-1, 1).float() * 20 - 10
+    assert parsing_loss(right, labels, coverage) < 1e-3
+    assert parsing_loss(right.flip(2), labels, coverage) > 5
+    assert parsing_loss(torch.zeros_like(right), labels, coverage) > 2
+
+
+def test_the_parser_learns(tmp_path: Path) -> None:
+    people = RenderedPeople(write_quads(tmp_path / "quads"))
+    torch.manual_seed(0)
+    before = UNetParser(filters=(4, 8, 8), input_size=SIZE)
+    after = fit(people, tmp_path / "run", steps=60)
+    assert not after.training
+    person = people.draw(np.random.default_rng(0))
+    with torch.no_grad():
+        losses = [
+            float(parsing_loss(net(person.pixels[None] * 2 - 1), person.labels[None], person.coverage[None]))
+            for net in (before.train(), after)
+        ]
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_a_stopped_training_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = RenderedPeople(write_quads(tmp_path / "quads"))
+    straight = fit(people, tmp_path / "straight", steps=4)
+    stop_after(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fit(people, tmp_path / "parts", steps=4, save_every=1)
+    monkeypatch.undo()
+    continued = fit(people, tmp_path / "parts", steps=4)
+    for a, b in zip(straight.state_dict().values(), continued.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the training, as Ctrl-C does, in the step after `steps`."""
+    taken = 0
+    whole = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *arguments: object) -> object:
+        nonlocal taken
+        if taken == steps:
+            raise KeyboardInterrupt
+        taken += 1
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+
+def test_processes_make_the_same_pictures(tmp_path: Path) -> None:
+    people = RenderedPeople(write_quads(tmp_path / "quads"))
+    alone, helped = (fit(people, tmp_path / str(workers), steps=2, workers=workers) for workers in (0, 1))
+    for a, b in zip(alone.state_dict().values(), helped.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
