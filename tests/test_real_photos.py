@@ -1,16 +1,25 @@
 """The path of a person with the official files, from the download to the edit, driven by their stand-in at 64 px."""
 
 import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from PIL import Image, ImageChops
 
 from hairclip.cli.main import main
-from hairclip.pretrained import load_bundle
-from tests.helpers.official_stand_in import serving_stand_in
+from hairclip.pretrained import load_bundle, load_latents
+from tests.helpers.official_stand_in import OFFICIAL, serving_stand_in, write_stand_in
 
-PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
+ROOT = Path(__file__).parents[1]
+PORTRAITS, CONFIG = ROOT / "data" / "portraits", ROOT / "configs" / "hairclip.yaml"
+FEW_STEPS = ["training.steps=1", "validation.count=1", "data.reference_pool=2", "logging.tensorboard=false"]
+REFERENCES = {"hairstyle_images": "crops", "color_images": "crops", "color_folders": "null"}
 
 
 def test_download_fetches_a_bundle_with_checksums_and_doctor_finds_it_ready(
@@ -53,3 +62,75 @@ def test_edit_changes_a_photo(stand_in: Path, tmp_path: Path, asked: list[str]):
     before, after = (Image.open(path).convert("RGB") for path in (photo, out))
     assert ImageChops.difference(before, after).getbbox() is not None
     assert not [name for name in os.listdir(stand_in / "weights") if name.endswith(".partial")]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three photos in two folders."""
+    folder = tmp_path / "photos"
+    for place in ("anna.png", "ben.png", "friends/clara.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PORTRAITS / Path(place).name, folder / place)
+    return folder
+
+
+def test_a_folder_of_photos_becomes_codes_a_mapper_and_an_edit(
+    stand_in: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["encode", "--bundle", "ffhq", "--images", "photos", "--crops", "crops"]) == 0
+    assert load_latents("codes.safetensors").shape == (3, 10, 128)
+    assert len([*Path("crops").rglob("*.png")]) == 3
+    settings = ["data.latents=codes.safetensors", "data.validation_latents=celeba-hq-test", *FEW_STEPS]
+    folders = [f"data.{key}={value}" for key, value in REFERENCES.items()]
+    assert main(["train", "--config", str(CONFIG), *settings, *folders]) == 0
+    mapper = ["--mapper", "runs/hairclip/mapper.safetensors"]
+    asked = ["--image", "photos/anna.png", "--text", "red bob cut", "--out", "edited.png"]
+    assert main(["edit", "--bundle", "ffhq", *mapper, *asked]) == 0
+    assert Path("edited.png").is_file()
+
+
+def test_a_training_starts_from_the_official_mapper_and_its_codes(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    folders = [f"data.{key}=null" for key in REFERENCES]
+    assert main(["train", "--config", str(CONFIG), "training.init=hairclip", *FEW_STEPS, *folders]) == 0
+    assert Path("runs/hairclip/mapper.safetensors").is_file()
+
+
+WHOLE_PATH = (
+    "download ffhq clip-vit-b-32 celeba-hq-train --yes",
+    "doctor",
+    "edit --bundle ffhq --image photos/anna.png --text 'red bob cut' --out text.png",
+    "edit --bundle ffhq --image photos/anna.png --color blue --out color.png",
+    "edit --bundle ffhq --image photos/anna.png --hairstyle photos/ben.png --color photos/ben.png --out reference.png",
+    "encode --bundle ffhq --images photos --crops crops",
+    f"train --config {CONFIG} data.latents=codes.safetensors data.validation_latents=celeba-hq-test "
+    f"{' '.join(FEW_STEPS)} {' '.join(f'data.{key}={value}' for key, value in REFERENCES.items())}",
+    "edit --bundle ffhq --mapper runs/hairclip/mapper.safetensors --image photos/ben.png --text afro --out mine.png",
+    "export --to hairclip --mapper runs/hairclip/mapper.safetensors --out mine.pt",
+    "doctor --file mine.pt",
+)
+
+
+@pytest.mark.slow
+def test_the_whole_path_at_the_official_size(photos: Path):
+    """Run every command alone, print its seconds and its peak memory, and hold the peak of an edit to 6 GB."""
+    with TemporaryDirectory(dir=photos.parent) as folder:  # pytest would keep gigabytes
+        write_stand_in(Path(folder) / "stand_in", OFFICIAL)
+        with serving_stand_in(Path(folder) / "stand_in", Path(folder) / "home") as (_, environment):
+            for command in WHOLE_PATH:
+                seconds, peak = _run_alone(shlex.split(command), photos.parent, environment)
+                print(f"{seconds:6.1f} s of CPU, at most {peak:5.2f} GB: {command}", flush=True)
+                assert peak < 6 or not command.startswith("edit"), command
+
+
+def _run_alone(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> tuple[float, float]:
+    """Run a command in a process of its own and return its seconds of CPU time and its peak memory in GB."""
+    surroundings = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-m", "hairclip", *arguments], cwd=folder, env=surroundings)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, arguments
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9
