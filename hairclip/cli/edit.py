@@ -1,4 +1,4 @@
-"""The command `python -m hairclip edit`: edit the hair in a photo, or in a folder of photos."""
+"""The command `python -m hairclip edit`: edit the hair in a photo, in a folder of photos, or of codes."""
 
 import argparse
 import os
@@ -32,12 +32,25 @@ def add_command(commands: Any) -> None:
 
     edit = commands.add_parser(
         "edit",
-        help="edit the hair in a photo, or in a folder of photos",
+        help="edit the hair in a photo, in a folder of photos, or of W+ codes",
         description="Edit the hair in a photo. With a folder as --image, every photo in it is edited into the folder "
         "--out. Photos that cannot be edited are named at the end, and the exit code is then 1. A second run edits "
-        "only what is left.",
+        "only what is left. With --latents, codes are edited instead of photos, and the pictures are the generator's.",
     )
-    edit.add_argument("--image", required=True, metavar="PATH", help="the photo, or a folder of photos")
+    source = edit.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", metavar="PATH", help="the photo, or a folder of photos")
+    source.add_argument(
+        "--latents",
+        metavar="NAME|PATH",
+        help="W+ codes to edit in place of photos: a file of encode, an official .pt, or a name such as "
+        "portraits/latents; --out is then a folder of pictures 00000.png, named by the code's number",
+    )
+    edit.add_argument(
+        "--range", metavar="A:B", help="with --latents: codes A to B-1; both ends may be left out (default: all)"
+    )
+    edit.add_argument(
+        "--save-codes", metavar="PATH", help="with --latents: also write the edited codes into this .safetensors file"
+    )
     edit.add_argument("--out", metavar="PATH", help="the photo to write (default: edited, in the photo's format)")
     edit.add_argument(
         "--text",
@@ -107,6 +120,11 @@ def _edit(options: argparse.Namespace) -> int | None:
             _write_grid(options, editor, editing, inverting)
             return None
         requests = _ask(options, editor, texts, watch)
+        if options.latents is not None:
+            from hairclip.cli.edit_latents import write_latents
+
+            write_latents(options, editor.editor, requests, editing, watch)
+            return None
         if os.path.isdir(options.image):
             from hairclip.cli.edit_folder import write_folder
 
@@ -132,6 +150,15 @@ def _check(options: argparse.Namespace) -> list[str]:
     from hairclip.common.images import check_image_path
     from hairclip.editing.photo.faces import as_choice
 
+    texts = [text for given in options.text for text in _read_texts(given)]
+    if options.latents is not None:
+        from hairclip.cli.edit_latents import check_latents
+
+        check_latents(options)
+        return texts
+    for name in ("range", "save_codes"):
+        if getattr(options, name) is not None:
+            raise HairclipError(f"--{name.replace('_', '-')} is of codes: give --latents in place of --image.")
     if not options.image:
         raise HairclipError("--image is empty: give the path of a photo or of a folder of photos.")
     if options.frames is not None:
@@ -156,7 +183,7 @@ def _check(options: argparse.Namespace) -> list[str]:
         if path is not None:
             check_image_path(path, [options.image, options.hairstyle, options.color])
     options.face = as_choice(options.face)
-    return [text for given in options.text for text in _read_texts(given)]
+    return texts
 
 
 def _read_texts(given: str) -> list[str]:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
@@ -33,25 +33,27 @@ _FLAGS = {"blend": "--no-blend", "method_settings": "--set"}
 """Fields whose argument has another name than the field."""
 
 
-def add_fields(parser: argparse.ArgumentParser, *kinds: type) -> None:
+def add_fields(parser: argparse.ArgumentParser, *kinds: type, only: Collection[str] | None = None) -> None:
     """Add one argument per field of dataclasses; a field that two of them have is added once.
 
     Args:
         parser: the command's parser.
         kinds: dataclasses whose fields have the metadata `help`.
+        only: names of the fields to add; None for all.
     """
     known: set[str] = set()
     for kind in kinds:
         types = get_type_hints(kind)
         for one in fields(kind):
-            if one.name not in known:
+            if one.name not in known and (only is None or one.name in only):
                 known.add(one.name)
                 parser.add_argument(_flag(one.name), dest=one.name, **_describe(one, types[one.name]))
 
 
 def read_fields(kind: type[T], options: argparse.Namespace) -> T:
-    """Return a dataclass whose fields have the values of the command line."""
-    given = {one.name: getattr(options, one.name) for one in fields(kind)}  # type: ignore[arg-type]
+    """Return a dataclass whose fields have the values of the command line, or their defaults without an argument."""
+    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if "method_settings" in given:
         given["method_settings"] = dict(given["method_settings"])
     return kind(**given)
@@ -91,7 +93,7 @@ def _read_setting(text: str) -> tuple[str, Any]:
 def name_flags(text: str, *kinds: type) -> str:
     """Return a message with the library's arguments named as flags: `inversion="pivotal"` gives --inversion pivotal."""
     names = dict.fromkeys(
-        [*(one.name for kind in kinds for one in fields(kind)), "text", "face", "device", "precision"]
+        [*(one.name for kind in kinds for one in fields(kind)), "text", "face", "device", "precision", "range"]
     )
     text = text.replace("blend=False", "--no-blend").replace("aligned=True", "--aligned")
     for name in names:

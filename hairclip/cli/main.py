@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train",
     "encode": "encode",
     "edit": "edit",
+    "references": "references",
     "prompts": "prompts",
     "evaluate": "evaluate",
     "evaluate-photos": "evaluate",

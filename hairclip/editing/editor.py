@@ -24,7 +24,7 @@ from hairclip.common.device import pick_device
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.face_labels import BACKGROUND, HAIR
 from hairclip.common.files import digest
-from hairclip.common.images import Flags, Images, ImageSource, Labels, resize_area
+from hairclip.common.images import Flags, Images, ImageSource, Labels, WPlus, resize_area
 from hairclip.common.precision import check_precision, in_float32, mixed_precision
 from hairclip.common.sheets import draw_sheet
 from hairclip.common.stopwatch import Stopwatch
@@ -253,6 +253,11 @@ class HairEditor:
             )
         return self._conditions[references]
 
+    @property
+    def batch_size(self) -> int:
+        """How many pictures go through the networks together unless something else is said."""
+        return max(1, min(32, PIXELS_TOGETHER // self.networks.generator.size**2))
+
     def digest(self) -> str:
         """Return a digest of the networks' content. With request and options it determines an edit."""
         bundle = getattr(self.networks, "digest", None)
@@ -285,8 +290,13 @@ class HairEditor:
             colors=None if known is None else known.colors,
         )
 
-    def check(self, requests: Sequence[EditRequest], options: EditOptions) -> None:
+    def check(self, requests: Sequence[EditRequest], options: EditOptions, *, photos: bool = True) -> None:
         """Refuse requests that the method or the networks cannot do, and those that need weights to be fetched first.
+
+        Args:
+            requests: what is asked for.
+            options: the method and its settings.
+            photos: whether the edits start from photos, which need an encoder, or from codes.
 
         Raises:
             HairclipError: with one sentence about the first such request.
@@ -294,7 +304,8 @@ class HairEditor:
         method = load_method(options)
         wanted = [request for request in requests if not request.is_empty]
         if wanted:
-            self.require("generator", "clip", "parser", "encoder", *getattr(method, "parts", ()))
+            encoder = ("encoder",) if photos else ()
+            self.require("generator", "clip", "parser", *encoder, *getattr(method, "parts", ()))
         for request in wanted:
             method.check(request, self)
 
@@ -430,6 +441,35 @@ class HairEditor:
         asked = (batch.condition.has_hairstyle | batch.condition.has_color)[:, None, None]
         moved = w_plus + options.strength * (edited.codes - w_plus)
         return MethodResult(codes=torch.where(asked, moved, w_plus))
+
+    @in_float32
+    @torch.no_grad()
+    def edit_latents(
+        self, w_plus: WPlus, request: EditRequest, options: EditOptions | None = None, *, progress: bool = False
+    ) -> tuple[WPlus | None, Images]:
+        """Edit codes that belong to no photo, as the official inference does; nothing is blended.
+
+        Args:
+            w_plus: the codes, (B, n_latent, w_dim).
+            request: what is asked of all of them.
+            options: the method, its settings, and the strength.
+            progress: show a progress bar where the method takes long.
+
+        Returns:
+            The edited codes, None if the method edits pictures, and the pictures (B, 3, size, size) in about [-1, 1].
+        """
+        options = options or EditOptions()
+        networks, w_plus = self.networks, w_plus.to(self.device, torch.float32)
+        if getattr(load_method(options), "sees_pictures", True):
+            images = networks.generator(w_plus)
+            labels = networks.parser.labels(images)
+        else:
+            images, labels = w_plus.new_empty(len(w_plus), 3, 0, 0), w_plus.new_empty(len(w_plus), 0, 0).long()
+        start = Prepared(images, Inversion(w_plus, images, w_plus.new_full((len(w_plus),), torch.inf), 0), labels)
+        edited = self.edit_codes(start, [request] * len(w_plus), options, progress=progress)
+        pictures = edited.images if edited.codes is None else networks.generator(edited.codes)
+        assert pictures is not None
+        return edited.codes, pictures
 
     @in_float32
     @torch.no_grad()
@@ -601,7 +641,7 @@ class HairEditor:
         """Edit pictures, as many at once as fit the memory."""
         check_requests(requests)
         self.check(requests, options)
-        batch_size = batch_size or max(1, min(32, PIXELS_TOGETHER // self.networks.generator.size**2))
+        batch_size = batch_size or self.batch_size
         results: list[EditResult] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)

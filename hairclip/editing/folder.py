@@ -110,6 +110,10 @@ class FolderRecord:
     def add(self, name: str, key: str) -> None:
         """Write down that a picture was made."""
         self.done[name] = key
+        self.write()
+
+    def write(self) -> None:
+        """Write the file."""
         write_atomic(self.folder / RECORD, json.dumps({"done": self.done}, indent=1) + "\n")
 
 

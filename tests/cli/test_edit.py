@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from hairclip.cli import main as cli
 from hairclip.editing.request import slug
-from tests.helpers.tiny_networks import save_bundle
+from tests.helpers.tiny_networks import N_LATENT, W_DIM, save_bundle
 
 WORDS = ["--color", "red"]
 
@@ -181,3 +182,25 @@ def test_two_processes_write_one_picture(bundle: Path, place: Path):
     assert files(place) == ["same.png"]
     with Image.open("same.png") as picture:
         assert picture.size == (48, 48)
+
+
+def test_codes_are_edited_without_photos(bundle: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    codes = torch.randn(5, N_LATENT, W_DIM, generator=torch.Generator().manual_seed(0))
+    torch.save(codes, "official.pt")
+    known = ["edit", "--latents", "official.pt", "--bundle", str(bundle), "--device", "cpu", *WORDS]
+    assert cli.main([*known, "--range", "1:3", "--out", "red", "--save-codes", "red.safetensors"]) == 0
+    assert sorted(path.name for path in Path("red").iterdir()) == ["00001.png", "00002.png", "edits.json"]
+    assert cli.main([*known, "--out", "red"]) == 0
+    told = capsys.readouterr().out
+    assert "wrote 2 pictures of 2 codes to red\nwrote red.safetensors\n" in told
+    assert "wrote 3 pictures of 5 codes to red, 2 were there before\n" in told
+    for more, reason in {
+        ("--range", "7:"): "error: --range '7:' names none of the 5 codes, which are numbered 0 to 4.",
+        ("--seam", "poisson"): "error: --seam is for photos, and --latents edits codes: leave one of the two out.",
+        ("--save-codes", "a.pt"): "error: --save-codes a.pt: give a name that ends in .safetensors.",
+        ("--out", "official.pt"): "error: --out official.pt is a file: --latents writes into a folder, name one.",
+    }.items():
+        assert cli.main([*known, *more]) == 2
+        assert reason in capsys.readouterr().err
+    assert edit(bundle, *WORDS, "--range", "1:") == 2
+    assert "error: --range is of codes: give --latents in place of --image." in capsys.readouterr().err

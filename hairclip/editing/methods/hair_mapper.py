@@ -22,6 +22,7 @@ class HairMapperMethod(EditingMethod):
     """Adds the change that the mapper computes to the codes."""
 
     parts = ("mapper",)
+    sees_pictures = False
 
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse what the mapper's sub-mappers cannot change."""

@@ -71,9 +71,12 @@ class EditingMethod(Protocol):
 
     Attributes:
         parts: parts of a bundle that the method needs besides generator, encoder, parser and CLIP.
+        sees_pictures: whether the method looks at the pictures of `Prepared`. If not, these are empty where codes are
+            edited that belong to no photo.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
+    sees_pictures: ClassVar[bool] = True
 
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse a request that this method or these networks cannot do. It is called before the work starts.
