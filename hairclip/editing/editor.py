@@ -461,13 +461,17 @@ class HairEditor:
         options = options or EditOptions()
         networks, w_plus = self.networks, w_plus.to(self.device, torch.float32)
         if getattr(load_method(options), "sees_pictures", True):
-            images = networks.generator(w_plus)
-            labels = networks.parser.labels(images)
+            with self._mixed():
+                images = networks.generator(w_plus).float()
+                labels = networks.parser.labels(images)
         else:
             images, labels = w_plus.new_empty(len(w_plus), 3, 0, 0), w_plus.new_empty(len(w_plus), 0, 0).long()
         start = Prepared(images, Inversion(w_plus, images, w_plus.new_full((len(w_plus),), torch.inf), 0), labels)
         edited = self.edit_codes(start, [request] * len(w_plus), options, progress=progress)
-        pictures = edited.images if edited.codes is None else networks.generator(edited.codes)
+        pictures = edited.images
+        if edited.codes is not None:
+            with self._mixed():
+                pictures = networks.generator(edited.codes).float()
         assert pictures is not None
         return edited.codes, pictures
 
