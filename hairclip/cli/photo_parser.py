@@ -65,7 +65,7 @@ def _add_evaluate_mask(commands: Any) -> None:
     )
     mask.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
     mask.add_argument("--count", type=int, default=24, help="number of scenes (default 24)")
-    mask.add_argument("--size", type=int, default=384, help="pixels of the rendered people (default 384)")
+    mask.add_argument("--size", type=int, default=512, help="pixels of the rendered people (default 512)")
     mask.add_argument("--seed", type=int, default=0, help="seed of the scenes (default 0)")
     mask.add_argument("--device", default="auto", help=DEVICE_HELP)
     mask.add_argument("--out", type=Path, default=Path("runs/evaluate_hair_mask"), help="folder of the report")
