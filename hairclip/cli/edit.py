@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hairclip.common.stopwatch import Stopwatch
     from hairclip.editing.options import EditOptions, InversionOptions
     from hairclip.editing.photo_editor import PhotoEditor
-    from hairclip.editing.photo_result import OpenPhoto
+    from hairclip.editing.photo_result import CutPhoto, OpenPhoto
     from hairclip.editing.request import EditRequest
 
 
@@ -129,10 +129,8 @@ def _edit(options: argparse.Namespace) -> int | None:
             from hairclip.cli.edit_folder import write_folder
 
             return write_folder(options, requests, editor, editing, inverting)
-        editor.editor.check(requests, editing)
-        opened = _open(options, editor, inverting)
-        if not editing.blend:
-            opened.refuse_strangers()
+        editor.check(requests, editing)
+        opened = _open_for(requests, options, editor, editing, inverting)
         _print_notes(opened.notes)
         if options.frames is not None:
             _write_frames(options, editor, opened, requests, editing)
@@ -234,23 +232,38 @@ def _open(options: argparse.Namespace, editor: "PhotoEditor", inverting: "Invers
     )
 
 
+def _open_for(
+    requests: list["EditRequest"],
+    options: argparse.Namespace,
+    editor: "PhotoEditor",
+    editing: "EditOptions",
+    inverting: "InversionOptions",
+) -> "CutPhoto":
+    """Return the photo as the requests need it: with its hair found where they dye, inverted where they do not."""
+    dyed = [editor.dyes(request, editing) for request in requests]
+    if all(dyed):
+        return editor.find_hair(editor.cut(options.image, face=options.face, aligned=options.aligned))
+    opened = _open(options, editor, inverting)
+    if not editing.blend:
+        opened.refuse_strangers()
+    return editor.find_hair(opened) if any(dyed) else opened
+
+
 # ------------------------------------------------------------------------------------------ writing pictures
 
 
 def _write_edits(
     options: argparse.Namespace,
     editor: "PhotoEditor",
-    opened: "OpenPhoto",
+    opened: "CutPhoto",
     requests: list["EditRequest"],
     editing: "EditOptions",
     started: "Stopwatch",
 ) -> None:
     """Write the edit of each request, and what --compare, --save-stages and --timing ask for."""
     from hairclip.common.images import save_image
-    from hairclip.common.sheets import stack_sheets
     from hairclip.common.stopwatch import Stopwatch
     from hairclip.editing.request import name_files
-    from hairclip.editing.result import compare
     from hairclip.editing.stages import save_stages
 
     for request, added in zip(requests, name_files(requests), strict=True):
@@ -259,7 +272,7 @@ def _write_edits(
         with watch("write"):
             result.save(out)
         if options.compare:
-            save_image(stack_sheets([compare(edit) for edit in result.edits]), beside(options.compare, added))
+            save_image(result.compare(), beside(options.compare, added))
             print(f"wrote {beside(options.compare, added)}")
         if options.save_stages:
             stages = Path(options.save_stages) / added.strip("_")
@@ -310,7 +323,7 @@ def _list_words(options: argparse.Namespace, kind: str) -> list[str]:
 def _write_frames(
     options: argparse.Namespace,
     editor: "PhotoEditor",
-    opened: "OpenPhoto",
+    opened: "CutPhoto",
     requests: list["EditRequest"],
     editing: "EditOptions",
 ) -> None:

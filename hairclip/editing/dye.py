@@ -4,8 +4,8 @@ All is computed in Oklab (Ottosson 2020, "A perceptual color space for image pro
 multiplies its three coordinates by one factor. A dyed strand therefore keeps hue and saturation of the dye in light and
 in shade, and it turns pale only where the hair shines.
 
-Hair gets a lightness as a colorist gives it: bleached or darkened as a whole, shadows between locks included, with about
-the contrast that hair of the new lightness has. On the way to a lighter color it passes brown, orange and yellow.
+Hair gets a lightness as a colorist gives it: bleached or darkened as a whole, with about the contrast that hair of the
+new lightness has. On the way to a lighter color it passes brown, orange and yellow.
 
 ```python
 mask = find_hair_mask(photo, face.square(), parser)
@@ -43,6 +43,8 @@ LEAST_CONTRAST, MOST_CONTRAST = 0.65, 1.9
 """Range of the factor by which contrasts of lightness change. A larger one would show noise of dark hair."""
 EVENED = 0.35
 """Share of the slow changes of lightness that a dye evens out; the rest is light and shade."""
+LIGHTEST = 0.84
+"""Largest mean lightness of dyed hair. Above it there is no room for strands."""
 SHINE = 0.6
 """Share of the dye's saturation that goes where hair shines most."""
 DIM_WHITE = 0.85
@@ -70,9 +72,9 @@ _LIGHT = np.arange(256, dtype=np.float32) / 255
 _DECODED = np.where(_LIGHT > 0.04045, ((_LIGHT + 0.055) / 1.055) ** 2.4, _LIGHT / 12.92).astype(np.float32)
 _ENCODING_STEPS = 4096
 _CODED_ROOTS = np.linspace(0.0, 1.0, _ENCODING_STEPS + 1, dtype=np.float32) ** 2
-_ENCODED = np.where(
-    _CODED_ROOTS > 0.0031308, 1.055 * _CODED_ROOTS ** (1 / 2.4) - 0.055, 12.92 * _CODED_ROOTS
-).astype(np.float32)
+_ENCODED = np.where(_CODED_ROOTS > 0.0031308, 1.055 * _CODED_ROOTS ** (1 / 2.4) - 0.055, 12.92 * _CODED_ROOTS).astype(
+    np.float32
+)
 
 # Oklab of hair as bleach lifts it: black, brown, orange, yellow, pale yellow.
 _BLEACHED_L = np.array([0.0, 0.2, 0.38, 0.58, 0.78, 0.92, 1.0], np.float32)
@@ -106,14 +108,15 @@ def dye_hair(
         photo: mode "RGB".
         alpha: share of each pixel that is hair, 0 to 255, see `HairMask.alpha`.
         color: sRGB of the new color, each part 0 to 255, or several zones. At strength 1 the mean color of the hair
-            is within 0.03 of it in Oklab; in a photo taken in dim light it is darker.
+            is within 0.05 of it in Oklab. The mean of very light hair has a lightness of 0.84, so that its strands
+            show; in a photo taken in dim light all colors are darker.
         strength: 0 keeps the photo bit for bit, 1 is the new color, up to 2 exaggerates it.
 
     Raises:
         HairclipError: if a color or the strength is out of range, or the mask has another size than the photo.
     """
     check_range("strength", strength, 0.0, 2.0)
-    zones = [Zone(color)] if isinstance(color, tuple) else list(color)  # type: ignore[arg-type]
+    zones = [Zone(color)] if isinstance(color, tuple) else list(color)
     for zone in zones:
         if len(zone.color) != 3 or not all(0 <= part <= 255 for part in zone.color):
             raise HairclipError(f"the color {zone.color} is no sRGB color: give three numbers from 0 to 255.")
@@ -137,8 +140,7 @@ def dye_hair(
             continue
         smooth = np.stack([_place_field(field, hair.box, strip)[there] for field in hair.smooth], axis=-1)
         weights = [
-            None if zone.weight is None else _place_field(zone.weight, (0, 0, *photo.size), strip)
-            for zone in zones
+            None if zone.weight is None else _place_field(zone.weight, (0, 0, *photo.size), strip) for zone in zones
         ]
         maps = [None if weight is None else weight[there] for weight in weights]
         pixels[there] = _dye_pixels(pixels[there], share[there], smooth, curves, maps)
@@ -237,7 +239,7 @@ def _blur(field: Field, sigma: float) -> Field:
     return ndimage.uniform_filter(once, width, mode="constant")
 
 
-def _place_field(field: Field, of: Rectangle, strip: Rectangle) -> Field:
+def _place_field(field: Field, of: Rectangle, strip: Rectangle) -> Float[np.ndarray, "rows columns"]:
     """Return a part of a map over the rectangle `of`, at the photo's resolution.
 
     Args:
@@ -293,9 +295,10 @@ class _Curve:
         usual = 0.055 + 0.055 * float(color[0])
         contrast = float(np.clip((usual / spread) ** 0.7, LEAST_CONTRAST, MOST_CONTRAST))
         tint = color[1:] / max(float(color[0]), 0.05)
-        curve = cls(old, contrast, float(color[0]), spread, tint, strength, hair.mean)
+        wanted = min(float(color[0]), LIGHTEST)
+        curve = cls(old, contrast, wanted, spread, tint, strength, hair.mean)
         for _ in range(4):  # the ends of the scale bend the curve: its mean is brought to the color's
-            shifted = curve.shift + float(color[0]) - float(curve.lighten(lightness, around).mean())
+            shifted = curve.shift + wanted - float(curve.lighten(lightness, around).mean())
             curve = cls(old, contrast, shifted, spread, tint, strength, hair.mean)
         return curve
 
@@ -305,7 +308,7 @@ class _Curve:
         apart = np.where(apart > 1.5, 1.5 + np.log1p(np.maximum(apart - 1.5, 0)), apart)  # shine is no second color
         raw = self.shift + self.contrast * self.spread * apart
         # Soft ends: no shadow becomes a hole, and no highlight a white spot.
-        raw = np.where(raw > 0.85, 0.85 + 0.15 * np.tanh((raw - 0.85) / 0.15), raw)
+        raw = np.where(raw > 0.9, 0.9 + 0.1 * np.tanh((raw - 0.9) / 0.1), raw)
         return np.where(raw < 0.12, 0.12 * np.exp((np.minimum(raw, 0.12) - 0.12) / 0.12), raw)
 
     def dye(self, colors: Pixels, around: np.ndarray) -> Pixels:

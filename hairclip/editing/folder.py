@@ -26,7 +26,7 @@ Made = TypeVar("Made")
 
 RECORD = "edits.json"
 """Name of the file that records from which photo, request and options each picture was made."""
-_FORMAT = 2
+_FORMAT = 3
 """Part of every key. Raise it when the same request and options give other pictures than before."""
 _MOST_PIXELS = 64_000_000
 """Pixels of all photos in a batch after which the batch is closed. A whole batch is in memory at once."""
@@ -176,7 +176,7 @@ def edit_folder(
     check_range("batch_size", batch_size, 1)
     files = list_photos(folder)
     check_requests(requests)
-    editor.editor.check(requests, settings.options)
+    editor.check(requests, settings.options)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -240,8 +240,8 @@ class _FolderRun:
 
     def edit(self, batch: Sequence[tuple[Path, str, CutPhoto]]) -> None:
         """Invert and edit photos together, and write every picture."""
-        opened: list[tuple[Path, str, OpenPhoto]] = []
-        inverted = _isolate([cut for _, _, cut in batch], self._invert)
+        opened: list[tuple[Path, str, CutPhoto]] = []
+        inverted = _isolate([cut for _, _, cut in batch], self._prepare)
         for (path, photo, _), one in zip(batch, inverted, strict=True):
             if isinstance(one, Exception):
                 self._fail(path, one)
@@ -265,6 +265,13 @@ class _FolderRun:
                         self.look(path, suffix, result)
                 except Exception as error:
                     self._fail(path, error)
+
+    def _prepare(self, cuts: Sequence[CutPhoto]) -> Sequence[CutPhoto]:
+        """Find the hair of photos that are dyed, and invert photos that are edited otherwise."""
+        dyed = [self.editor.dyes(request, self.settings.options) for request, _, _ in self.jobs]
+        if any(dyed):
+            cuts = [self.editor.find_hair(cut) for cut in cuts]
+        return cuts if all(dyed) else self._invert(cuts)
 
     def _invert(self, cuts: Sequence[CutPhoto]) -> list[OpenPhoto]:
         opened = self.editor.invert(cuts, self.settings.inverting, batch_size=self.batch_size)

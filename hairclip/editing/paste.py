@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image, ImageChops
 from torch import Tensor
@@ -10,21 +9,17 @@ from torch import Tensor
 from hairclip.common.images import from_pil, mask_to_pil, resize_area, to_pil
 from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, mark_border, pad_around
 from hairclip.editing.blending.matte import keep_main_hair
-from hairclip.editing.blending.recolor import Recoloring, take_color
-from hairclip.editing.blending.seams import composite
 from hairclip.editing.inversion.check import describe_poor_inversion
-from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread, spread_fields, strips
+from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread
 from hairclip.editing.photo_result import OpenPhoto
 from hairclip.editing.result import EditResult
 
-__all__ = ["follow_hair_beyond_crop", "paste_edits", "recolor_photo"]
+__all__ = ["follow_hair_beyond_crop", "paste_edits"]
 
 _AROUND = 0.3
 """How far beyond the crop hair is followed, as a share of the crop's side."""
 _LARGEST_BEYOND = 256
 """Largest size in pixels of the crop in which hair is followed. The filled-in area is smooth, so it may be small."""
-_LARGEST_RECOLORED = 512
-"""Largest size in pixels of the crop in which strands are cut out."""
 
 
 def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
@@ -45,12 +40,9 @@ def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.I
         place = rectangle(square, edit.image.shape[-1], picture.size)
         if place is None:
             continue
-        if edit.recoloring is None:
-            weight = spread(mask_to_pil(edit.alpha), square, picture.size, place)
-            after = spread(to_pil(_fade_foreground(edit, square)), square, picture.size, place)
-            after = Image.composite(after, picture.crop(place), weight)
-        else:
-            after, weight = recolor_photo(photo, picture, square, edit.recoloring, place)
+        weight = spread(mask_to_pil(edit.alpha), square, picture.size, place)
+        after = spread(to_pil(_fade_foreground(edit, square)), square, picture.size, place)
+        after = Image.composite(after, picture.crop(place), weight)
         mask.paste(ImageChops.lighter(mask.crop(place), weight), place)
         picture.paste(after, place)
         places.append(place)
@@ -88,7 +80,7 @@ def _find_difference(first: Image.Image, second: Image.Image, place: Rectangle) 
 def follow_hair_beyond_crop(
     photo: Image.Image, picture: Image.Image, mask: Image.Image, square: FaceSquare, edit: EditResult
 ) -> list[Rectangle]:
-    """Remove or recolor old hair that reaches beyond the crop.
+    """Remove old hair that reaches beyond the crop, or give it the color of the new hair that it belongs to.
 
     Args:
         photo: the whole photo as it was.
@@ -102,11 +94,8 @@ def follow_hair_beyond_crop(
     """
     size = min(edit.aligned.shape[-1], _LARGEST_BEYOND)
     device = edit.aligned.device
-    # Hair that is recolored inside the crop is recolored beyond it too.
-    hair = (edit.alpha * edit.mask,) * 2 if edit.recoloring else (edit.source_mask, edit.mask)
-    old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5) for one in hair)
-    followed = edit.bare is not None or edit.recoloring is not None
-    if square.whole or not followed or not bool((old & mark_border(old, 2)).any()):
+    old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5) for one in (edit.source_mask, edit.mask))
+    if square.whole or edit.bare is None or not bool((old & mark_border(old, 2)).any()):
         return []
     around = round(_AROUND * size)
     whole = size + 2 * around
@@ -123,42 +112,3 @@ def follow_hair_beyond_crop(
     picture.paste(spread(to_pil(filled), wider, picture.size, place), place, there)
     mask.paste(ImageChops.lighter(mask.crop(place), there), place)
     return [place]
-
-
-@torch.no_grad()
-def recolor_photo(
-    photo: Image.Image, picture: Image.Image, square: FaceSquare, recoloring: Recoloring, place: Rectangle
-) -> tuple[Image.Image, Image.Image]:
-    """Recolor hair at the photo's own resolution, so that every strand is kept.
-
-    Args:
-        photo: the photo, mode "RGB".
-        picture: the photo with what was pasted before, of the same size.
-        square: where the crop lies.
-        recoloring: how the crop's hair takes its color, one sample.
-        place: the rectangle of the photo that holds the square.
-
-    Returns:
-        The rectangle of `picture` with recolored hair, and the weight of the new color, mode "L"; where it is 0, the
-        pixel is the picture's.
-    """
-    size = recoloring.offset.shape[-1]
-    factor = max(1, min(_LARGEST_RECOLORED // size, round(square.size / size)))
-    if factor > 1:
-        larger = from_pil(crop_face(photo, square, factor * size))
-        recoloring = recoloring.enlarge(larger.to(recoloring.offset.device))
-    smooth = torch.cat([recoloring.offset, recoloring.shift, recoloring.alpha], dim=1)[0].cpu().numpy()
-    recolored, weight = picture.crop(place), Image.new("L", (place[2] - place[0], place[3] - place[1]))
-    left, top, _, _ = place
-    for strip in strips(place):
-        before = from_pil(photo.crop(strip))
-        maps = torch.from_numpy(spread_fields(smooth, square, photo.size, strip))[None]
-        offset, shift, alpha = maps.split((3, 3, 1), dim=1)
-        share = mask_to_pil(alpha)
-        alpha = torch.from_numpy(np.asarray(share, np.float32) / 255)[None, None]  # 0 where the mask is 0
-        colored = take_color(before, recoloring.slope.cpu(), offset, shift, alpha)
-        after = composite(from_pil(picture.crop(strip)), colored, alpha)
-        at = (strip[0] - left, strip[1] - top)
-        recolored.paste(to_pil(after), at)
-        weight.paste(share, at)
-    return recolored, weight

@@ -1,5 +1,7 @@
 """Edit the hair in a whole photo: read, find the face, align, invert, edit, blend, paste back.
 
+A new color alone takes a shorter way: the hair is found in the whole photo and dyed. No generator takes part.
+
 ```python
 from hairclip import PhotoEditor
 
@@ -13,16 +15,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, ImageChops
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from hairclip.common.errors import HairclipError
+from hairclip.common.color import NAMED_RGB
+from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.framing import Framing
-from hairclip.common.images import ImageSource, from_pil
+from hairclip.common.images import ImageSource, from_pil, to_pil
 from hairclip.common.stopwatch import Stopwatch, add_seconds
 from hairclip.editing.choices import Precision
+from hairclip.editing.dye import RGB, dye_hair, measure_mean_color
 from hairclip.editing.editor import HairEditor
+from hairclip.editing.hair_mask import face_square_within, find_hair_mask
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.methods.method import load_method
 from hairclip.editing.options import EditOptions, InversionOptions, InversionSettings, Settings, read_settings
@@ -124,8 +131,9 @@ class PhotoEditor:
         watch = Stopwatch()
         request = self.ask(hairstyle, color, watch=watch)
         check_requests([request])
-        self.editor.check([request], options)
-        opened = self.invert([self.cut(source, face=face, aligned=aligned)], inverting, progress=progress)
+        self.check([request], options)
+        cut = self.cut(source, face=face, aligned=aligned)
+        opened = [cut] if self.dyes(request, options) else self.invert([cut], inverting, progress=progress)
         (result,) = self.edit_open(opened, request, options, progress=progress)
         return replace(result, seconds=add_seconds(result.seconds, watch.seconds))
 
@@ -184,7 +192,7 @@ class PhotoEditor:
         self.editor.require("generator", "clip", "parser")
         photo = read_photo(source)
         try:
-            faces, _ = self.find(photo)
+            faces, _, _ = self.find(photo)
         except HairclipError:
             notes.append(f"no face to cut out was found in the reference {photo.name}: it is taken as a crop of one.")
             return load_picture(from_pil(photo.seen))
@@ -199,42 +207,126 @@ class PhotoEditor:
         with watch("read"):
             photo = read_photo(source)
         with watch("models"):
-            size = self.editor.networks.generator.size
             if not aligned:
                 self.finder.load()
         if aligned:
-            return CutPhoto(photo, [], [FaceSquare.of_picture(photo.size)], [photo.seen], [], watch.seconds)
+            return CutPhoto(photo, [], [FaceSquare.of_picture(photo.size)], [], watch.seconds)
         with watch("find"):
-            faces, notes = self.find(photo, face)
+            faces, others, notes = self.find(photo, face)
             squares = [found.square(self.framing) for found in faces]
-        with watch("align"):
-            crops = [crop_face(photo.seen, square, size) for square in squares]
-        return CutPhoto(photo, faces, squares, crops, notes, watch.seconds)
+        return CutPhoto(photo, faces, squares, notes, watch.seconds, others)
 
-    def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[str]]:
-        """Return the chosen faces of a photo that can be edited, and sentences for the user about them.
+    def find(self, photo: Photo, which: FaceChoice = "largest") -> tuple[list[Face], list[Face], list[str]]:
+        """Return the chosen faces of a photo, all other faces, and sentences for the user.
 
         Raises:
-            HairclipError: if the photo shows no face, or none of the chosen faces can be edited.
+            HairclipError: if the photo shows no face, or not the one that was chosen.
         """
         found = self.finder(photo.seen)
         chosen = choose_faces(found, which, photo.name)
         notes = []
         if len(found) > 1 and which == "largest":
             notes.append(f'{photo.name} shows {len(found)} faces: the largest is edited; face="all" edits all of them.')
-        faces: list[Face] = []
-        for rough in chosen:
-            face = self.finder.refine(photo.seen, rough)
+        faces = [self.finder.refine(photo.seen, face) for face in chosen]
+        # The finder may see one head twice: a face whose middle lies in a chosen one is no other person.
+        others = [one for one in found if not any(_is_same(one, face) for face in faces)]
+        return faces, others, notes
+
+    def _keep_editable(self, cut: CutPhoto) -> CutPhoto:
+        """Return a photo without the faces that a generator cannot edit.
+
+        Raises:
+            HairclipError: if none of the chosen faces can be edited.
+        """
+        kept, notes = [], []
+        for number, face in enumerate(cut.faces):
             try:
-                check_face(face, photo.size, photo.name, self.framing)
-                notes += describe_weaknesses(face, photo.size, photo.name, self.framing)
+                check_face(face, cut.photo.size, cut.photo.name, self.framing)
+                notes += describe_weaknesses(face, cut.photo.size, cut.photo.name, self.framing)
+                kept.append(number)
             except HairclipError as error:
-                if not faces and rough is chosen[-1]:  # the only one, or all before it were no better
+                if not kept and number == len(cut.faces) - 1:  # the only one, or all before it were no better
                     raise
                 notes.append(f"left out: {error}")
+        if not cut.faces:
+            return cut
+        faces, squares = [cut.faces[i] for i in kept], [cut.squares[i] for i in kept]
+        hair = None if cut.hair is None else [cut.hair[i] for i in kept]
+        return replace(cut, faces=faces, squares=squares, hair=hair, notes=[*cut.notes, *notes])
+
+    def find_hair(self, cut: CutPhoto) -> CutPhoto:
+        """Return a photo with the hair of each chosen person found in the whole of it."""
+        if cut.hair is not None:
+            return cut
+        watch = Stopwatch()
+        with watch("models"):
+            parser = self.editor.networks.photo_parser
+        with watch("hair"):
+            if cut.faces:
+                squares = [face.square() for face in cut.faces]
             else:
-                faces.append(face)
-        return faces, notes
+                squares = [face_square_within(square, self.framing) for square in cut.squares]
+            others = [face.square() for face in cut.others]
+            hair = [
+                find_hair_mask(cut.photo.seen, square, parser, others=[*squares[:i], *squares[i + 1 :], *others])
+                for i, square in enumerate(squares)
+            ]
+        return replace(cut, hair=hair, seconds=add_seconds(cut.seconds, watch.seconds))
+
+    def dyes(self, request: EditRequest, options: EditOptions) -> bool:
+        """Return whether a request is a new color alone, which the photo's own strands take without any generator."""
+        known = isinstance(request.color, Tensor) or request.color in NAMED_RGB
+        wanted = options.strands == "photo" and options.blend and options.method == "mapper"
+        return request.changes_color_alone and known and wanted
+
+    def check(self, requests: Sequence[EditRequest], options: EditOptions) -> None:
+        """Refuse requests that cannot be done; see `HairEditor.check`. Dyeing needs none of the networks."""
+        self.editor.check([request for request in requests if not self.dyes(request, options)], options)
+
+    def dye(self, cut: CutPhoto, request: EditRequest, options: EditOptions) -> PhotoResult:
+        """Return a photo with the hair of the chosen people dyed.
+
+        Args:
+            cut: the photo.
+            request: a color alone.
+            options: how strong the dye is.
+
+        Raises:
+            HairclipError: if none of the chosen people has hair that shows.
+        """
+        cut, watch, notes = self.find_hair(cut), Stopwatch(), list(cut.notes)
+        hair = cut.hair or []
+        bare = [sentence for one in hair if (sentence := one.describe_missing_hair(cut.photo.name)) is not None]
+        if len(bare) == len(hair):
+            raise HairclipError(bare[0])
+        notes += bare
+        with watch("dye"):
+            color = self._find_color(request)
+            picture, mask = cut.photo.picture, Image.new("L", cut.photo.size)
+            for one in hair:
+                if one.has_hair:
+                    picture = dye_hair(picture, one.alpha, color, options.strength)
+                    mask = ImageChops.lighter(mask, Image.fromarray(one.alpha))
+            if options.strength == 0:
+                mask = Image.new("L", cut.photo.size)
+            changed = ImageChops.difference(picture, cut.photo.picture).getbbox()
+            if cut.photo.alpha is not None:
+                picture.putalpha(cut.photo.alpha)
+        seconds = add_seconds(cut.seconds, watch.seconds)
+        return PhotoResult(picture, mask, changed, cut, [], seconds, list(dict.fromkeys([*notes, *request.notes])))
+
+    def _find_color(self, request: EditRequest) -> RGB:
+        """Return the color of a request: a word's, or that of the hair in a picture."""
+        if isinstance(request.color, str):
+            return NAMED_RGB[request.color]
+        assert request.color is not None
+        picture = to_pil(request.color)
+        square = face_square_within(FaceSquare.of_picture(picture.size), self.framing)
+        hair = find_hair_mask(picture, square, self.editor.networks.photo_parser)
+        color = measure_mean_color(picture, hair.alpha) if hair.has_hair else None
+        if color is None:
+            raise HairclipError("the picture of a hair color shows no hair: give one that does, or a color in words.")
+        return color
 
     def invert(
         self,
@@ -247,58 +339,66 @@ class PhotoEditor:
         """Invert the faces of photos.
 
         Args:
-            cuts: photos whose faces are cut out.
+            cuts: photos whose faces are found.
             options: how the faces are inverted.
             batch_size: number of faces that the networks always see at once, see `HairEditor.prepare`; None for all.
             progress: show progress bars.
+
+        Raises:
+            HairclipError: if none of the chosen faces of a photo can be edited.
         """
         watch = Stopwatch()
+        cuts = [self._keep_editable(cut) for cut in cuts]
         with watch("models"):
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
+        with watch("align"):
+            crops = [from_pil(crop) for cut in cuts for crop in cut.crop(self.editor.networks.generator.size)]
         with watch("invert"):
-            crops = [from_pil(crop) for cut in cuts for crop in cut.crops]
             prepared = self.editor.prepare(crops, options, batch_size=batch_size, progress=progress)
         opened, first = [], 0
         for cut in cuts:
-            part = prepared[range(first, first + len(cut.crops))]
-            seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.crops) / len(prepared))
+            part = prepared[range(first, first + len(cut.squares))]
+            seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.squares) / len(prepared))
             limits = self.editor.networks.inversion_limits
             one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits)
             opened.append(replace(one, notes=[*cut.notes, *one.describe_strangers()]))
-            first += len(cut.crops)
+            first += len(cut.squares)
         return opened
 
     def edit_open(
         self,
-        opened: Sequence[OpenPhoto],
+        opened: Sequence[CutPhoto],
         request: EditRequest,
         options: EditOptions | None = None,
         *,
         batch_size: int | None = None,
         progress: bool = False,
     ) -> list[PhotoResult]:
-        """Edit opened photos, all with the same request.
+        """Edit photos, all with the same request.
 
         Args:
-            opened: photos whose faces are inverted.
+            opened: photos whose faces are inverted. For a request that `dyes` they need not be.
             request: the request for every photo.
             options: how the edits are made.
             batch_size: number of faces that the networks always see at once, see `HairEditor.prepare`; None for all.
             progress: show a progress bar where the method takes long.
         """
         options, watch = options or EditOptions(), Stopwatch()
-        prepared = Prepared.joined([one.prepared for one in opened])
+        if self.dyes(request, options):
+            return [self.dye(one, request, options) for one in opened]
+        inverted = _check_inverted(opened)
+        prepared = Prepared.joined([one.prepared for one in inverted])
         with watch("models"):
             _ = self.editor.networks.clip, load_method(options).references(self.editor)
         requests = [request] * len(prepared)
         edits = self.editor.edit_prepared(
             prepared, requests, options, batch_size=batch_size, progress=progress, watch=watch
         )
-        return self._paste(opened, edits, request, watch)
+        return self._paste(inverted, edits, request, watch)
 
     def frames(
         self,
-        opened: OpenPhoto,
+        opened: CutPhoto,
         requests: Sequence[EditRequest],
         count: int,
         options: EditOptions | None = None,
@@ -308,17 +408,36 @@ class PhotoEditor:
         """Yield `count` frames that morph from one edit to the next. With a single request, morph from the inversion.
 
         Args:
-            opened: the photo.
+            opened: the photo. Where every request `dyes`, it need not be inverted.
             requests: the edits, in the order of the animation.
             count: number of frames, 2 or more.
             options: how the edits are made.
             progress: show a progress bar where the method takes long.
         """
         options = options or EditOptions()
+        if requests and all(self.dyes(request, options) for request in requests):
+            yield from self._dye_frames(self.find_hair(opened), requests, count, options)
+            return
+        (inverted,) = _check_inverted([opened])
         if not options.blend:
-            opened.refuse_strangers()
-        for edits in self.editor.frames(opened.prepared, requests, count, options, progress=progress):
-            yield self._paste([opened], edits, requests[-1], Stopwatch())[0]
+            inverted.refuse_strangers()
+        for edits in self.editor.frames(inverted.prepared, requests, count, options, progress=progress):
+            yield self._paste([inverted], edits, requests[-1], Stopwatch())[0]
+
+    def _dye_frames(
+        self, cut: CutPhoto, requests: Sequence[EditRequest], count: int, options: EditOptions
+    ) -> Iterator[PhotoResult]:
+        """Yield frames from one color to the next; with a single request, from the photo's own color."""
+        check_range("count", count, 2)
+        stops = [self.dye(cut, request, options) for request in requests]
+        for position in np.linspace(0.0, max(1.0, len(requests) - 1.0), count):
+            if len(requests) == 1:
+                yield self.dye(cut, requests[0], replace(options, strength=float(position) * options.strength))
+            else:
+                before = min(int(position), len(stops) - 2)
+                first, second = stops[before], stops[before + 1]
+                picture = Image.blend(first.picture, second.picture, float(position) - before)
+                yield replace(second, picture=picture)
 
     def _paste(
         self, opened: Sequence[OpenPhoto], edits: Sequence[EditResult], request: EditRequest, watch: Stopwatch
@@ -336,3 +455,17 @@ class PhotoEditor:
             notes = list(dict.fromkeys([*one.notes, *request.notes]))
             results.append(PhotoResult(picture, mask, changed, one, photo_edits, seconds, notes))
         return results
+
+
+def _check_inverted(opened: Sequence[CutPhoto]) -> list[OpenPhoto]:
+    """Return photos that are inverted."""
+    inverted = [one for one in opened if isinstance(one, OpenPhoto)]
+    if len(inverted) != len(opened):
+        raise TypeError("this request needs inverted photos: call PhotoEditor.invert before")
+    return inverted
+
+
+def _is_same(one: Face, other: Face) -> bool:
+    """Return whether the middle of one face lies in the box of another."""
+    x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
+    return other.box[0] <= x <= other.box[2] and other.box[1] <= y <= other.box[3]

@@ -1,17 +1,20 @@
 """What a photo becomes on its way through an edit: cut out, inverted, edited."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.images import from_pil
+from hairclip.common.sheets import draw_sheet, stack_sheets
+from hairclip.editing.hair_mask import HairMask
 from hairclip.editing.inversion.check import describe_poor_inversion
-from hairclip.editing.photo.align import FaceSquare, Rectangle
+from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face
 from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, write_photo
-from hairclip.editing.result import EditResult, Prepared
+from hairclip.editing.result import EditResult, Prepared, compare
 from hairclip.pretrained.bundle_files import InversionLimits
 
 __all__ = ["CutPhoto", "OpenPhoto", "PhotoResult"]
@@ -19,23 +22,30 @@ __all__ = ["CutPhoto", "OpenPhoto", "PhotoResult"]
 
 @dataclass(frozen=True)
 class CutPhoto:
-    """A photo whose faces are found and cut out.
+    """A photo whose faces are found.
 
     Attributes:
         photo: the photo.
         faces: the chosen faces; empty where the picture itself is the crop.
         squares: where each crop lies in the photo.
-        crops: the pictures of the squares.
         notes: what the person should know, one sentence each.
         seconds: stage -> seconds.
+        others: the faces that were not chosen.
+        hair: the hair of each chosen person in the whole photo; None until `PhotoEditor.find_hair` has looked for it.
     """
 
     photo: Photo
     faces: list[Face]
     squares: list[FaceSquare]
-    crops: list[Image.Image]
     notes: list[str]
     seconds: dict[str, float]
+    others: list[Face] = field(default_factory=list)
+    hair: list[HairMask] | None = None
+
+    def crop(self, size: int) -> list[Image.Image]:
+        """Return the pictures of the squares, of `size` pixels. A picture that is a crop itself keeps its size."""
+        seen = self.photo.seen
+        return [seen if square.whole else crop_face(seen, square, size) for square in self.squares]
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class OpenPhoto(CutPhoto):
         limits: method of inversion -> the figures below which an inversion is poor.
     """
 
-    prepared: Prepared
-    limits: Mapping[str, InversionLimits]
+    prepared: Prepared = field(kw_only=True)
+    limits: Mapping[str, InversionLimits] = field(kw_only=True)
 
     def describe_strangers(self, *, blend: bool = True) -> list[str]:
         """Return a sentence for each face that the generator rebuilds as somebody else's.
@@ -77,8 +87,8 @@ class PhotoResult:
         picture: the whole photo with the edit in it, mode "RGB", or "RGBA" where the photo was partly transparent.
         mask: weight of the edits in `picture`, mode "L"; where it is 0, the pixel is the photo's.
         rectangle: left, top, right and bottom of the part that changed; None where nothing did.
-        opened: what the edit started from.
-        edits: the edit of each face.
+        opened: what the edit started from: an `OpenPhoto`, or a photo whose hair was dyed without any generator.
+        edits: the edit of each face; empty where hair was dyed.
         seconds: stage -> seconds: models, read, find, align, invert, references, edit, blend, paste. What photos did
             together counts in equal shares.
         notes: what the person should know, one sentence each.
@@ -87,7 +97,7 @@ class PhotoResult:
     picture: Image.Image
     mask: Image.Image
     rectangle: Rectangle | None
-    opened: OpenPhoto
+    opened: CutPhoto
     edits: list[EditResult]
     seconds: dict[str, float]
     notes: list[str]
@@ -101,6 +111,17 @@ class PhotoResult:
     def faces(self) -> list[Face]:
         """The edited faces, one per edit; empty where the picture itself was the crop."""
         return self.opened.faces
+
+    def compare(self, tile: int = 256) -> Image.Image:
+        """Return what each edit started from, what was made on the way, and the edit, each `tile` pixels wide."""
+        if self.edits:
+            return stack_sheets([compare(edit, tile) for edit in self.edits])
+        pictures = (self.photo.seen, self.mask.convert("RGB"), self.picture.convert("RGB"))
+        rows = [
+            [from_pil(one if square.whole else crop_face(one, square, tile)) for one in pictures]
+            for square in self.opened.squares
+        ]
+        return draw_sheet(rows, columns=["source", "hair", "edit"], tile=tile)
 
     def save(self, path: str | Path) -> None:
         """Write the photo, encoded as it was where the suffix names the same format."""

@@ -26,6 +26,9 @@ def save_stages(result: "PhotoResult", folder: str | Path) -> None:
     the edited codes), ``6_hair`` and ``7_edited_hair`` (the hair masks before and after), ``8_weight`` (the weight of
     the edit) and ``9_blended`` (the blended crop). ``10_pasted`` is the edited photo with the changed rectangle.
 
+    Where hair was dyed without any generator, ``6_hair`` is the weight of the dye in the whole photo, and there are no
+    other pictures of the face.
+
     Args:
         result: the edit.
         folder: the folder to write to. It is made if it is missing; pictures with these names are replaced.
@@ -51,6 +54,8 @@ def save_stages(result: "PhotoResult", folder: str | Path) -> None:
         for name, picture in pictures.items():
             shown = picture if picture.shape[1] == 3 else picture.float().expand(-1, 3, -1, -1) * 2 - 1
             save_image(shown, folder / f"{name}{of_face}.png")
+    if not result.edits:
+        save_image(_reduced(result.mask.convert("RGB")), folder / "6_hair.png")
     save_image(_pasted(result), folder / "10_pasted.png")
     numbers = {
         "photo": {"name": opened.photo.name, "size": opened.photo.size, "format": opened.photo.format},

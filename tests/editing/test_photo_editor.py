@@ -29,8 +29,8 @@ from tests.helpers.tiny_networks import SIZE, tiny_networks
 LANDMARKS = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
 
 
-QUICK: dict[str, Any] = {"behind": "edit"}
-"""Blending that takes least time."""
+QUICK: dict[str, Any] = {"behind": "edit", "strands": "edit"}
+"""Edits by the generator, blended in the way that takes least time."""
 QUICKLY = EditOptions(**QUICK)
 
 
@@ -161,12 +161,12 @@ def test_all_faces_or_the_one_that_was_asked_for(networks: SimpleNamespace):
 def test_of_all_faces_those_that_can_be_edited_are(networks: SimpleNamespace):
     cut_off = photo_editor(networks, (-120, 0), (240, 20))
     photo_of_two = photo(660, 350)
-    cut = cut_off.cut(photo_of_two, face="all")
-    assert [face.box[0] for face in cut.faces] == [340]
-    assert any(note.startswith("left out: the face in the picture is cut off") for note in cut.notes)
+    opened = cut_off.open(photo_of_two, face="all")
+    assert [face.box[0] for face in opened.faces] == [340]
+    assert any(note.startswith("left out: the face in the picture is cut off") for note in opened.notes)
     for editor, face in ((cut_off, "left"), (photo_editor(networks, (-120, 0), (900, 0)), "all")):
         with pytest.raises(HairclipError, match="cut off"):
-            editor.cut(photo_of_two, face=face)
+            editor.open(photo_of_two, face=face)
 
 
 def test_ten_edits_read_find_and_invert_once(
@@ -330,10 +330,10 @@ def test_beyond_the_crop_only_known_kinds_of_photos_change(networks: SimpleNames
     editor = photo_editor(networks)
     opened = editor.open(photo())
     assert opened.describe_strangers()
-    editor.edit_open([opened], editor.ask(color="red"), QUICKLY)
+    editor.edit_open([opened], editor.ask("afro"), QUICKLY)
     assert looked == []
     good = replace(opened.prepared.inversion, psnr=torch.tensor([40.0]), identity=torch.tensor([0.99]))
     opened = replace(opened, prepared=replace(opened.prepared, inversion=good))
     assert not opened.describe_strangers()
-    editor.edit_open([opened], editor.ask(color="red"), QUICKLY)
+    editor.edit_open([opened], editor.ask("afro"), QUICKLY)
     assert len(looked) == 1

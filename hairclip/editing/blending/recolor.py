@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from hairclip.common.color import luma
 from hairclip.common.face_labels import BACKGROUND, HAIR
@@ -63,13 +62,6 @@ class Recoloring:
     def foreground(self, photos: Images) -> Images:
         """Return the recolored photos, to be laid over them by `alpha`; the photos have the size of the fields."""
         return take_color(photos, self.slope, self.offset, self.shift, self.alpha)
-
-    def enlarge(self, photos: Images) -> "Recoloring":
-        """Return the recoloring for photos of a multiple of the size, with strands cut out at their detail."""
-        factor = photos.shape[-1] // self.offset.shape[-1]
-        offset = F.interpolate(self.offset, size=photos.shape[-2:], mode="bilinear", align_corners=False)
-        labels = self.labels.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
-        return _cut_out(photos, labels, self.slope, offset)
 
 
 def take_color(photos: Images, slope: Tensor, offset: Images, shift: Images, alpha: SoftMasks) -> Images:

@@ -2,21 +2,14 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from hairclip.common.color import luma
-from hairclip.common.images import load_image, to_pil
 from hairclip.editing.blending.recolor import Recoloring, find_recoloring
 from hairclip.editing.blending.regions import dilate, soften
 from hairclip.editing.blending.seams import composite
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.options import EditOptions
-from hairclip.editing.paste import recolor_photo
-from hairclip.editing.photo.align import FaceSquare, rectangle, spread
-from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, tiny_networks
 
@@ -114,39 +107,6 @@ def test_a_batch_equals_single_photos():
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("turned", [0.0, 0.2])
-def test_a_large_photo_keeps_strands_finer_than_the_crop(turned: float):
-    """Stripes of one pixel in a photo of four times the crop: the recolored photo shows them, the crop cannot."""
-    large = person(size=256)
-    stripes = (torch.arange(256) % 2 * 0.3).view(1, 1, 1, 256)
-    hair = (large["labels"] == HAIR)[:, None]
-    photo = to_pil(torch.where(hair, (large["photos"] + stripes).clamp(-1, 1), large["photos"]))
-    middle, half = np.array([127.5, 127.5]), 128.0
-    across = np.array([np.cos(turned), np.sin(turned)])
-    down = np.array([-across[1], across[0]])
-    corners = [middle + half * (x * across + y * down) for x, y in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
-    square = FaceSquare(np.stack(corners))
-    small = {
-        name: value[:, ::4, ::4] if value.ndim == 3 else torch.nn.functional.avg_pool2d(value, 4)
-        for name, value in (large | {"photos": load_image(photo)}).items()
-    }
-    found, _ = find_recoloring(**small)
-    place = rectangle(square, 64, photo.size)
-    assert place is not None
-    picture, weight = recolor_photo(photo, photo, square, found, place)
-    before, after = np.asarray(photo.crop(place), float), np.asarray(picture, float)
-    inside = np.s_[90:110, 100:150]
-    contrast = np.abs(np.diff(after[inside], axis=1)).mean() / np.abs(np.diff(before[inside], axis=1)).mean()
-    assert contrast > 0.3
-    enlarged = spread(to_pil(found.foreground(small["photos"])), square, photo.size, place)
-    assert (
-        np.abs(np.diff(np.asarray(enlarged, float)[inside], axis=1)).mean()
-        < 0.3 * np.abs(np.diff(after[inside], axis=1)).mean()
-    )
-    assert np.array_equal(before[np.asarray(weight) == 0], after[np.asarray(weight) == 0])
-    assert (np.asarray(weight) == 0).mean() > 0.5
-
-
 # ------------------------------------------------------------------ in the editor
 
 
@@ -183,13 +143,3 @@ def test_edits_of_the_color_alone_recolor_the_photo(steady: SimpleNamespace):
         torch.testing.assert_close(result.image, mixed, atol=1e-5, rtol=0)
     assert editor.edit(image, color="red", strands="edit").recoloring is None
     assert editor.edit(image, color="red", blend=False).recoloring is None
-
-
-def test_frames_are_recolored_where_no_end_has_another_hairstyle(steady: SimpleNamespace):
-    editor = PhotoEditor(HairEditor(steady, groups=(3, 5)))
-    opened = editor.open(Image.fromarray(np.full((SIZE, SIZE, 3), 90, np.uint8)), aligned=True)
-    asks = [editor.ask(None, "red"), editor.ask(None, "blue")]
-    assert all(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3))
-    assert not any(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3, EditOptions(strands="edit")))
-    asks[0] = editor.ask("afro", "red")
-    assert not any(frame.edits[0].recoloring for frame in editor.frames(opened, asks, 3))
