@@ -232,7 +232,7 @@ class PhotoEditor:
         others = [one for one in found if not any(_is_same(one, face) for face in faces)]
         return faces, others, notes
 
-    def _keep_editable(self, cut: CutPhoto) -> CutPhoto:
+    def keep_editable(self, cut: CutPhoto) -> CutPhoto:
         """Return a photo without the faces that a generator cannot edit.
 
         Raises:
@@ -348,7 +348,7 @@ class PhotoEditor:
             HairclipError: if none of the chosen faces of a photo can be edited.
         """
         watch = Stopwatch()
-        cuts = [self._keep_editable(cut) for cut in cuts]
+        cuts = [self.keep_editable(cut) for cut in cuts]
         with watch("models"):
             _ = self.editor.networks.encoder, self.editor.networks.parser, self.editor.identity
         with watch("align"):

@@ -15,7 +15,7 @@ from hairclip.cli import main as cli
 from hairclip.editing.request import slug
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, save_bundle
 
-WORDS = ["--color", "red"]
+WORDS = ["--hairstyle", "afro"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_part_that_changed_and_the_time_are_printed(bundle: Path, place: Pat
     assert re.search(r"wrote edited\.png: of its 48 x 48 pixels, only some from \(\d+, \d+\) to \(\d+, \d+\)", text)
     (seconds,) = re.findall(r"seconds: (.*), together", text)
     stages = [part.split()[0] for part in seconds.split(", ")]
-    assert stages == ["start", "references", "read", "models", "invert", "edit", "blend", "paste", "write"]
+    assert stages == ["start", "references", "read", "models", "align", "invert", "edit", "blend", "paste", "write"]
     assert json.loads(Path("stages/stages.json").read_text())["photo"]["name"] == "photos/me.png"
     assert len(list(Path("stages").glob("*.png"))) == 10
 
@@ -91,7 +91,7 @@ def test_inversions_are_kept_for_the_next_edit(bundle: Path, place: Path):
     assert edit(bundle, *WORDS, *options, "--out", "a.png") == 0
     assert edit(bundle, *WORDS, *options, "--out", "b.png") == 0
     assert len(list(place.glob("home/**/*.safetensors"))) == 1
-    assert edit(bundle, "--color", "blue", *options, "--seam", "laplacian", "--out", "c.png") == 0
+    assert edit(bundle, "--hairstyle", "bob cut", *options, "--seam", "laplacian", "--out", "c.png") == 0
     assert len(list(place.glob("home/**/*.safetensors"))) == 1
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes() != Path("c.png").read_bytes()
 

@@ -1,5 +1,6 @@
 """Small random networks that fit together, for tests of everything above the networks."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,7 +45,8 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
         make_hair_visible(networks.parser, generator)
     for network in vars(networks).values():
         network.eval().requires_grad_(False)
-    networks.photo_parser = networks.parser
+    networks.photo_parser = copy.deepcopy(networks.parser)
+    networks.photo_parser.final.bias[13] += 100.0  # hair everywhere
     networks.framing, networks.plain_background = FFHQ, False
     networks.inversion_limits = read_bundle("portraits").inversion_limits
     return networks
@@ -65,4 +67,5 @@ def save_bundle(folder: Path) -> Path:
     networks = tiny_networks()
     for part in ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge"):
         save_network(folder / f"{part}.safetensors", part, getattr(networks, part))
+    save_network(folder / "photo_parser.safetensors", "parser", networks.photo_parser)
     return folder

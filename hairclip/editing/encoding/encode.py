@@ -390,7 +390,8 @@ class _Run:
                 code = None if known.failed is not None else self.journal.read_code(known)
                 return _Cut(name, replace(known, stamp=state), code=code)
             cut = self.editor.cut(path, face=self.settings.face, aligned=self.settings.aligned)
-            (crop,) = cut.crops
+            cut = self.editor.keep_editable(cut)
+            (crop,) = cut.crop(self.editor.editor.networks.generator.size)
             if crop.width != crop.height:
                 raise HairclipError(
                     f"{path} is {crop.width} x {crop.height}, but an aligned face is square: leave out aligned=True."
