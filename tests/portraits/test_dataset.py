@@ -10,6 +10,7 @@ import pytest
 from hairclip.common.errors import HairclipError
 from hairclip.portraits import dataset as data
 from hairclip.portraits.dataset import DatasetSpec, portrait_spec, quad_specs, render_dataset
+from hairclip.portraits.fit.data import load_quads
 from hairclip.portraits.spec import COLOR_NAMES, STYLE_NAMES, PortraitSpec, split_of
 
 
@@ -68,6 +69,10 @@ def test_quad_shards_resume_and_repeat(tmp_path: Path) -> None:
         assert shard["direction"].shape == (2, 2, 32, 32, 2)
         assert np.abs(shard["direction"]).max() <= 127
         line = json.loads(str(shard["metadata"][1, 0, 1]))
+        older = {name: shard[name] for name in ("images", "labels", "landmarks", "metadata")}
+    (tmp_path / "older").mkdir()
+    np.savez(tmp_path / "older" / "train-00000.npz", **older)  # as it was before coverage and direction
+    assert np.array_equal(load_quads(tmp_path / "older").images, older["images"])
     assert line["quad"] == 1
     assert line["split"] == "train"
     restored = PortraitSpec.from_dict({key: line[key] for key in ("identity", "scene", "hair", "color", "seed")})

@@ -1,4 +1,4 @@
-"""Frame a person anew, and set them before a backdrop and other people."""
+"""Move a person within the picture, and set them before a backdrop and other people."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Light a picture anew: uneven light, hard shadows, stage lights."""
+"""Change the light of a picture: uneven light, shadows with sharp or soft edges, stage lights."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def cast_shadow(dice: Dice, picture: Picture) -> Picture:
 
 
 def add_stage_light(dice: Dice, picture: Picture) -> Picture:
-    """Light a round part in any color, or take a color from it."""
+    """Brighten or darken a round part, each color channel by an amount of its own."""
     (x, y), (middle_x, middle_y) = unit_grid(picture.size), dice.point(-1, 1)
     spot = torch.exp(-((x - middle_x).square() + (y - middle_y).square()) / dice.uniform(0.1, 1.5))
     color = torch.tensor([dice.uniform(-0.6, 1.2) for _ in range(3)])[:, None, None]

@@ -1,4 +1,4 @@
-"""Take a picture with some camera: its exposure and colors, its blur and noise, its file."""
+"""Change what a camera makes of a scene: exposure, colors, sharpness, noise, and the compression of the file."""
 
 import io
 from dataclasses import replace
@@ -50,7 +50,7 @@ def saturate(dice: Dice, picture: Picture) -> Picture:
 
 
 def make_monochrome(dice: Dice, picture: Picture) -> Picture:
-    """Take all colors, and tint the gray a little."""
+    """Remove all colors, and tint the gray a little."""
     tint = 1 + dice.white_noise(3, 1, 1) * 0.04
     return replace(picture, pixels=_gray(picture.pixels).expand(3, -1, -1) * tint)
 
@@ -63,7 +63,7 @@ def blur(dice: Dice, picture: Picture) -> Picture:
 
 
 def lower_resolution(dice: Dice, picture: Picture) -> Picture:
-    """Take detail as a small picture that was enlarged lacks it."""
+    """Shrink the picture and enlarge it again, which loses detail."""
     small = max(32, int(picture.size * dice.uniform(0.3, 0.9)))
     shrunk = F.interpolate(picture.pixels[None], size=(small, small), mode="area")
     return replace(picture, pixels=F.interpolate(shrunk, size=(picture.size,) * 2, mode="bilinear")[0])
