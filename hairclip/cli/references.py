@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from hairclip.cli.edit_arguments import add_fields, name_flags_in_errors, read_fields
 from hairclip.common.errors import HairclipError
@@ -21,6 +21,7 @@ _DRAWN = 1_000_000  # codes that `--latents sampled` chooses among; the same how
 
 def add_command(commands: Any) -> None:
     """Add `references` to the subcommands of a parser."""
+    from hairclip.editing.choices import Precision
     from hairclip.editing.options import EditOptions
 
     references = commands.add_parser(
@@ -61,6 +62,12 @@ def add_command(commands: Any) -> None:
     references.add_argument("--bundle", default="portraits", metavar="NAME", help="name or folder of the networks")
     references.add_argument("--mapper", metavar="PATH", help="a mapper's file (default: the bundle's)")
     references.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    references.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="type of number in which networks compute (default float32; the others save time on GPUs)",
+    )
     references.set_defaults(run=_references)
 
 
@@ -76,7 +83,9 @@ def _references(options: argparse.Namespace) -> int:
         settings = SetSettings(**given, options=read_fields(EditOptions, options))
         world = distributed.join(options.device)
         try:
-            editor = HairEditor.from_bundle(options.bundle, device=world.device, mapper=options.mapper)
+            editor = HairEditor.from_bundle(
+                options.bundle, device=world.device, mapper=options.mapper, precision=options.precision
+            )
             named = {"bundle": options.bundle, "mapper": options.mapper or "the bundle's"}
             sets = write_references(
                 editor,
@@ -96,8 +105,9 @@ def _references(options: argparse.Namespace) -> int:
         finally:
             distributed.leave()
     if short and world.is_main:
-        print(f"hairclip: {short} words have too few pictures: give more --tries, --top or --latents.", file=sys.stderr)
-    return 1 if short else 0
+        words = "1 word has" if short == 1 else f"{short} words have"
+        print(f"hairclip: {words} too few pictures: raise --tries or --top, or give more --latents.", file=sys.stderr)
+    return 1 if short and world.is_main else 0
 
 
 def _tell(made: "WordSet") -> None:
