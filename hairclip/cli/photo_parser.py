@@ -3,9 +3,15 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hairclip.common.errors import HairclipError, check_range
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments does not wait for it
+    import torch
+
+    from hairclip.networks.face_parser import FaceParser
+    from hairclip.pretrained.bundle import Bundle
 
 DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
 BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (default portraits)"
@@ -64,6 +70,7 @@ def _add_evaluate_mask(commands: Any) -> None:
         "and compare it with the rendered hair. Prints a table; writes hair_masks.json and a sheet of pictures.",
     )
     mask.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
+    mask.add_argument("--file", type=Path, help="start from the parser in this file in place of the bundle's")
     mask.add_argument("--count", type=int, default=24, help="number of scenes (default 24)")
     mask.add_argument("--size", type=int, default=512, help="pixels of the rendered people (default 512)")
     mask.add_argument("--seed", type=int, default=0, help="seed of the scenes (default 0)")
@@ -114,11 +121,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     from hairclip.editing.photo.faces import FINDERS
     from hairclip.evaluation.photo_parser import evaluate_photo_parser
     from hairclip.pretrained.bundle import load_bundle
-    from hairclip.pretrained.loaders import load_parser
 
     device = pick_device(options.device)
     bundle = load_bundle(options.bundle, device)
-    parsers = {"photo parser": bundle.photo_parser if options.file is None else load_parser(options.file, device)}
+    parsers = {"photo parser": _photo_parser(options, bundle, device)}
     if bundle.parser is not bundle.photo_parser:
         parsers["parser"] = bundle.parser
     report = evaluate_photo_parser(
@@ -142,10 +148,18 @@ def _evaluate_mask(options: argparse.Namespace) -> int:
     from hairclip.evaluation.hair_masks import evaluate_hair_masks
     from hairclip.pretrained.bundle import load_bundle
 
-    bundle = load_bundle(options.bundle, pick_device(options.device))
+    device = pick_device(options.device)
+    parser = _photo_parser(options, load_bundle(options.bundle, device), device)
     return _exit_code(
-        evaluate_hair_masks(bundle.photo_parser, options.out, count=options.count, seed=options.seed, size=options.size)
+        evaluate_hair_masks(parser, options.out, count=options.count, seed=options.seed, size=options.size)
     )
+
+
+def _photo_parser(options: argparse.Namespace, bundle: "Bundle", device: "torch.device") -> "FaceParser":
+    """Return the parser to measure: that of --file, else the bundle's."""
+    from hairclip.pretrained.loaders import load_parser
+
+    return bundle.photo_parser if options.file is None else load_parser(options.file, device)
 
 
 def _exit_code(report: dict[str, Any]) -> int:

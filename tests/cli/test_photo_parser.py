@@ -33,6 +33,7 @@ def test_a_training_writes_a_parser_that_loads(tmp_path: Path, capsys: pytest.Ca
         ("evaluate-photo-parser", ["--bundle", "none"], "there is no bundle none"),
         ("evaluate-hair-mask", ["--size", "8"], "--size 8: give 32 or more."),
         ("evaluate-hair-mask", ["--bundle", "none"], "there is no bundle none"),
+        ("evaluate-hair-mask", ["--file", "none.safetensors"], "there is no weight file none.safetensors"),
     ],
 )
 def test_a_mistake_is_one_sentence(
