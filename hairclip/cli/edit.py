@@ -2,8 +2,9 @@
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from hairclip.cli.edit_arguments import (
     add_fields,
@@ -11,6 +12,7 @@ from hairclip.cli.edit_arguments import (
     describe_change,
     describe_seconds,
     load_photo_editor,
+    load_photo_editor_of,
     name_flags,
     name_flags_in_errors,
     read_fields,
@@ -19,6 +21,8 @@ from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
     from hairclip.common.stopwatch import Stopwatch
+    from hairclip.editing.bundle_choice import BundleChooser
+    from hairclip.editing.folder import OtherEditor
     from hairclip.editing.options import EditOptions, InversionOptions
     from hairclip.editing.photo_editor import PhotoEditor
     from hairclip.editing.photo_result import CutPhoto, OpenPhoto
@@ -93,7 +97,13 @@ def add_command(commands: Any) -> None:
         "--save-stages", metavar="DIR", help="write every stage of the edit as a picture into this folder"
     )
     edit.add_argument("--timing", action="store_true", help="print the seconds of each stage")
-    edit.add_argument("--bundle", default="portraits", metavar="NAME", help="name or folder of the networks")
+    edit.add_argument(
+        "--bundle",
+        default="auto",
+        metavar="NAME",
+        help="name or folder of the networks, or hf-hub:USER/NAME; auto (default) takes portraits for rendered people, "
+        "and ffhq for real photos where it is fetched",
+    )
     edit.add_argument("--mapper", metavar="PATH", help="a mapper's file, such as runs/portraits/mapper.safetensors")
     edit.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     edit.add_argument(
@@ -114,23 +124,33 @@ def _edit(options: argparse.Namespace) -> int | None:
         with watch("start"):  # what Python loads
             editing, inverting = read_fields(EditOptions, options), read_fields(InversionOptions, options)
             texts = _check(options)
-            editor = load_photo_editor(options)
+            chooser = _make_chooser(options)
+            editor = load_photo_editor(options) if chooser is None else chooser.editor("portraits")
             editor.editor.check([], editing)
-        if options.grid:
-            _write_grid(options, editor, editing, inverting)
-            return None
-        requests = _ask(options, editor, texts, watch)
         if options.latents is not None:
             from hairclip.cli.edit_latents import write_latents
 
-            write_latents(options, editor.editor, requests, editing, watch)
+            write_latents(options, editor.editor, _print_requests(_ask(options, editor, texts, watch)), editing, watch)
+            return None
+        chosen: OpenPhoto | None = None
+        if options.grid:
+            if chooser is not None:
+                editor, chosen = _open_with_choice(options, chooser, inverting)
+            _write_grid(options, editor, editing, chosen or _open(options, editor, inverting))
             return None
         if os.path.isdir(options.image):
             from hairclip.cli.edit_folder import write_folder
 
-            return write_folder(options, requests, editor, editing, inverting)
+            requests = _print_requests(_ask(options, editor, texts, watch))
+            other = None if chooser is None else _find_other_editor(options, chooser, texts, editing)
+            return write_folder(options, requests, editor, editing, inverting, other)
+        if chooser is None:
+            requests = _ask(options, editor, texts, watch)
+        else:
+            editor, requests, chosen = _choose(options, chooser, texts, editing, inverting, watch)
+        _print_requests(requests)
         editor.check(requests, editing)
-        opened = _open_for(requests, options, editor, editing, inverting)
+        opened = chosen or _open_for(requests, options, editor, editing, inverting)
         _print_notes(opened.notes)
         if options.frames is not None:
             _write_frames(options, editor, opened, requests, editing)
@@ -202,16 +222,21 @@ def _read_texts(given: str) -> list[str]:
 def _ask(
     options: argparse.Namespace, editor: "PhotoEditor", texts: list[str], watch: "Stopwatch"
 ) -> list["EditRequest"]:
-    """Return one request per text; without a text, one for --hairstyle and --color. Prints how they were understood."""
+    """Return one request per text; without a text, one for --hairstyle and --color."""
     from hairclip.editing.request import check_requests
 
     words: list[str | None] = [*texts] or [None]
     asked = [editor.ask(options.hairstyle, options.color, text=text, watch=watch) for text in words]
     check_requests(asked)
-    for request in asked:
-        print(request.summary)
-    _print_notes([note for request in asked for note in request.notes])
     return asked
+
+
+def _print_requests(requests: list["EditRequest"]) -> list["EditRequest"]:
+    """Print how requests were understood, and return them."""
+    for request in requests:
+        print(request.summary)
+    _print_notes([note for request in requests for note in request.notes])
+    return requests
 
 
 def _print_notes(notes: list[str]) -> None:
@@ -220,6 +245,93 @@ def _print_notes(notes: list[str]) -> None:
 
     for note in dict.fromkeys(notes):
         print(f"note: {name_flags(note, EditOptions, InversionOptions)}")
+
+
+def _make_chooser(options: argparse.Namespace) -> "BundleChooser | None":
+    """Return what chooses the networks for --bundle auto; None where they are named, or a mapper or codes tell."""
+    from hairclip.editing.bundle_choice import AUTO, BundleChooser, bundle_of_latents, bundle_of_mapper
+
+    if options.bundle != AUTO:
+        return None
+    if options.mapper is not None:
+        options.bundle = bundle_of_mapper(options.mapper)
+        print(f"bundle {options.bundle}: the mapper {options.mapper} fits it")
+        return None
+    if options.latents is not None:
+        options.bundle = bundle_of_latents(options.latents)
+        print(f"bundle {options.bundle}: the codes {options.latents} fit it")
+        return None
+    return BundleChooser(partial(load_photo_editor_of, options))
+
+
+def _choose(
+    options: argparse.Namespace,
+    chooser: "BundleChooser",
+    texts: list[str],
+    editing: "EditOptions",
+    inverting: "InversionOptions",
+    watch: "Stopwatch",
+) -> tuple["PhotoEditor", list["EditRequest"], "OpenPhoto | None"]:
+    """Choose the networks that a photo and its requests need, and print which and why.
+
+    Returns:
+        The editor, the requests in words that its networks know, and the opened photo. The photo is None where it need
+        not be inverted.
+    """
+    editor = chooser.editor("portraits")
+    try:
+        requests = _ask(options, editor, texts, watch)
+    except HairclipError:  # the other networks may know more words
+        if not chooser.real_is_ready:
+            raise
+        requests = []
+    if requests and all(editor.dyes(request, editing) for request in requests):
+        print("bundle portraits: a new color alone needs its parser of photos and no generator")
+        return editor, requests, None
+    chosen, opened = _open_with_choice(options, chooser, inverting)
+    if not requests or chosen is not editor:
+        requests = _ask(options, chosen, texts, watch)
+    if not editing.blend:
+        opened.refuse_strangers()
+    if any(chosen.dyes(request, editing) for request in requests):
+        opened = cast("OpenPhoto", chosen.find_hair(opened))
+    return chosen, requests, opened
+
+
+def _open_with_choice(
+    options: argparse.Namespace, chooser: "BundleChooser", inverting: "InversionOptions"
+) -> tuple["PhotoEditor", "OpenPhoto"]:
+    """Open the photo with the networks that know it; print which, and why."""
+    choice = chooser.open(
+        options.image,
+        face=options.face,
+        aligned=options.aligned,
+        inverting=inverting,
+        progress=inverting.inversion != "encoder",
+    )
+    print(choice.reason)
+    options.bundle = choice.bundle
+    return choice.editor, choice.opened
+
+
+def _find_other_editor(
+    options: argparse.Namespace, chooser: "BundleChooser", texts: list[str], editing: "EditOptions"
+) -> "OtherEditor | None":
+    """Return the editor of a folder's real photos; None where no photo needs one. Print what is taken and why."""
+    from hairclip.editing.folder import OtherEditor
+
+    rendered = chooser.editor("portraits")
+    words: list[str | None] = [*texts] or [None]
+    if all(rendered.dyes(rendered.ask(options.hairstyle, options.color, text=text), editing) for text in words):
+        print("bundle portraits: a new color alone needs its parser of photos and no generator")
+        return None
+    if not chooser.real_is_ready:
+        print("bundle portraits: the networks of real photos are not here (python -m hairclip download ffhq)")
+        return None
+    print("bundle portraits for rendered people, ffhq for real photos, as the encoder of portraits rebuilds each")
+    editor = chooser.editor("ffhq")
+    requests = [editor.ask(options.hairstyle, options.color, text=text) for text in words]
+    return OtherEditor(editor, requests, chooser.is_real)
 
 
 def _open(options: argparse.Namespace, editor: "PhotoEditor", inverting: "InversionOptions") -> "OpenPhoto":
@@ -284,7 +396,7 @@ def _write_edits(
 
 
 def _write_grid(
-    options: argparse.Namespace, editor: "PhotoEditor", editing: "EditOptions", inverting: "InversionOptions"
+    options: argparse.Namespace, editor: "PhotoEditor", editing: "EditOptions", opened: "OpenPhoto"
 ) -> None:
     """Write a contact sheet of one photo: a row per hairstyle, a column per color, the first of each unchanged."""
     from hairclip.common.images import save_image
@@ -293,7 +405,6 @@ def _write_grid(
     colors = _list_words(options, "color")
     rows = [editor.ask(hairstyle=word) for word in hairstyles]
     columns = [editor.ask(color=word) for word in colors]
-    opened = _open(options, editor, inverting)
     if not editing.blend:
         opened.refuse_strangers()
     _print_notes([*opened.notes, *(note for request in [*rows, *columns] for note in request.notes)])

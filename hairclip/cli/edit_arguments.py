@@ -115,12 +115,17 @@ def name_flags_in_errors(*kinds: type) -> "Iterator[None]":
 
 def load_photo_editor(options: argparse.Namespace) -> "PhotoEditor":
     """Return the editor for --bundle, --mapper and --device; inversions that take long are remembered."""
+    return load_photo_editor_of(options, options.bundle)
+
+
+def load_photo_editor_of(options: argparse.Namespace, bundle: str) -> "PhotoEditor":
+    """Return the editor of a bundle for --mapper, --device and --precision."""
     from hairclip.editing.inversion.cache import InversionCache
     from hairclip.editing.photo_editor import PhotoEditor
 
     cache = None if options.inversion == "encoder" else InversionCache()
     return PhotoEditor.from_bundle(
-        options.bundle, device=options.device, mapper=options.mapper, cache=cache, precision=options.precision
+        bundle, device=options.device, mapper=options.mapper, cache=cache, precision=options.precision
     )
 
 

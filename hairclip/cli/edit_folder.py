@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hairclip.cli.edit_arguments import describe_seconds, name_flags
 from hairclip.common.stopwatch import add_seconds
-from hairclip.editing.folder import FolderSettings, edit_folder
+from hairclip.editing.folder import FolderSettings, OtherEditor, edit_folder
 from hairclip.editing.options import EditOptions, InversionOptions
 from hairclip.editing.photo_result import PhotoResult
 from hairclip.editing.request import EditRequest
@@ -26,6 +26,7 @@ def write_folder(
     editor: "PhotoEditor",
     editing: EditOptions,
     inverting: InversionOptions,
+    other: OtherEditor | None = None,
 ) -> int:
     """Edit a folder and return the exit code: 1 where some photo could not be edited."""
     seconds: dict[str, float] = {}
@@ -36,7 +37,9 @@ def write_folder(
             save_stages(result, Path(options.save_stages) / f"{path.name}{added}")
 
     settings = FolderSettings(editing, inverting, options.face, options.aligned)
-    report = edit_folder(editor, Path(options.image), Path(options.out), requests, settings, progress=True, look=look)
+    report = edit_folder(
+        editor, Path(options.image), Path(options.out), requests, settings, progress=True, look=look, other=other
+    )
     for note in dict.fromkeys(report.notes):
         print(f"note: {name_flags(note, EditOptions, InversionOptions)}")
     done = f", {report.skipped} of {report.found} photos were done before" if report.skipped else ""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import CutPhoto, OpenPhoto, PhotoResult
 from hairclip.editing.request import EditRequest, check_requests, name_files
 
-__all__ = ["FolderReport", "FolderSettings", "edit_folder", "list_photos", "make_key"]
+__all__ = ["FolderReport", "FolderSettings", "OtherEditor", "edit_folder", "list_photos", "make_key"]
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -47,6 +48,21 @@ class FolderSettings:
     inverting: InversionOptions = field(default_factory=InversionOptions)
     face: FaceChoice = "largest"
     aligned: bool = False
+
+
+@dataclass(frozen=True)
+class OtherEditor:
+    """Another editor for some photos of a folder.
+
+    Attributes:
+        editor: edits them.
+        requests: the same requests as the first editor's, in words that these networks know.
+        takes: a photo, cut out for the first editor -> whether this editor edits it.
+    """
+
+    editor: PhotoEditor
+    requests: Sequence[EditRequest]
+    takes: Callable[[CutPhoto], bool]
 
 
 @dataclass
@@ -151,6 +167,7 @@ def edit_folder(
     batch_size: int = 4,
     progress: bool = False,
     look: Callable[[Path, str, PhotoResult], None] | None = None,
+    other: OtherEditor | None = None,
 ) -> FolderReport:
     """Edit every photo of a folder.
 
@@ -164,6 +181,7 @@ def edit_folder(
         progress: show a progress bar.
         look: called after each picture is written, with the photo's path, the request's part of the file name, and the
             result.
+        other: another editor for some of the photos.
 
     Returns:
         The report. It names the photos that could not be read or edited.
@@ -184,21 +202,39 @@ def edit_folder(
     if out.resolve() == folder.resolve():
         raise HairclipError(f"edits would replace the photos in {folder}: give another folder for them.")
     run = _FolderRun(editor, out, requests, settings, _name_outputs(files), batch_size, look)
+    runs = [run]
+    if other is not None:
+        other.editor.check(other.requests, settings.options)
+        runs.append(run.with_editor(other.editor, other.requests))
     with progress_bar(total=len(files), label="photos", show=progress) as bar:
-        batch: list[tuple[Path, str, CutPhoto]] = []
+        batches: list[list[tuple[Path, str, CutPhoto]]] = [[] for _ in runs]
         for number, path in enumerate(files, start=1):
-            cut = run.cut(path)
+            which, cut = 0, None
+            if any(one.is_done(path) for one in runs):
+                run.report.skipped += 1
+            else:
+                which = int(other is not None and _belongs(path, run, other))
+                cut = runs[which].cut(path)
             if cut is None:
                 bar.update()
             else:
-                batch.append(cut)
-            faces = sum(len(one.squares) for _, _, one in batch)
-            pixels = sum(one.photo.size[0] * one.photo.size[1] for _, _, one in batch)
-            if batch and (number == len(files) or faces >= 2 * batch_size or pixels > _MOST_PIXELS):
-                run.edit(batch)
-                bar.update(len(batch))
-                batch = []
+                batches[which].append(cut)
+            for one, batch in zip(runs, batches, strict=True):
+                faces = sum(len(photo.squares) for _, _, photo in batch)
+                pixels = sum(photo.photo.size[0] * photo.photo.size[1] for _, _, photo in batch)
+                if batch and (number == len(files) or faces >= 2 * batch_size or pixels > _MOST_PIXELS):
+                    one.edit(batch)
+                    bar.update(len(batch))
+                    batch.clear()
     return run.report
+
+
+def _belongs(path: Path, run: "_FolderRun", other: OtherEditor) -> bool:
+    """Return whether the other editor takes a photo."""
+    try:
+        return other.takes(run.editor.cut(path, face=run.settings.face, aligned=run.settings.aligned))
+    except Exception:  # it fails again where it is cut for its edit, and is reported there
+        return False
 
 
 class _FolderRun:
@@ -216,23 +252,36 @@ class _FolderRun:
     ) -> None:
         self.editor, self.out, self.settings, self.names, self.look = editor, out, settings, names, look
         self.batch_size = batch_size
-        networks = editor.editor.digest()
-        added = name_files(requests)
-        self.jobs = [
-            (one, suffix, make_key(one, settings, networks)) for one, suffix in zip(requests, added, strict=True)
-        ]
+        self.jobs = self._find_jobs(editor, requests)
         self.record = FolderRecord(out)
         self.report = FolderReport(len(names))
         if self.record.note is not None:
             self.report.notes.append(self.record.note)
 
-    def cut(self, path: Path) -> tuple[Path, str, CutPhoto] | None:
-        """Return a photo with its digest and its faces cut out; None if an earlier run did it, or if it fails."""
+    def with_editor(self, editor: PhotoEditor, requests: Sequence[EditRequest]) -> "_FolderRun":
+        """Return a pass by another editor over the same folder, with the same record and report."""
+        other = copy(self)
+        other.editor, other.jobs = editor, self._find_jobs(editor, requests)
+        return other
+
+    def _find_jobs(self, editor: PhotoEditor, requests: Sequence[EditRequest]) -> list[tuple[EditRequest, str, str]]:
+        """Return each request with what it adds to a file's name, and its key."""
+        networks = editor.editor.digest()
+        named = zip(requests, name_files(requests), strict=True)
+        return [(one, suffix, make_key(one, self.settings, networks)) for one, suffix in named]
+
+    def is_done(self, path: Path) -> bool:
+        """Return whether an earlier run made every edit of a photo."""
         try:
             photo = digest(path)
-            if all(self.record.has(self._name(path, suffix), f"{photo} {key}") for _, suffix, key in self.jobs):
-                self.report.skipped += 1
-                return None
+        except Exception:  # `cut` reports it
+            return False
+        return all(self.record.has(self._name(path, suffix), f"{photo} {key}") for _, suffix, key in self.jobs)
+
+    def cut(self, path: Path) -> tuple[Path, str, CutPhoto] | None:
+        """Return a photo with its digest and its faces cut out; None if it fails."""
+        try:
+            photo = digest(path)
             return path, photo, self.editor.cut(path, face=self.settings.face, aligned=self.settings.aligned)
         except Exception as error:
             self._fail(path, error)

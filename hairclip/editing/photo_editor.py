@@ -254,6 +254,10 @@ class PhotoEditor:
         hair = None if cut.hair is None else [cut.hair[i] for i in kept]
         return replace(cut, faces=faces, squares=squares, hair=hair, notes=[*cut.notes, *notes])
 
+    def reframe(self, cut: CutPhoto) -> CutPhoto:
+        """Return a photo that another editor cut, with the squares of this editor's framing."""
+        return replace(cut, squares=[face.square(self.framing) for face in cut.faces] or cut.squares)
+
     def find_hair(self, cut: CutPhoto) -> CutPhoto:
         """Return a photo with the hair of each chosen person found in the whole of it."""
         if cut.hair is not None:

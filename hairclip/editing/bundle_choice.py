@@ -1,0 +1,138 @@
+"""Choose the networks that know a photo: `portraits` for a rendered portrait, `ffhq` for a real photo.
+
+The test is how well the encoder of `portraits` rebuilds the face. Rendered people reach the limits of its bundle, real
+faces do not. The test needs no size and no file name, and takes a fraction of a second after the face is found.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from hairclip.common.errors import HairclipError
+from hairclip.common.images import ImageSource
+from hairclip.editing.inversion.check import describe_poor_inversion
+from hairclip.editing.options import InversionOptions
+from hairclip.editing.photo.faces import FaceChoice
+from hairclip.editing.photo_editor import PhotoEditor
+from hairclip.editing.photo_result import CutPhoto, OpenPhoto
+from hairclip.pretrained.bundle import NEEDED_TO_EDIT, load_bundle
+from hairclip.pretrained.loaders import load_mapper, open_latents
+from hairclip.pretrained.sources import find_unfetched
+
+__all__ = ["AUTO", "BundleChooser", "Choice", "bundle_of_latents", "bundle_of_mapper"]
+
+AUTO = "auto"
+"""What --bundle calls the choice."""
+RENDERED, REAL = "portraits", "ffhq"
+
+
+class Choice(NamedTuple):
+    """The networks for one photo.
+
+    Attributes:
+        bundle: their name.
+        reason: one line that says which networks were taken, and why.
+        editor: an editor with them.
+        opened: the photo, opened by that editor.
+    """
+
+    bundle: str
+    reason: str
+    editor: PhotoEditor
+    opened: OpenPhoto
+
+
+class BundleChooser:
+    """Chooses the networks of each photo.
+
+    Args:
+        load: bundle's name -> an editor with its networks.
+        real_is_ready: whether `ffhq` can edit; None looks whether its weights have been fetched.
+    """
+
+    def __init__(self, load: Callable[[str], PhotoEditor], *, real_is_ready: bool | None = None) -> None:
+        self._load = load
+        self._editors: dict[str, PhotoEditor] = {}
+        unfetched = find_unfetched(load_bundle(REAL).parts, NEEDED_TO_EDIT)
+        self.real_is_ready = not unfetched if real_is_ready is None else real_is_ready
+
+    def editor(self, bundle: str) -> PhotoEditor:
+        """Return the editor of one bundle, made when it is first needed."""
+        if bundle not in self._editors:
+            self._editors[bundle] = self._load(bundle)
+        return self._editors[bundle]
+
+    def is_real(self, cut: CutPhoto) -> bool:
+        """Return whether a photo, cut for `portraits`, shows a face that its encoder does not rebuild, or not whole."""
+        try:
+            (opened,) = self.editor(RENDERED).invert([cut])
+        except HairclipError:
+            return True
+        return not _is_rebuilt(opened)
+
+    def open(
+        self,
+        source: ImageSource,
+        *,
+        face: FaceChoice = "largest",
+        aligned: bool = False,
+        inverting: InversionOptions | None = None,
+        progress: bool = False,
+    ) -> Choice:
+        """Open a photo with the networks that know it; arguments as of `PhotoEditor.open`."""
+        inverting, rendered = inverting or InversionOptions(), self.editor(RENDERED)
+        cut = rendered.cut(source, face=face, aligned=aligned)
+        try:
+            (opened,) = rendered.invert([cut], InversionOptions(seed=inverting.seed))
+        except HairclipError:
+            if not self.real_is_ready:
+                raise
+            told = f"{RENDERED} cuts out more around a face than this photo shows"
+        else:
+            told = f"its encoder rebuilds this face at {float(opened.prepared.inversion.psnr.min()):.1f} dB"
+            is_known = _is_rebuilt(opened)
+            if is_known or not self.real_is_ready:
+                if inverting.inversion != "encoder":
+                    (opened,) = rendered.invert([cut], inverting, progress=progress)
+                reason = f"bundle {RENDERED}: {told}, as those of rendered people"
+                if not is_known:
+                    reason = (
+                        f"bundle {RENDERED}: {told}, so this is a real photo, but the networks of real photos are not "
+                        f"here (python -m hairclip download {REAL} fetches them)"
+                    )
+                return Choice(RENDERED, reason, rendered, opened)
+            told = f"the encoder of {RENDERED}{told.removeprefix('its encoder')}, so this is a real photo"
+        editor = self.editor(REAL)
+        (opened,) = editor.invert([editor.reframe(cut)], inverting, progress=progress)
+        return Choice(REAL, f"bundle {REAL}: {told}", editor, opened)
+
+
+def _is_rebuilt(opened: OpenPhoto) -> bool:
+    """Return whether the inversions of all faces of a photo reach the limits of their bundle."""
+    inversion = opened.prepared.inversion
+    return all(describe_poor_inversion(inversion, i, limits=opened.limits) is None for i in range(len(inversion)))
+
+
+def bundle_of_mapper(mapper: str | Path) -> str:
+    """Return the name of the bundle whose generator a mapper fits: `portraits`, or else `ffhq`.
+
+    Args:
+        mapper: a name or a file, see `load_mapper`.
+    """
+    made = load_mapper(mapper)
+    return _bundle_of_sizes(getattr(made, "n_latent", None), getattr(made, "w_dim", None))
+
+
+def bundle_of_latents(latents: str | Path) -> str:
+    """Return the name of the bundle whose generator W+ codes fit: `portraits`, or else `ffhq`.
+
+    Args:
+        latents: a name or a file, see `open_latents`.
+    """
+    _, n_latent, w_dim = open_latents(latents).shape
+    return _bundle_of_sizes(n_latent, w_dim)
+
+
+def _bundle_of_sizes(n_latent: int | None, w_dim: int | None) -> str:
+    generator = load_bundle(RENDERED).generator
+    return RENDERED if (n_latent, w_dim) == (generator.n_latent, generator.w_dim) else REAL
