@@ -67,7 +67,11 @@ def _describe(one: "Field[Any]", kind: Any) -> dict[str, Any]:
     """Return the arguments of `add_argument` for a field."""
     text = one.metadata["help"]
     if kind is bool:
-        return {"action": "store_false", "help": f"do not {text}"}
+        return (
+            {"action": "store_false", "help": f"do not {text}"}
+            if one.default
+            else {"action": "store_true", "help": text}
+        )
     if get_origin(kind) is Mapping or one.name == "method_settings":
         return {"action": "append", "default": [], "type": _read_setting, "metavar": "NAME=VALUE", "help": text}
     values = [value for value in get_args(kind) if value is not type(None)] or [kind]
@@ -92,10 +96,10 @@ def _read_setting(text: str) -> tuple[str, Any]:
 
 def name_flags(text: str, *kinds: type) -> str:
     """Return a message with the library's arguments named as flags: `inversion="pivotal"` gives --inversion pivotal."""
-    names = dict.fromkeys(
-        [*(one.name for kind in kinds for one in fields(kind)), "text", "face", "device", "precision", "range"]
-    )
+    others = ("text", "face", "device", "precision", "range", "bundle", "color")
+    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), *others])
     text = text.replace("blend=False", "--no-blend").replace("aligned=True", "--aligned")
+    text = text.replace("force=True", "--force")
     for name in names:
         text = re.sub(rf"\b{name}=[\"']([\w:.]+)[\"']", rf"{_flag(name)} \1", text)
         text = re.sub(rf"\b{name}=(?=[\"'])", f"{_flag(name)} ", text)

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train",
     "encode": "encode",
     "edit": "edit",
+    "composite": "composite",
     "references": "references",
     "prompts": "prompts",
     "evaluate": "evaluate",

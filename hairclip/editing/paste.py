@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from PIL import Image, ImageChops
 from torch import Tensor
+from torch.nn import functional as F
 
-from hairclip.common.images import from_pil, mask_to_pil, resize_area, to_pil
+from hairclip.common.images import Labels, from_pil, mask_to_pil, resize_area, to_pil
 from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, mark_border, pad_around
 from hairclip.editing.blending.matte import keep_main_hair
 from hairclip.editing.inversion.check import describe_poor_inversion
@@ -49,7 +50,7 @@ def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.I
         # Where an inversion is poor, the networks do not know this kind of picture and the parser takes other things
         # for hair. Then nothing outside the crop is touched.
         if describe_poor_inversion(opened.prepared.inversion, number, limits=opened.limits) is None:
-            places += follow_hair_beyond_crop(photo, picture, mask, square, edit)
+            places += follow_hair_beyond_crop(photo, picture, mask, square, edit, opened.prepared.labels[[number]])
         if opaque is not None:  # new hair in front of a transparent background shows
             hair = ImageChops.multiply(weight, spread(mask_to_pil(edit.mask.float()), square, picture.size, place))
             opaque = opaque.copy()
@@ -78,7 +79,12 @@ def _find_difference(first: Image.Image, second: Image.Image, place: Rectangle) 
 
 @torch.no_grad()
 def follow_hair_beyond_crop(
-    photo: Image.Image, picture: Image.Image, mask: Image.Image, square: FaceSquare, edit: EditResult
+    photo: Image.Image,
+    picture: Image.Image,
+    mask: Image.Image,
+    square: FaceSquare,
+    edit: EditResult,
+    labels: Labels,
 ) -> list[Rectangle]:
     """Remove old hair that reaches beyond the crop, or give it the color of the new hair that it belongs to.
 
@@ -88,13 +94,16 @@ def follow_hair_beyond_crop(
         mask: weight of the edit in `picture`, mode "L"; changed in place.
         square: where the crop lies.
         edit: what was pasted.
+        labels: the parsed crop of the photo, (1, height, width).
 
     Returns:
         The rectangle in which the photo may have changed, in a list. It is empty if no hair reaches beyond the crop.
     """
     size = min(edit.aligned.shape[-1], _LARGEST_BEYOND)
     device = edit.aligned.device
-    old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5) for one in (edit.source_mask, edit.mask))
+    labels = F.interpolate(labels[:, None].float(), size=(size, size), mode="nearest-exact")[:, 0].long()
+    hair = (edit.source_mask, edit.mask)
+    old, new = (keep_main_hair(resize_area(one.float(), size) > 0.5, labels) for one in hair)
     if square.whole or edit.bare is None or not bool((old & mark_border(old, 2)).any()):
         return []
     around = round(_AROUND * size)

@@ -26,12 +26,22 @@ PERSON = tuple(i for i in range(len(CELEBAMASK_CLASSES)) if i not in (HAIR, *BAC
 FEATURES = _ids("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
 
-def keep_main_hair(hair: Masks) -> Masks:
-    """Return the hair that is connected to hair around the middle of the crop: parsers see hair in clutter, too."""
+def keep_main_hair(hair: Masks, labels: Labels) -> Masks:
+    """Return the hair that is connected to hair above or beside the face: parsers see hair in clothes and clutter, too.
+
+    Args:
+        hair: what the parser took for hair, (B, 1, H, W).
+        labels: parsed pictures, (B, H, W). The lowest row of eyes, nose and mouth is the last in which hair can begin.
+            Where none is seen, it begins around the middle of the crop.
+    """
     height, width = hair.shape[-2:]
     head = torch.zeros_like(hair)
     head[..., round(0.1 * height) : round(0.75 * height), round(0.2 * width) : round(0.8 * width)] = True
-    return keep_connected(hair & head, hair)
+    rows = torch.arange(height, device=hair.device)
+    seen = select_labels(labels, FEATURES).sum(dim=-1)[:, 0] > width // 64  # not single pixels that were taken for one
+    lowest = torch.where(seen, rows, -1).amax(dim=-1)
+    beside = rows <= torch.where(lowest < 0, height, lowest)[:, None]
+    return keep_connected(hair & head & beside[:, None, :, None], hair)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def estimate_matte(images: Images, labels: Labels, reach: float = 0.06, *, rim: 
     """
     height = images.shape[-2]
     margin, far = to_pixels(1 / 128, height), to_pixels(reach, height)
-    hair = keep_main_hair(erode(dilate(select_labels(labels, (HAIR,)), margin), margin))  # without pinholes
+    hair = keep_main_hair(erode(dilate(select_labels(labels, (HAIR,)), margin), margin), labels)  # without pinholes
     inside = erode(hair, margin)
     weight = torch.where(inside, 1.0, torch.where(hair, 1e-3, 0.0))
     hair_color = fill_smoothly(images * (weight > 0), weight)

@@ -7,7 +7,7 @@ from hairclip.editing.blending.beyond import continue_beyond, fade_at_border
 from hairclip.editing.blending.fill import fill_smoothly, plain_background, solve_membrane, solve_membranes
 from hairclip.editing.blending.hair import blend_hair
 from hairclip.editing.blending.layers import add_grain, measure_noise
-from hairclip.editing.blending.matte import estimate_matte
+from hairclip.editing.blending.matte import estimate_matte, keep_main_hair
 from hairclip.editing.blending.regions import (
     alpha_from_masks,
     dilate,
@@ -409,3 +409,18 @@ def test_hair_at_the_border_far_from_the_head_is_neither_removed_nor_replaced():
     assert not blended.alpha[far].any()
     assert torch.equal(blended.image[..., 54:, :14], photo[..., 54:, :14])
     assert blended.alpha[head].min() == 1
+
+
+def test_hair_that_begins_below_the_mouth_is_none():
+    """A ring high on a suit lies within the middle of the crop, but no hair begins there."""
+    hair = torch.zeros(2, 1, 128, 128, dtype=torch.bool)
+    hair[:, :, 20:60, 40:90] = True  # on the head
+    hair[:, :, 85:92, 50:70] = True  # on the suit
+    hair[1, :, 55:90, 84:90] = True  # long hair joins the two
+    hair[1, :, 88:90, 66:90] = True
+    labels = torch.ones(2, 128, 128, dtype=torch.long)
+    labels[:, 72:78, 56:72] = CELEBAMASK_CLASSES.index("mouth")
+    kept = keep_main_hair(hair, labels)
+    assert kept[0, 0, 20:60, 40:90].all()
+    assert not kept[0, 0, 70:].any()
+    assert torch.equal(kept[1], hair[1])
