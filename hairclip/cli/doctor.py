@@ -117,7 +117,8 @@ def check_config(config: "Config") -> Iterator[str]:
     for key in ("hairstyle_images", "hairstyle_folders", "color_images", "color_folders"):
         folder = getattr(data, key)
         if folder is not None:
-            missing = f"MISSING: put that folder at {Path(folder).resolve()}"
+            made = f"run python -m hairclip references --kind {key.removesuffix('_folders')} --out {folder}, or "
+            missing = f"MISSING: {made if '_folders' in key else ''}put that folder at {Path(folder).resolve()}"
             yield f"data.{key}: {folder}: {'there' if Path(folder).is_dir() else missing}"
 
 

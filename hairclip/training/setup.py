@@ -146,9 +146,11 @@ def _require_files(config: Config) -> None:
     for key in _REFERENCE_FOLDERS:
         folder = getattr(data, key)
         if folder is not None and not Path(folder).is_dir():
+            kind = key.removesuffix("_folders")
+            made = f"make it by python -m hairclip references --kind {kind} --out {folder}, " if kind != key else ""
             raise HairclipError(
-                f"data.{key}: there is no folder {folder}: put reference pictures there, name another folder, or give "
-                "null for references that are made of the codes."
+                f"data.{key}: there is no folder {folder}: {made}put reference pictures there, name another folder, or "
+                "give null for references that are made of the codes."
             )
 
 

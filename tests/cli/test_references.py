@@ -11,6 +11,7 @@ import torch
 from hairclip.cli import main as cli
 from hairclip.pretrained import save_latents
 from hairclip.training.setup import build_parts
+from hairclip.training.trainer import train
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, save_bundle
 from tests.helpers.tiny_run import tiny_config
 
@@ -50,6 +51,7 @@ def test_training_reads_the_sets_that_the_command_writes(
     built = build_parts(config, torch.device("cpu"))
     assert built.training.color_references.of_word == {"red": [6, 7, 8], "blond": [9, 10, 11]}
     assert list(built.training.hairstyle_references.of_word) == ["afro", "bob cut", "bald"]
+    assert train(config, tmp_path / "run").is_file()
 
 
 def test_only_training_faces_are_edited_and_a_word_with_too_few_is_told(

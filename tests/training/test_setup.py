@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run: where the mapper starts, and which references are drawn."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,21 @@ def test_color_sets_extend_the_pictures_made_of_the_latents(tmp_path: Path):
     assert built.sampler.color_references == 6
 
 
+def test_a_run_does_not_go_on_with_another_picture_of_the_same_name_and_size(tmp_path: Path):
+    """Folders may move. A picture that was replaced is another experiment, whatever its name, size and time say."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name, shade in (("a.bmp", 0), ("../other.bmp", 200)):
+        Image.new("RGB", (SIZE, SIZE), (shade, 0, 0)).save(mine / name)
+    settings = ["training.steps=2", f"data.hairstyle_images={mine}", f"data.color_images={mine}"]
+    train(tiny_config(tmp_path, *settings), tmp_path / "run")
+    times = (mine / "a.bmp").stat()
+    (mine / "a.bmp").write_bytes((tmp_path / "other.bmp").read_bytes())
+    os.utime(mine / "a.bmp", ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(HairclipError, match=r"was trained with other content of data\.hairstyle_images"):
+        train(tiny_config(tmp_path, *settings), tmp_path / "run")
+
+
 def test_validation_has_references_of_its_own(tmp_path: Path):
     mine, others = pictures(tmp_path / "mine", 3), pictures(tmp_path / "others", 2, brightness=250)
     built = parts(
@@ -139,7 +155,7 @@ def test_a_mapper_with_other_settings_is_refused(tmp_path: Path, override: str, 
 @pytest.mark.parametrize("key", ["hairstyle_images", "color_folders", "validation_color_images"])
 def test_a_missing_folder_of_references_is_told_with_its_key(tmp_path: Path, key: str):
     with pytest.raises(
-        HairclipError, match=rf"data\.{key}: there is no folder .*none: put .* there, .* null"
+        HairclipError, match=rf"data\.{key}: there is no folder .*none: .*put .* there, .* null"
     ) as caught:
         parts(tmp_path, f"data.{key}={tmp_path / 'none'}")
     assert "\n" not in str(caught.value)
