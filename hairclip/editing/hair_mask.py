@@ -32,17 +32,28 @@ __all__ = ["HairMask", "face_square_within", "find_hair_mask"]
 
 FRAMINGS = (1.15, 1.6, 2.6)
 """Sides of the squares that the parser sees, as multiples of FFHQ's square."""
+LEAST_WITHIN = 0.5
+"""Least share of a square that lies within the photo, or the parser does not see it; the smallest is always seen."""
 FACE_PIXELS = 208
 """Side of FFHQ's square in pixels where the answers of the parser are joined."""
 UP, DOWN, SIDEWAYS = 1.4, 2.6, 1.6
 """How far hair is followed from the middle of the face, in sides of FFHQ's square."""
-LARGEST_REFINED = 1024
+LARGEST_REFINED = 640
 """Longest side in pixels of the hair's box where its colors are looked at; the photo itself may be larger."""
+PRIOR_GAIN = 2.0
+"""Factor of the parser's log odds: its answer is smooth, and hair has an edge."""
+MOST_TOLD = 4.0
+"""Most that a pixel's color adds to the log odds of hair."""
+_TYPICAL = 16.0
+"""Distance from the colors of hair up to which a color is usual for it."""
+COLOR_NOISE = 0.04
+"""Standard deviation of a color channel in [0, 1] within one surface: noise, and light."""
 LEAST_HAIR = 0.06
 """Hair below this share of the face's area is no hair: a shaved head, or the parser's doubts."""
 MOST_HAT = 0.55
 """Share of the head above the brows that a hat covers, from which on the person is said to wear one."""
 
+_SKIN = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose")]
 _HAT = CELEBAMASK_CLASSES.index("hat")
 _FACE = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow")] + [
     CELEBAMASK_CLASSES.index(name) for name in ("mouth", "u_lip", "l_lip")
@@ -131,7 +142,8 @@ def find_hair_mask(
     classes = _parse(from_pil(small), own, parser)
     hair = _keep_own_hair(classes[HAIR], own, their)
     face, hat = _measure_head(classes, own)
-    alpha, box = _refine(photo, area, hair, square)
+    skin = (classes[_SKIN].sum(axis=0) * _on_head(own, *hair.shape)).astype(np.float32)
+    alpha, box = _refine(photo, area, hair, skin, square)
     share = float(alpha[box[1] : box[3], box[0] : box[2]].sum(dtype=np.int64)) / 255.0 * float(into.prod()) / face
     return HairMask(alpha, box, classes.astype(np.float16), area, share, hat)
 
@@ -162,6 +174,8 @@ def _parse(picture: Images, corners: np.ndarray, parser: FaceParser) -> Float[np
     device = next(parser.parameters()).device
     for number, framing in enumerate(FRAMINGS):
         turned = middle + framing * (corners - middle)
+        if number and _share_within(turned, width, height) < LEAST_WITHIN:
+            break  # a larger square would show little more than mirrored borders
         crop = _sample(picture, turned, parser.input_size)
         seen = parser.logits(crop.to(device)).float().softmax(dim=1).cpu()
         grid, inside = _grid_back(turned, width, height)
@@ -193,14 +207,23 @@ def _sample(picture: Images, corners: np.ndarray, size: int) -> Tensor:
 def _grid_back(corners: np.ndarray, width: int, height: int) -> tuple[Tensor, Tensor]:
     """Return where each pixel of a picture lies in a turned square, for `grid_sample`, and how far it lies inside.
 
-    The second is 0 at the border of the square and outside it, and 1 from an eighth of its side on.
+    The second is 0 outside the square, nearly 0 at its border, and 1 from an eighth of its side on.
     """
     inverse = np.linalg.inv(np.stack([corners[3] - corners[0], corners[1] - corners[0]], axis=1))
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     points = np.stack([x - corners[0][0], y - corners[0][1]], axis=-1) @ inverse.T
     grid = torch.from_numpy(2.0 * points - 1.0).float()
-    inside = ((1.0 - grid.abs().amax(dim=-1)) * 4.0).clamp(0.0, 1.0)
+    away = 1.0 - grid.abs().amax(dim=-1)
+    inside = (away * 4.0).clamp(0.001, 1.0) * (away > 0)
     return grid[None], inside
+
+
+def _share_within(corners: np.ndarray, width: int, height: int) -> float:
+    """Return the share of a turned square that lies within a picture."""
+    steps = (np.arange(32) + 0.5) / 32
+    right, down = corners[3] - corners[0], corners[1] - corners[0]
+    points = corners[0] + steps[:, None, None] * right + steps[None, :, None] * down
+    return float(((points >= -0.5) & (points <= np.array([width, height]) - 0.5)).all(axis=-1).mean())
 
 
 def _place(corners: np.ndarray, height: int, width: int) -> Float[np.ndarray, "height width 2"]:
@@ -248,8 +271,10 @@ def _measure_head(classes: np.ndarray, own: np.ndarray) -> tuple[float, float]:
 # ------------------------------------------------------------------ where it ends
 
 
-def _refine(photo: Image.Image, area: Rectangle, hair: Field, square: FaceSquare) -> tuple[np.ndarray, Rectangle]:
-    """Return the mask of the whole photo, and its box, from the probability of hair in an area of it."""
+def _refine(
+    photo: Image.Image, area: Rectangle, hair: Field, skin: Field, square: FaceSquare
+) -> tuple[np.ndarray, Rectangle]:
+    """Return the mask of the whole photo, and its box, from the probabilities of hair and skin in an area of it."""
     whole = np.zeros((photo.height, photo.width), np.uint8)
     found = ndimage.find_objects((hair > 0.1).astype(np.int8))
     if not found or found[0] is None:
@@ -276,10 +301,16 @@ def _refine(photo: Image.Image, area: Rectangle, hair: Field, square: FaceSquare
         (box[2] - area[0]) / across,
         (box[3] - area[1]) / down,
     )
-    prior = np.asarray(Image.fromarray(hair).resize(size, Image.Resampling.BICUBIC, box=inner)).clip(0, 1)
-    radius = max(2, round(0.04 * square.size * scale))
+    prior, bare = (
+        np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC, box=inner)).clip(0, 1)
+        for one in (hair, skin)
+    )
+    side = square.size * scale
     down = size[1] / box_height
-    slopes = _guide(colors, prior, radius, 1e-3)
+    hairy = _weigh_colors(colors, prior, bare, 0.06 * side)
+    rim = max(1, round(0.015 * side))
+    hairy = _mix_at_rim(colors, _drop_islands(hairy, prior, rim), rim, 0.06 * side)
+    slopes = _guide(colors, hairy, max(1, round(0.015 * side)), 3e-4)
     fields = [Image.fromarray(one) for one in slopes]
     for strip in strips(box):
         part = (0.0, (strip[1] - box[1]) * down, float(size[0]), (strip[3] - box[1]) * down)
@@ -297,7 +328,118 @@ def _refine(photo: Image.Image, area: Rectangle, hair: Field, square: FaceSquare
 
 def _clean(alpha: Field) -> Field:
     """Return a matte whose nearly empty and nearly full pixels are empty and full."""
-    return ((alpha - 0.08) / 0.84).clip(0.0, 1.0)
+    return ((alpha - 0.1) / 0.8).clip(0.0, 1.0)
+
+
+def _drop_islands(hair: Field, opinion: Field, thickness: int) -> Field:
+    """Return the probability of hair without parts that hang on the main hair by less than `thickness` pixels.
+
+    Brows, letters on a wall and branches of a tree are such parts. Thin strands that leave the main hair stay.
+    """
+    likely = hair > 0.5
+    thick = ndimage.binary_erosion(likely, iterations=thickness, border_value=1)
+    parts, count = ndimage.label(thick)
+    if not count:
+        return hair
+    sizes = ndimage.sum_labels(opinion, parts, np.arange(1, count + 1))
+    main = np.isin(parts, 1 + np.flatnonzero(sizes > 0.15 * sizes.max()))
+    near = ndimage.binary_dilation(main, iterations=4 * thickness, mask=likely)
+    strands = ndimage.binary_dilation(near, iterations=2)
+    return np.where(strands, hair, np.minimum(hair, 0.02)).astype(np.float32)
+
+
+def _mix_at_rim(colors: Float[np.ndarray, "height width 3"], hair: Field, rim: int, reach: float) -> Field:
+    """Return the share of hair, where pixels at the rim of the hair are mixtures of the colors on both sides.
+
+    With the color H of hair inside and S of what lies outside, a pixel of color I has the share
+    (I - S) (H - S) / |H - S|^2, by least squares. Where H and S are alike, the share stays as it was.
+    """
+    likely = hair > 0.5
+    inside = ndimage.binary_erosion(likely, iterations=rim, border_value=1)
+    outside = ~ndimage.binary_dilation(likely, iterations=rim)
+    if not inside.any() or not outside.any():
+        return hair
+    pixels = np.ascontiguousarray(np.moveaxis(colors, -1, 0))
+    own, other = (_describe_colors(pixels, one.astype(np.float32), reach)[0] for one in (inside, outside))
+    across = sum(np.square(h - s) for h, s in zip(own, other, strict=True))
+    along = sum((i - s) * (h - s) for i, h, s in zip(pixels, own, other, strict=True))
+    share = (along / np.maximum(across, 1e-6)).clip(0.0, 1.0)
+    sure = across / (across + 3 * (2 * COLOR_NOISE) ** 2)
+    return np.where(inside | outside, hair, hair + sure * (share - hair)).astype(np.float32)
+
+
+def _weigh_colors(colors: Float[np.ndarray, "height width 3"], hair: Field, skin: Field, reach: float) -> Field:
+    """Return the probability of hair after the colors around each pixel are taken into account.
+
+    Nearby hair and nearby other things each have a mean color and a spread, and so has this person's skin. By Bayes'
+    rule the likelihoods of a pixel's color multiply the odds of hair. Where all look alike, the parser's opinion alone
+    decides.
+
+    Args:
+        colors: (height, width, 3) in [0, 1].
+        hair: the parser's probability of hair, (height, width).
+        skin: the parser's probability of this person's skin, (height, width).
+        reach: how far colors count, in pixels.
+    """
+    pixels = np.ascontiguousarray(np.moveaxis(colors, -1, 0))
+    opinion = PRIOR_GAIN * _log_odds(hair)
+    probability = 1.0 / (1.0 + np.exp(-opinion))
+    of_skin = _measure_distance(colors, np.where(skin > 0.6, skin, 0.0))
+    for _ in range(2):
+        of_hair = _measure_distance(colors, np.where(probability > 0.8, probability, 0.0))
+        apart = []
+        for weight in (probability**3, (1.0 - probability) ** 3):
+            means, variance = _describe_colors(pixels, weight, reach)
+            distance = sum(np.square(pixel - mean) for pixel, mean in zip(pixels, means, strict=True))
+            apart.append(distance / variance + 3.0 * np.log(variance))
+        told = (0.5 * (apart[1] - apart[0])).clip(-MOST_TOLD, MOST_TOLD)
+        if of_hair is not None:
+            told = told - (0.1 * (of_hair - _TYPICAL)).clip(0.0, 0.5 * MOST_TOLD)
+            if of_skin is not None:
+                told = np.minimum(told, (0.5 * (of_skin - of_hair)).clip(-MOST_TOLD, MOST_TOLD) + MOST_TOLD / 2)
+        probability = 1.0 / (1.0 + np.exp(-(opinion + told)))
+    return probability.astype(np.float32)
+
+
+def _measure_distance(colors: np.ndarray, weight: Field) -> Field | None:
+    """Return each pixel's distance from the colors that have weight: minus twice the log likelihood of a Gaussian.
+
+    None where too little has weight.
+    """
+    total = float(weight.sum())
+    if total < 30:
+        return None
+    flat, shares = colors.reshape(-1, 3), weight.reshape(-1) / total
+    mean = shares @ flat
+    apart = flat - mean
+    covariance = (apart * shares[:, None]).T @ apart + COLOR_NOISE**2 * np.eye(3, dtype=np.float32)
+    whitened = apart @ np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
+    distance = np.square(whitened).sum(axis=1) + float(np.log(np.linalg.det(covariance / COLOR_NOISE**2)))
+    return distance.reshape(weight.shape)
+
+
+def _log_odds(probability: Field) -> Field:
+    kept = probability.clip(0.01, 0.99)
+    return np.log(kept / (1.0 - kept))
+
+
+def _describe_colors(pixels: np.ndarray, weight: Field, reach: float) -> tuple[list[Field], Field]:
+    """Return the mean of each color channel around each pixel, and the variance per channel, by weight.
+
+    A wider surrounding counts where a narrower one holds little weight.
+    """
+    widths = [2 * round(reach * factor) + 1 for factor in (1, 4)]
+    weight = weight + 1e-6
+
+    def around(field: Field) -> Field:
+        near, far = (ndimage.uniform_filter(field, width, mode="nearest") for width in widths)
+        return near + 0.02 * far
+
+    mass = around(weight)
+    means = [around(pixel * weight) / mass for pixel in pixels]
+    squares = around(sum(np.square(pixel) for pixel in pixels) * weight) / mass
+    variance = (squares - sum(np.square(mean) for mean in means)) / 3.0
+    return means, np.maximum(variance, 0.0) + COLOR_NOISE**2
 
 
 def _guide(colors: np.ndarray, values: Field, radius: int, noise: float) -> Float[np.ndarray, "4 height width"]:
@@ -315,12 +457,18 @@ def _guide(colors: np.ndarray, values: Field, radius: int, noise: float) -> Floa
 
     bands = np.ascontiguousarray(np.moveaxis(colors, -1, 0))
     means, level = [mean(band) for band in bands], mean(values)
-    covariance = np.empty((*values.shape, 3, 3), np.float32)
-    for i in range(3):
-        for j in range(i, 3):
-            covariance[..., i, j] = covariance[..., j, i] = mean(bands[i] * bands[j]) - means[i] * means[j]
-        covariance[..., i, i] += noise
-    with_values = np.stack([mean(band * values) - m * level for band, m in zip(bands, means, strict=True)], axis=-1)
-    slopes = np.linalg.solve(covariance, with_values[..., None])[..., 0]
-    offset = level - sum(slopes[..., i] * means[i] for i in range(3))
-    return np.stack([mean(np.ascontiguousarray(one)) for one in (*np.moveaxis(slopes, -1, 0), offset)])
+    rr, rg, rb, gg, gb, bb = (
+        mean(bands[i] * bands[j]) - means[i] * means[j] + (noise if i == j else 0.0)
+        for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    )
+    told = [mean(band * values) - m * level for band, m in zip(bands, means, strict=True)]
+    # The inverse of the covariance by its cofactors: a general solver takes ten times as long.
+    cofactors = (
+        (gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg),
+        (rb * gb - rg * bb, rr * bb - rb * rb, rg * rb - rr * gb),
+        (rg * gb - rb * gg, rg * rb - rr * gb, rr * gg - rg * rg),
+    )
+    determinant = rr * cofactors[0][0] + rg * cofactors[0][1] + rb * cofactors[0][2]
+    slopes = [sum(c * t for c, t in zip(row, told, strict=True)) / determinant for row in cofactors]
+    offset = level - sum(slope * m for slope, m in zip(slopes, means, strict=True))
+    return np.stack([mean(one.astype(np.float32)) for one in (*slopes, offset)])
