@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hairclip.evaluation.renders import Rendered, render_all
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, write_json
 from hairclip.portraits import spec as portrait_spec
 from hairclip.portraits.vocabulary import BALD
+from hairclip.pretrained.bundle import Bundle
 
 __all__ = ["NETWORK_FIGURES", "evaluate_networks"]
 
@@ -46,10 +47,6 @@ NETWORK_FIGURES: tuple[Figure, ...] = (
     Figure("encoder_style", "encoder: hairstyle recognized by the judge", "%"),
     Figure("judge", "judge: held-out accuracy", "%", floor=0.97),
 )
-
-
-# A `hairclip.pretrained.Bundle`, or any object with its generator, clip, parser, identity, encoder and judge.
-PortraitNetworks: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def sample_people(count: int, seed: int, size: int, *, workers: int = 0, progres
 
 @torch.no_grad()
 def evaluate_networks(
-    networks: PortraitNetworks,
+    networks: Bundle,
     out: str | Path,
     *,
     count: int = 200,
@@ -164,7 +161,7 @@ def evaluate_networks(
 
 
 def inversion_figures(
-    networks: PortraitNetworks, people: Rendered, out: Path, count: int, steps: int, progress: bool
+    networks: Bundle, people: Rendered, out: Path, count: int, steps: int, progress: bool
 ) -> dict[str, float]:
     """Return how well encoder and optimization rebuild portraits.
 
@@ -218,9 +215,7 @@ def inversion_figures(
     return figures
 
 
-def swap_figures(
-    networks: PortraitNetworks, people: Rendered, named: NamedColors, out: Path, fine_from: int
-) -> dict[str, float]:
+def swap_figures(networks: Bundle, people: Rendered, named: NamedColors, out: Path, fine_from: int) -> dict[str, float]:
     """Return what coarse and medium codes of one person and fine codes of another make together."""
     generator, device = networks.generator, next(networks.generator.parameters()).device
     shown = [i for i, spec in enumerate(people.specs) if spec.hair.style != BALD]
@@ -241,7 +236,7 @@ def swap_figures(
     return {"swap_iou": float(mask_iou(hair, kept).mean()), "swap_color": float(np.mean(right))}
 
 
-def clip_figures(networks: PortraitNetworks, people: Rendered, device: torch.device) -> dict[str, float]:
+def clip_figures(networks: Bundle, people: Rendered, device: torch.device) -> dict[str, float]:
     """Return the accuracy of zero-shot classification with HairCLIP's prompts; colors of people with hair only."""
     clip, images, specs = networks.clip, people.images.to(device), people.specs
     styles, colors = portrait_spec.STYLE_NAMES, portrait_spec.COLOR_NAMES
@@ -263,7 +258,7 @@ def clip_figures(networks: PortraitNetworks, people: Rendered, device: torch.dev
     }
 
 
-def recognition_figures(networks: PortraitNetworks, people: Rendered, device: torch.device) -> dict[str, float]:
+def recognition_figures(networks: Bundle, people: Rendered, device: torch.device) -> dict[str, float]:
     """Return the figures of parser, identity network and judge on all three portraits of everyone."""
     parts = people.images.to(device).split(32)
     found = torch.cat([networks.parser.hair_mask(part) for part in parts]).cpu()

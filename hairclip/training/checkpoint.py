@@ -152,9 +152,9 @@ def save_checkpoint(run: Path, state: Mapping[str, Any], *, keep: int) -> Path:
     path = run / f"checkpoint-{int(state['step']):08d}.pt"
     with open_atomic(path) as file:
         torch.save({**state, "digest": digest(dict(state))}, file)
-    found = list_checkpoints(run)
-    here = found.index(path)
-    for old in [*found[: max(0, here + 1 - keep)], *found[here + 1 :]]:
+    checkpoints = list_checkpoints(run)
+    here = checkpoints.index(path)
+    for old in [*checkpoints[: max(0, here + 1 - keep)], *checkpoints[here + 1 :]]:
         old.unlink(missing_ok=True)
     return path
 
@@ -230,12 +230,12 @@ def _candidates(resume: str, run: Path) -> Sequence[Path]:
     if resume == "auto":
         return list_checkpoints(run)[::-1]
     path = Path(resume)
-    found = list_checkpoints(path)[::-1] if path.is_dir() else [path] if path.is_file() else []
-    if not found:
+    checkpoints = list_checkpoints(path)[::-1] if path.is_dir() else [path] if path.is_file() else []
+    if not checkpoints:
         raise HairclipError(
             f'resume="{resume}": there is no checkpoint: give a checkpoint file, a run folder, "auto" or "never".'
         )
-    return found
+    return checkpoints
 
 
 def _check_experiment(

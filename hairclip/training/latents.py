@@ -87,9 +87,9 @@ def load_latent_set(name_or_path: Source) -> LatentSet:
     for key in _LABELS:
         names = labels.get(key) if isinstance(labels, dict) else 0
         if names is not None and (not isinstance(names, list) or len(names) != len(codes)):
-            told = len(names) if isinstance(names, list) else "no list of"
+            number = len(names) if isinstance(names, list) else "no list of"
             raise HairclipError(
-                f"{name_or_path} has {len(codes)} codes but {told} labels named '{key}': write it again."
+                f"{name_or_path} has {len(codes)} codes but {number} labels named '{key}': write it again."
             )
         columns[key] = None if names is None else tuple(str(name) for name in names)
     return LatentSet(codes, hairstyles=columns["hairstyle"], colors=columns["color"], splits=columns["split"])

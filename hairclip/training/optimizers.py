@@ -77,8 +77,8 @@ def _library_class(name: str) -> type[Optimizer]:
             if inspect.isclass(value) and issubclass(value, Optimizer) and value is not Optimizer:
                 classes[attribute.lower()] = value
         if name.lower() in classes:
-            found: type[Optimizer] = classes[name.lower()]
-            return found
+            optimizer: type[Optimizer] = classes[name.lower()]
+            return optimizer
         known |= dict.fromkeys(classes, library)
     raise HairclipError(
         f"optimizer.name: there is no optimizer '{name}'{nearest(name, list(known))}: name adam, ranger, another class "

@@ -66,8 +66,8 @@ class ReferenceFolder:
         with suppress(HairclipError, TypeError):
             if path.is_file():
                 # cloned: a tensor shall not hold its file open
-                found = Reference(**{name: tensor.clone() for name, tensor in read_safetensors(path)[1].items()})
-                return found if _is_whole(found) else None
+                reference = Reference(**{name: tensor.clone() for name, tensor in read_safetensors(path)[1].items()})
+                return reference if _is_whole(reference) else None
         return None
 
     def __setitem__(self, content: str, reference: Reference) -> None:
@@ -209,9 +209,9 @@ def folder_references(
     free = len(files)
     of_word: dict[str, list[int]] = {}
     for word in words if word_folders is not None else ():
-        found = _pictures(str(Path(word_folders or "") / folder_of(word)), count=count, seed=seed)
-        of_word[word] = list(range(len(files), len(files) + len(found)))
-        files += found
+        pictures = _pictures(str(Path(word_folders or "") / folder_of(word)), count=count, seed=seed)
+        of_word[word] = list(range(len(files), len(files) + len(pictures)))
+        files += pictures
     with ThreadPoolExecutor(_READERS) as readers:
         try:
             contents = list(readers.map(digest, files))

@@ -117,8 +117,8 @@ class _Training:
     def start(self, resume: str) -> None:
         """Load the checkpoint to go on from, and open what the run reads and writes."""
         config, world = self.config, self.world
-        found, passed = resume_from(resume, self.run, config.model_dump(), self.inputs, self._load)
-        if found is None and world.is_main:
+        checkpoint, passed = resume_from(resume, self.run, config.model_dump(), self.inputs, self._load)
+        if checkpoint is None and world.is_main:
             remove_run(self.run)
         self.mapper = world.wrap(self.parts.mapper)
         self.track = Tracker(
@@ -132,15 +132,15 @@ class _Training:
         )
         self.stack.callback(self.track.close)
         self.say = self.track.say
-        for told in passed:
-            self.say(told)
-        if found is not None:
-            self.say(f"continuing from {found} at step {self.step}")
+        for reason in passed:
+            self.say(reason)
+        if checkpoint is not None:
+            self.say(f"continuing from {checkpoint} at step {self.step}")
             if note := self.updates.schedule_note(self.step, config.training.steps):
                 self.say(note)
             elif self.step == config.training.steps:
                 self.say(f"all {self.step} steps are done already: give a larger training.steps to train on")
-            if found.parent == self.run and (self.run / MAPPER_FILE).is_file():
+            if checkpoint.parent == self.run and (self.run / MAPPER_FILE).is_file():
                 self.saved = self.step
             self._write_best()  # the file may lie in another folder, or be of a step after this checkpoint
         self.track.figures(self.step, "weights", self.parts.loss.weights)

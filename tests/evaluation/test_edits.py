@@ -20,7 +20,8 @@ from hairclip.evaluation.renders import Drawing, fingerprint_source, render_all
 from hairclip.evaluation.tables import Figure, format_figures
 from hairclip.networks.face_parser import HAIR
 from hairclip.portraits.spec import PortraitSpec, split_of
-from tests.helpers.tiny_networks import SIZE, tiny_networks
+from hairclip.pretrained.bundle import load_bundle
+from tests.helpers.tiny_networks import SIZE, save_bundle, tiny_networks
 
 
 def drawing(image: np.ndarray, hair: np.ndarray) -> Drawing:
@@ -145,10 +146,9 @@ def test_the_report_is_printed_and_written(painted: Path):
 
 
 def test_the_networks_report_holds_every_figure(painted: Path):
-    nets = tiny_networks()
     lines: list[str] = []
     report = evaluate_networks(
-        nets,
+        load_bundle(save_bundle(painted / "bundle")),
         painted / "networks",
         count=6,
         optimize_count=2,

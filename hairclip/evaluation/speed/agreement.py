@@ -63,11 +63,11 @@ def compare(variants: Mapping[str, Setting], tasks: Sequence[Task]) -> list[Agre
         loss, terms, gradients = OfficialTraining(first, tasks).gradients()
         expected = _flat(gradients)
         values = {term: float(row.mean()) for term, row in terms.items() if row.any()}
-        found = []
+        agreements = []
         for name, setting in variants.items():
             output, ours = LibraryTraining(setting, tasks).gradients()
             flat = _flat(ours)
-            found.append(
+            agreements.append(
                 Agreement(
                     name,
                     setting.is_exact,
@@ -82,7 +82,7 @@ def compare(variants: Mapping[str, Setting], tasks: Sequence[Task]) -> list[Agre
                     values=values,
                 )
             )
-    return found
+    return agreements
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -72,12 +72,12 @@ def train_both(
             training.take(tasks)
             seconds[side] += _seconds(training, timer)
         bar.set_postfix_str(f"{seconds[other] / seconds['library']:.2f}x")
-    found = {}
+    trained = {}
     for side in (other, "library"):
         mapper = sides[side].updates.result()
         loss = trainer.validate(mapper, parts, setting.config.validation.batch_size, library.autocast)["total"]
-        found[side] = Trained(mapper, seconds[side], loss)
-    return found
+        trained[side] = Trained(mapper, seconds[side], loss)
+    return trained
 
 
 def _seconds(training: Work, timer: LapTimer) -> float:

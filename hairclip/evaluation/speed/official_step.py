@@ -31,9 +31,9 @@ from hairclip.losses.terms import TERMS
 from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.networks.stylegan2 import Generator
 
-__all__ = ["Asked", "OfficialStep"]
+__all__ = ["OfficialStep", "PromptOrPicture"]
 
-Asked = str | Images | None
+PromptOrPicture = str | Images | None
 """A complete prompt, a reference picture ``(1, 3, H, W)``, or nothing."""
 
 Separated = Callable[[Images, Masks], Images]
@@ -56,8 +56,8 @@ class OfficialStep:
     def __call__(
         self,
         w_plus: WPlus,
-        hairstyle: Asked,
-        color: Asked,
+        hairstyle: PromptOrPicture,
+        color: PromptOrPicture,
         descend: Callable[[Tensor], None] = lambda total: total.backward(),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Run forward and backward on one sample, which adds to the gradients of the mapper.
@@ -77,7 +77,7 @@ class OfficialStep:
             descend(total)
         return total.detach(), {name: term.detach() for name, term in terms.items()}
 
-    def _terms(self, w_plus: WPlus, hairstyle: Asked, color: Asked) -> dict[str, Tensor]:
+    def _terms(self, w_plus: WPlus, hairstyle: PromptOrPicture, color: PromptOrPicture) -> dict[str, Tensor]:
         loss = self.loss
         with torch.no_grad():
             source = generate(self.generator, w_plus)
@@ -88,15 +88,15 @@ class OfficialStep:
 
         terms = {"identity": 1 - (loss.identity(edited) * loss.identity(source).detach()).sum()}
         contrasts = "contrast_hairstyle" in loss.weights
-        for name, asked, separated in (("hairstyle", hairstyle, gray_hair), ("color", color, flat_hair_color)):
+        for name, request, separated in (("hairstyle", hairstyle, gray_hair), ("color", color, flat_hair_color)):
             # With separated references the text terms apply to them too.
-            if isinstance(asked, str) or (asked is not None and loss.references == "separated"):
-                wanted = self._wanted(asked, separated)
-                seen = self._embedding(edited)
-                terms[f"text_{name}"] = 1 - F.cosine_similarity(seen, wanted).mean()
+            if isinstance(request, str) or (request is not None and loss.references == "separated"):
+                wanted = self._wanted(request, separated)
+                shown = self._embedding(edited)
+                terms[f"text_{name}"] = 1 - F.cosine_similarity(shown, wanted).mean()
                 if contrasts:
                     words = loss.hairstyle_words if name == "hairstyle" else loss.color_words
-                    terms[f"contrast_{name}"] = self._divergence(seen, wanted, words)
+                    terms[f"contrast_{name}"] = self._divergence(shown, wanted, words)
         if isinstance(hairstyle, Tensor):
             wanted, has = self._hair_embedding(hairstyle, gray_hair), self._hair_embedding(edited, gray_hair)
             terms["image_hairstyle"] = 1 - F.cosine_similarity(has, wanted).mean()
@@ -119,8 +119,8 @@ class OfficialStep:
         edited: Images,
         w_plus: WPlus,
         w_hat: WPlus,
-        hairstyle: Asked,
-        color: Asked,
+        hairstyle: PromptOrPicture,
+        color: PromptOrPicture,
         conditions: tuple[Embeddings | None, Embeddings | None],
     ) -> Judged:
         """Return the sample as a user's own term reads it: whole pictures in float32."""
@@ -142,15 +142,15 @@ class OfficialStep:
         )
         return Judged(judge, judge.source_features(source), edited, w_plus, w_hat, batch)
 
-    def _condition(self, asked: Asked, separated: Separated) -> Embeddings | None:
+    def _condition(self, request: PromptOrPicture, separated: Separated) -> Embeddings | None:
         """Return the mapper's condition, without a graph back to CLIP."""
-        return None if asked is None else self._wanted(asked, separated).detach()
+        return None if request is None else self._wanted(request, separated).detach()
 
-    def _wanted(self, asked: str | Images, separated: Separated) -> Embeddings:
+    def _wanted(self, request: str | Images, separated: Separated) -> Embeddings:
         """Return the embedding of a text or of a reference's hair."""
-        if isinstance(asked, str):
-            return self.loss.clip.encode_text([asked])
-        return self._hair_embedding(asked, separated)
+        if isinstance(request, str):
+            return self.loss.clip.encode_text([request])
+        return self._hair_embedding(request, separated)
 
     def _hair_embedding(self, images: Images, separated: Separated) -> Embeddings:
         """Return the embedding of a picture's hair, or with separated references of its shape or its color alone."""
@@ -165,9 +165,9 @@ class OfficialStep:
             return clip.encode_image(images)
         return clip.encode_image(text_pixels(clip, images), normalize_pixels=False)
 
-    def _divergence(self, seen: Embeddings, wanted: Embeddings, words: Float[Tensor, "words embedding"]) -> Tensor:
+    def _divergence(self, shown: Embeddings, wanted: Embeddings, words: Float[Tensor, "words embedding"]) -> Tensor:
         """Return the library's contrast term, which the official code lacks, by its definition."""
-        odds = [self.loss.scale * F.cosine_similarity(embedding, words) for embedding in (seen, wanted)]
+        odds = [self.loss.scale * F.cosine_similarity(embedding, words) for embedding in (shown, wanted)]
         return F.kl_div(odds[0].log_softmax(dim=0), odds[1].log_softmax(dim=0), reduction="sum", log_target=True)
 
     def _color_distance(self, images: Images, others: Images) -> Tensor:

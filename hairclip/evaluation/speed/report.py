@@ -66,11 +66,11 @@ def show_seconds(seconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def agreement_table(found: Sequence[Agreement]) -> str:
+def agreement_table(agreements: Sequence[Agreement]) -> str:
     """Return a table of how far each step is from the official step."""
     head = ("against the official step", "loss", "mapper gradient", "its cosine", "largest term")
     rows = []
-    for one in found:
+    for one in agreements:
         name, value = max(one.terms.items(), key=lambda item: item[1])
         verdict = "not asked" if not one.is_exact else "yes" if one.passes else "NO"
         cells = [f"{one.loss:.1e}", f"{one.gradient:.1e}", f"{one.cosine:.5f}", f"{value:.1e} ({name})"]

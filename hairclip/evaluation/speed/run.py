@@ -51,9 +51,9 @@ def check(variants: Mapping[str, Setting], kinds: Sequence[Kind]) -> tuple[list[
     """Compare the library's steps with the official step on one task of each kind."""
     first = next(iter(variants.values()))
     tasks = [first.tasks(kind, number + 1)[-1] for number, kind in enumerate(kinds)]
-    found = compare(variants, tasks)
-    print(agreement_table(found), end="\n\n")
-    return found, {one.name: {**vars(one), "passes": one.passes} for one in found}
+    agreements = compare(variants, tasks)
+    print(agreement_table(agreements), end="\n\n")
+    return agreements, {one.name: {**vars(one), "passes": one.passes} for one in agreements}
 
 
 def measure_step(training: LibraryTraining, timer: LapTimer, peaks: Peaks, *, repeats: int, warmup: int) -> Figures:

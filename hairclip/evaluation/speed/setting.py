@@ -125,7 +125,7 @@ def build_setting(
     size = parts.networks.generator.size
     if resolution not in (None, size):
         raise HairclipError(
-            f"--resolution {resolution}: the generator of {path} makes {size} px; others need a configuration with "
+            f"resolution {resolution}: the generator of {path} makes {size} px; others need a configuration with "
             "networks.architectures, such as configs/hairclip.yaml."
         )
     if is_random:

@@ -12,7 +12,7 @@ from hairclip.common.distributed import World as Processes
 from hairclip.conditions.encoder import EditBatch
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.evaluation.speed.clock import LapTimer
-from hairclip.evaluation.speed.official_step import Asked, OfficialStep
+from hairclip.evaluation.speed.official_step import OfficialStep, PromptOrPicture
 from hairclip.evaluation.speed.setting import Setting
 from hairclip.losses.hair_edit import LossOutput
 from hairclip.networks.mapper import HairMapper
@@ -113,25 +113,27 @@ class OfficialTask:
     """
 
     w_plus: Tensor
-    hairstyle: Asked
-    color: Asked
+    hairstyle: PromptOrPicture
+    color: PromptOrPicture
 
 
 def official_tasks(setting: Setting, tasks: Sequence[Task]) -> list[OfficialTask]:
     """Return the tasks for the official step, with their pictures already read or synthesized."""
     data, device = setting.parts.training, setting.device
-    asked = data.collate(tasks).batch.condition.has_color.tolist()  # not of a reference that shows too little hair
+    has_color = data.collate(tasks).batch.condition.has_color.tolist()  # not of a reference that shows too little hair
     return [
         OfficialTask(
             w_plus=data.latents[[task.latent]].to(device),
-            hairstyle=_asked(task.hairstyle, data.hairstyle_references, hairstyle_prompt, device),
-            color=_asked(task.color, data.color_references, color_prompt, device) if keeps else None,
+            hairstyle=_prompt_or_picture(task.hairstyle, data.hairstyle_references, hairstyle_prompt, device),
+            color=_prompt_or_picture(task.color, data.color_references, color_prompt, device) if keeps else None,
         )
-        for task, keeps in zip(tasks, asked, strict=True)
+        for task, keeps in zip(tasks, has_color, strict=True)
     ]
 
 
-def _asked(wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], device: torch.device) -> Asked:
+def _prompt_or_picture(
+    wanted: Wanted, pool: ReferencePool, prompt: Callable[[str], str], device: torch.device
+) -> PromptOrPicture:
     if isinstance(wanted, int):
         return pool.picture(wanted).to(device)
     return None if wanted is None else prompt(wanted)

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.evaluation.speed.official_networks import generate, text_pixels
-from hairclip.evaluation.speed.official_step import Asked, OfficialStep
+from hairclip.evaluation.speed.official_step import OfficialStep, PromptOrPicture
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.losses.judge import Judged
 from hairclip.losses.terms import where_asked
@@ -33,7 +33,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours.detach() - theirs.detach()).norm() / theirs.detach().norm())
 
 
-def asked(mode: str) -> tuple[Asked, Asked]:
+def asked(mode: str) -> tuple[PromptOrPicture, PromptOrPicture]:
     """Complete prompts or pictures for the hairstyle and the color."""
     picture = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5)).clamp(-1, 1)
     style, color = mode.split("_")
