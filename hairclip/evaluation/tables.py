@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import write_atomic
 from hairclip.common.tables import format_table
 
-__all__ = ["Figure", "format_figures", "make_folder", "mean_of", "write_json"]
+__all__ = ["Figure", "bootstrap_interval", "format_figures", "make_folder", "mean_of", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,25 @@ def mean_of(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
     """Return the mean of a figure over the records that have it; None if none has."""
     values = [record[name] for record in records if record.get(name) is not None]
     return sum(values) / len(values) if values else None
+
+
+def bootstrap_interval(
+    values: Sequence[float], seed: int = 0, *, level: float = 0.95, resamples: int = 2000
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a mean (Efron 1979).
+
+    Args:
+        values: one value per case, at least one.
+        seed: seed of the resamples.
+        level: probability of the interval.
+        resamples: number of times that the cases are drawn with replacement.
+    """
+    array, random = np.asarray(values, np.float64), np.random.default_rng(seed)
+    together = max(1, 2**22 // len(array))  # resamples in memory at once
+    counts = [min(together, resamples - first) for first in range(0, resamples, together)]
+    means = np.concatenate([array[random.integers(len(array), size=(n, len(array)))].mean(axis=1) for n in counts])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def format_figures(

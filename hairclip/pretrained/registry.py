@@ -198,6 +198,16 @@ _TABLE = (
         sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
     ),
     Weight(
+        name="facenet-vggface2",
+        file="20180402-114759-vggface2.pt",
+        about="face recognition InceptionResnetV1 (FaceNet), which judges edits",
+        loads=("load_identity",),
+        license="MIT; its data VGGFace2: research only",
+        sources=(
+            Url("https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"),
+        ),
+    ),
+    Weight(
         name="e4e-ffhq",
         file="e4e_ffhq_encode.pt",
         about="e4e, the encoder of faces to W+, with a generator",
