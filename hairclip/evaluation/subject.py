@@ -28,7 +28,8 @@ def measuring_networks(config: Config, device: torch.device, *, named: str) -> B
     if missing:
         raise HairclipError(
             f"{named}: there is no {' and no '.join(missing)} among its networks, so nothing can be measured: "
-            "use a configuration whose networks.bundle has them, such as configs/portraits.yaml."
+            "use a configuration whose networks.bundle has them, such as configs/portraits.yaml, or measure edits of "
+            "photos."
         )
     return networks
 

@@ -187,7 +187,9 @@ class FolderAnswers:
         try:
             self._files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
         except OSError as error:
-            raise HairclipError(f"the folder of answers {folder} cannot be read ({error.strerror}).") from None
+            raise HairclipError(
+                f"the folder of answers {folder} cannot be read ({error.strerror}): check the path."
+            ) from None
 
     def find(self, photo: Path, request: PhotoRequest) -> Path | None:
         """Return the picture that answers a request; None if there is none."""

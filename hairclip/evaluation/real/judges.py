@@ -34,9 +34,9 @@ __all__ = ["Judges", "Seen", "inception_file", "load_inception", "pick_judges"]
 _OTHERS: dict[str, tuple[str, ...]] = {"identity": ("facenet-vggface2",), "parser": ("bisenet", "bisenet-yakhyo")}
 """Part -> networks that take the place of the loss's own where they are in the cache."""
 _ADVICE = {
-    "identity": "Fetch another by python -m hairclip download facenet-vggface2, or give one",
-    "clip": "Give another, such as ViT-L-14/openai",
-    "parser": "Fetch another by python -m hairclip download bisenet, or give one",
+    "identity": "python -m hairclip download facenet-vggface2 gets another network that knows faces",
+    "clip": "Give another CLIP as the judge, such as ViT-L-14/openai",
+    "parser": "python -m hairclip download bisenet gets another network that finds hair",
 }
 _INCEPTION_PAGE = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -150,10 +150,10 @@ def pick_judges(
         if source is None and own is None:
             raise HairclipError(f"{networks.name} has no {part} to judge edits by: give a network as {part}.")
         loaded[part] = getattr(networks, part) if source is None else loader(source, networks.device)
-        names[part] = _short(own if source is None else source)
+        names[part] = name = _short(own if source is None else source)
         if source is None or (own is not None and content_of(part, source) == content_of(part, own)):
-            names[part] += ", the loss's"
-            notes.append(f"{names[part]}: the losses use this {part} too. {_ADVICE[part]}.")
+            names[part] = f"{name}, the loss's"
+            notes.append(f"{name} judges, although the losses use it too. {_ADVICE[part]}.")
     layers = None
     network, names["perceptual"] = loaded["identity"], names["identity"]
     if "judge" in networks.parts:
