@@ -131,7 +131,7 @@ def test_pictures_of_another_program_are_measured_alike(bundle: Bundle, judges: 
     whole, crop = report["rows"]
     assert (whole["method"], whole["form"], whole["count"], whole["failed"]) == ("copies", "folder", 2, 2)
     assert whole["figures"]["ids"]["mean"] == pytest.approx(1.0)
-    assert whole["figures"]["psnr"]["mean"] == 100.0
+    assert whole["figures"]["perceptual"]["mean"] == 0.0
     assert whole["figures"]["changed"]["mean"] == 0.0
     assert "changed_outside_mask" not in whole["figures"]
     assert "ids_inversion" not in whole["figures"]
