@@ -189,6 +189,8 @@ def _check(options: argparse.Namespace) -> list[str]:
             raise HairclipError(f"{flag} shows single edits: leave it out, or leave out --frames.")
     if options.grid and options.text:
         raise HairclipError("--grid takes lists of words as --hairstyle and --color: leave out --text.")
+    for kind in ("hairstyle", "color") if options.grid else ():
+        _split_words(options, kind)
     is_folder = os.path.isdir(options.image)
     for option in ("grid", "frames", "compare") if is_folder else ():
         if getattr(options, option):
@@ -420,15 +422,23 @@ def _write_grid(
 
 def _list_words(options: argparse.Namespace, kind: str) -> list[str]:
     """Return the words of --hairstyle or --color, or all that the networks know."""
-    words = getattr(options, kind)
+    words = _split_words(options, kind)
     if words is not None:
-        named = [word.strip() for word in words.split(",") if word.strip()]
-        if not named:
-            raise HairclipError(f"--{kind} {words!r} names nothing: list words, comma between them, or leave it out.")
-        return named
+        return words
     from hairclip.editing.vocabulary import list_colors, list_hairstyles
 
     return (list_hairstyles if kind == "hairstyle" else list_colors)(options.bundle)
+
+
+def _split_words(options: argparse.Namespace, kind: str) -> list[str] | None:
+    """Return the words of --hairstyle or --color, None where the option is not given."""
+    words = getattr(options, kind)
+    if words is None:
+        return None
+    named = [word.strip() for word in words.split(",") if word.strip()]
+    if not named:
+        raise HairclipError(f"--{kind} {words!r} names nothing: list words, comma between them, or leave it out.")
+    return named
 
 
 def _write_frames(

@@ -1,7 +1,15 @@
 """Choose the networks that know a photo: `portraits` for a rendered portrait, `ffhq` for a real photo.
 
-The test is how well the encoder of `portraits` rebuilds the face. Rendered people reach the limits of its bundle, real
-faces do not. The test needs no size and no file name, and takes a fraction of a second after the face is found.
+```python
+from hairclip import PhotoEditor
+from hairclip.editing.bundle_choice import BundleChooser
+
+bundle, reason, editor, opened = BundleChooser(PhotoEditor.from_bundle).open("me.jpg")
+(result,) = editor.edit_open([opened], editor.ask(hairstyle="bob cut"))
+```
+
+The test is how well the encoder of `portraits` rebuilds the face. It needs no size and no file name, and takes a
+fraction of a second after the face is found.
 """
 
 from collections.abc import Callable

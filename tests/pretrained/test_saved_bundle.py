@@ -148,6 +148,8 @@ def test_a_repository_gives_the_editor_that_was_saved(hub: Server, tmp_path: Pat
     again = HairEditor.from_pretrained("somebody/hair", device="cpu", cache_dir=tmp_path / "cache")
     assert torch.equal(again.edit(portrait, color="red").image, expected)
     assert again.networks.name == "somebody/hair"
+    named = HairEditor.from_bundle("hf-hub:somebody/hair", device="cpu")
+    assert named.digest() == again.digest()
     assert f"/somebody/hair/resolve/{COMMIT}/mapper.safetensors" in {path for _, path, _ in hub.seen}
     before = len(hub.seen)
     cached = HairEditor.from_pretrained(
