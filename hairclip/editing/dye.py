@@ -10,7 +10,7 @@ new lightness has. On the way to a lighter color it passes brown, orange and yel
 ```python
 mask = find_hair_mask(photo, face.square(), parser)
 dyed = dye_hair(photo, mask.alpha, (168, 38, 40))
-tips = dye_hair(photo, mask.alpha, [Zone((228, 134, 168), measure_length(mask) ** 2)])
+tips = dye_hair(photo, mask.alpha, [Zone((228, 134, 168), weigh_part("tips", mask.alpha, face.square()))])
 ```
 """
 
@@ -47,6 +47,8 @@ LIGHTEST = 0.84
 """Largest mean lightness of dyed hair. Above it there is no room for strands."""
 SHINE = 0.6
 """Share of the dye's saturation that goes where hair shines most."""
+GLOW = 0.3
+"""Share of the brightness that is kept where a pixel at the rim would become brighter than both itself and the dye."""
 DIM_WHITE = 0.85
 """Oklab lightness of the brightest parts of a photo below which it counts as taken in dim light."""
 
@@ -67,6 +69,7 @@ _TO_OKLAB = np.array(
     ],
     np.float32,
 )
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _FROM_OKLAB, _FROM_CONES = np.linalg.inv(_TO_OKLAB), np.linalg.inv(_TO_CONES)
 _LIGHT = np.arange(256, dtype=np.float32) / 255
 _DECODED = np.where(_LIGHT > 0.04045, ((_LIGHT + 0.055) / 1.055) ** 2.4, _LIGHT / 12.92).astype(np.float32)
@@ -353,8 +356,14 @@ def _dye_pixels(
         given += part
     over = np.maximum(given, 1.0)[:, None]
     dyed = total / over + (1.0 - given / over[:, 0]).clip(0, 1)[:, None] * colors
-    change = _to_srgb(dyed) - _to_srgb(colors)
-    mixed = pixels.astype(np.float32) / 255 + share[:, None] * change
+    after = _to_srgb(dyed)
+    change = share[:, None] * (after - _to_srgb(colors))
+    own = pixels.astype(np.float32) / 255
+    # Bright skin that counts as partly dark hair would glow: past the brighter of both, little is added.
+    room = np.maximum(own @ _LUMA, after @ _LUMA) - own @ _LUMA
+    more = change @ _LUMA
+    kept = np.where(more > room, (room + GLOW * (more - room)) / np.maximum(more, 1e-6), 1.0)
+    mixed = own + np.where(whole < 1.0, kept[:, None], 1.0) * change
     return np.rint(mixed.clip(0, 1) * 255).astype(np.uint8)
 
 
