@@ -406,7 +406,7 @@ def _write_grid(
     hairstyles = _list_words(options, "hairstyle")
     colors = _list_words(options, "color")
     rows = [editor.ask(hairstyle=word) for word in hairstyles]
-    columns = [editor.ask(color=word) for word in colors]
+    columns = [editor.ask(color=word, any_color=False) for word in colors]
     if not editing.blend:
         opened.refuse_strangers()
     _print_notes([*opened.notes, *(note for request in [*rows, *columns] for note in request.notes)])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import open_regular, write_atomic
+from hairclip.common.hair_colors import NAMED_RGB
 from hairclip.common.images import Images, Masks, constant
 
 Gamma: TypeAlias = Literal["none", "srgb"]
@@ -54,23 +55,6 @@ def mean_lab(images: Images, masks: Masks, gamma: Gamma = "none") -> LabColors:
     """Return the mean Lab color inside each mask, (B, 3); (0, 0, 0) for an empty mask."""
     lab = torch.where(masks, rgb_to_lab(images, gamma), 0.0)
     return lab.sum(dim=(2, 3)) / masks.sum(dim=(2, 3)).clamp(min=1)
-
-
-# sRGB in 0..255 of HairCLIP's twelve color words, as a hairdresser's chart shows them in daylight.
-NAMED_RGB: Mapping[str, tuple[int, int, int]] = {
-    "purple": (118, 62, 158),
-    "red": (168, 38, 40),
-    "orange": (214, 116, 40),
-    "yellow": (232, 208, 64),
-    "green": (58, 142, 78),
-    "blue": (48, 84, 176),
-    "gray": (142, 142, 146),
-    "brown": (96, 64, 44),
-    "black": (28, 25, 26),
-    "white": (228, 226, 222),
-    "blond": (206, 174, 120),
-    "pink": (228, 134, 168),
-}
 
 
 def luma(images: Images) -> Float[Tensor, "batch 1 height width"]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
+from hairclip.common.hair_colors import NAMED_RGB, Rgb
 from hairclip.conditions.pieces import Piece
-from hairclip.conditions.vocabulary import COLOR_RGB, Language, Rgb, phrase_of
+from hairclip.conditions.vocabulary import Language, phrase_of
 
 __all__ = ["ColorPart", "FoundColor", "Where", "find_colors"]
 
@@ -29,6 +30,16 @@ class ColorPart:
     name: str | None
     rgb: Rgb | None
     where: Where = "all"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the name says it all: a plain color over all of the hair."""
+        return self.name is not None and self.where == "all" and self.rgb in (None, NAMED_RGB.get(self.name))
+
+    def __str__(self) -> str:
+        code = "" if self.rgb is None else "#" + bytes(self.rgb).hex()
+        color = self.name if self.name is not None and self.rgb in (None, NAMED_RGB.get(self.name)) else code
+        return color if self.where == "all" else f"{color} {self.where}"
 
 
 @dataclass
@@ -107,7 +118,7 @@ def _shaded(phrase: Sequence[Piece]) -> tuple[str | None, Rgb | None]:
     main = phrase[-1]
     if main.kind == "shade":
         name = _SHADES_ALONE[main.name]
-        return name, COLOR_RGB[name]
+        return name, NAMED_RGB[name]
     is_code = main.name.startswith(("#", "rgb("))
     if main.rgb is None:
         return main.name, None

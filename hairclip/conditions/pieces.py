@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from itertools import chain, takewhile
 from pathlib import Path
 
-from hairclip.conditions.vocabulary import Kind, Meaning, Rgb, Vocabulary, phrase_of
+from hairclip.common.hair_colors import Rgb
+from hairclip.conditions.vocabulary import Kind, Meaning, Vocabulary, phrase_of
 
 __all__ = ["Piece", "cut_text", "written"]
 

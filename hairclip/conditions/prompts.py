@@ -23,10 +23,10 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from hairclip.common.errors import HairclipError
+from hairclip.common.hair_colors import NAMED_RGB
 from hairclip.conditions.hair_colors import ColorPart, FoundColor, find_colors
 from hairclip.conditions.pieces import Piece, cut_text, written
 from hairclip.conditions.vocabulary import (
-    COLOR_RGB,
     COLORS,
     HAIRSTYLES,
     PORTRAIT_HAIRSTYLES,
@@ -304,7 +304,7 @@ class _Reader:
             self.say("color_unknown", color.pieces, names=self.listed(self.words.colors))
         else:
             same = self.says_the_same(color.pieces[-1].mended or written(color.pieces), part.name)
-            if len(color.pieces) > 1 or (same and part.rgb != COLOR_RGB.get(part.name or "")):
+            if len(color.pieces) > 1 or (same and part.rgb != NAMED_RGB.get(part.name or "")):
                 self.say("color_reached", color.pieces, name=self.name(part.name))
             elif not same:
                 self.say("read_as", color.pieces, name=self.name(part.name))

@@ -7,11 +7,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from hairclip.common.hair_colors import NAMED_RGB, Rgb
 from hairclip.common.yaml import read_yaml
 
 __all__ = [
     "COLORS",
-    "COLOR_RGB",
     "HAIRSTYLES",
     "LANGUAGES",
     "PORTRAIT_HAIRSTYLES",
@@ -19,7 +19,6 @@ __all__ = [
     "Kind",
     "Language",
     "Meaning",
-    "Rgb",
     "Vocabulary",
     "phrase_of",
     "vocabulary",
@@ -30,9 +29,6 @@ Kind: TypeAlias = Literal[
     "negation", "origin", "keep", "unchanged", "removed", "turn", "join", "closer", "filler", "stop", "unknown",
 ]  # fmt: skip
 """What a word or phrase is; "stop" is a punctuation mark, and "unknown" is any word outside the vocabulary."""
-
-Rgb: TypeAlias = tuple[int, int, int]
-"""A color as sRGB values from 0 to 255."""
 
 
 def _rgb(code: str) -> Rgb:
@@ -54,8 +50,6 @@ UNTRAINED_HAIRSTYLES: Mapping[str, tuple[str, ...]] = {
 """Hairstyles that people ask for and no network was trained with, each with the nearest trained ones."""
 COLORS: tuple[str, ...] = tuple(_WORDS["colors"])
 """The 12 hair colors HairCLIP was trained with."""
-COLOR_RGB: Mapping[str, Rgb] = {name: _rgb(code) for name, code in _WORDS["rgb"].items()}
-"""What each color looks like on hair."""
 LANGUAGES: tuple[str, ...] = tuple(sorted(path.stem for path in (_FOLDER / "languages").glob("*.yaml")))
 """The languages that a reader knows, by the names of their files."""
 
@@ -186,7 +180,7 @@ def vocabulary(hairstyles: tuple[str, ...] | None = None, colors: tuple[str, ...
             phrases.setdefault(tuple(spellings.get(word, word) for word in phrase_of(text)), meaning)
 
     for name in colors or ():
-        add(Meaning("color", name, COLOR_RGB.get(name)), [name])
+        add(Meaning("color", name, NAMED_RGB.get(name)), [name])
     for name in hairstyles or ():
         if name != "short hair":  # "short" is a length, so that "short blue hair" is understood too
             add(Meaning("hairstyle", name), [name])
@@ -214,7 +208,7 @@ def _add_words(words: Mapping[str, Any], add: Any) -> None:
             add(Meaning("hairstyle", name), texts)
             add(Meaning("hairstyle", name), [text.replace(" cut", "cut") for text in texts if text.endswith(" cut")])
     for name in COLORS:
-        add(Meaning("color", name, COLOR_RGB.get(name)), [name, *words["colors"].get(name, ())])
+        add(Meaning("color", name, NAMED_RGB.get(name)), [name, *words["colors"].get(name, ())])
     for tint, texts in words["tints"].items():
         name, code = _WORDS["tints"][tint]
         add(Meaning("color", name, _rgb(code)), texts)

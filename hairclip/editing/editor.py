@@ -268,7 +268,12 @@ class HairEditor:
     # ------------------------------------------------------------------ the steps of an edit
 
     def ask(
-        self, hairstyle: ImageSource | None = None, color: ImageSource | None = None, *, text: str | None = None
+        self,
+        hairstyle: ImageSource | None = None,
+        color: ImageSource | None = None,
+        *,
+        text: str | None = None,
+        any_color: bool = False,
     ) -> EditRequest:
         """Return a request. Texts are translated to words that the networks know; `notes` tells how.
 
@@ -276,6 +281,7 @@ class HairEditor:
             hairstyle: a text ("bob cut"), a picture whose hairstyle to take, cropped to the face, or None to keep it.
             color: a text ("red"), a picture whose hair color to take, cropped to the face, or None to keep it.
             text: a text that may name both ("red bob cut").
+            any_color: whether what the networks have no word for can be dyed afterwards, see `EditRequest.colors`.
 
         Raises:
             HairclipError: if nothing in the texts is understood, or a picture cannot be read.
@@ -288,6 +294,7 @@ class HairEditor:
             text,
             hairstyles=None if known is None else known.hairstyles,
             colors=None if known is None else known.colors,
+            any_color=any_color,
         )
 
     def check(self, requests: Sequence[EditRequest], options: EditOptions, *, photos: bool = True) -> None:

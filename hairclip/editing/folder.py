@@ -154,7 +154,15 @@ def make_key(request: EditRequest, settings: FolderSettings, networks: str) -> s
         settings: how the photos are edited.
         networks: the digest of the networks, `HairEditor.digest`.
     """
-    return digest(_FORMAT, __version__, request.hairstyle, request.color, settings, networks)
+    return digest(
+        _FORMAT,
+        __version__,
+        request.hairstyle,
+        request.color,
+        [str(part) for part in request.colors],
+        settings,
+        networks,
+    )
 
 
 def edit_folder(

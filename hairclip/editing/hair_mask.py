@@ -28,7 +28,7 @@ from hairclip.common.images import Images, from_pil
 from hairclip.editing.photo.align import FaceSquare, Rectangle, strips
 from hairclip.networks.face_parser import FaceParser
 
-__all__ = ["HairMask", "face_square_within", "find_hair_mask"]
+__all__ = ["FACE_CLASSES", "HairMask", "face_square_within", "find_hair_mask"]
 
 FRAMINGS = (1.15, 1.6, 2.6)
 """Sides of the squares that the parser sees, as multiples of FFHQ's square."""
@@ -55,9 +55,9 @@ MOST_HAT = 0.55
 
 _SKIN = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose")]
 _HAT = CELEBAMASK_CLASSES.index("hat")
-_FACE = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow")] + [
-    CELEBAMASK_CLASSES.index(name) for name in ("mouth", "u_lip", "l_lip")
-]
+FACE_CLASSES = [
+    CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow")
+] + [CELEBAMASK_CLASSES.index(name) for name in ("mouth", "u_lip", "l_lip")]
 
 Field = Float[np.ndarray, "height width"]
 
@@ -260,7 +260,7 @@ def _measure_head(classes: np.ndarray, own: np.ndarray) -> tuple[float, float]:
     """Return the area of the face in pixels, and the share of the head above the brows that a hat covers."""
     height, width = classes.shape[1:]
     head = _on_head(own, height, width)
-    face = float((classes[_FACE].sum(axis=0) * head).sum())
+    face = float((classes[FACE_CLASSES].sum(axis=0) * head).sum())
     above = head & (_place(own, height, width)[..., 1] < -0.35)
     hat, hair = (float((classes[one] * above).sum()) for one in (_HAT, HAIR))
     # A face that the parser sees nothing of still has a size.

@@ -48,6 +48,7 @@ from hairclip.editing.photo.files import Photo, read_photo
 from hairclip.editing.photo_result import CutPhoto, OpenPhoto, PhotoResult
 from hairclip.editing.request import EditRequest, check_requests, is_picture, load_picture
 from hairclip.editing.result import EditResult, Prepared
+from hairclip.editing.zones import make_zones
 
 __all__ = ["PhotoEditor", "PhotoResult"]
 
@@ -167,6 +168,7 @@ class PhotoEditor:
         color: ImageSource | None = None,
         *,
         text: str | None = None,
+        any_color: bool = True,
         watch: Stopwatch | None = None,
     ) -> EditRequest:
         """Return a request. Reference photos are cropped to the face, as the edited photo is.
@@ -175,6 +177,7 @@ class PhotoEditor:
             hairstyle: a text ("bob cut"), a photo of somebody whose hairstyle to take, or None to keep it.
             color: a text ("red"), a photo of somebody whose hair color to take, or None to keep it.
             text: a text that may name both ("red bob cut").
+            any_color: whether shades, color codes and colors of a part of the hair are taken too.
             watch: counts the seconds.
 
         Raises:
@@ -184,7 +187,7 @@ class PhotoEditor:
         with (watch or Stopwatch())("references"):
             parts = (hairstyle, color)
             style, shade = (self._cut_reference(part, notes) if is_picture(part) else part for part in parts)
-            request = self.editor.ask(style, shade, text=text)
+            request = self.editor.ask(style, shade, text=text, any_color=any_color)
         return replace(request, notes=(*notes, *request.notes))
 
     def _cut_reference(self, source: ImageSource, notes: list[str]) -> Tensor:
@@ -266,10 +269,7 @@ class PhotoEditor:
         with watch("models"):
             parser = self.editor.networks.photo_parser
         with watch("hair"):
-            if cut.faces:
-                squares = [face.square() for face in cut.faces]
-            else:
-                squares = [face_square_within(square, self.framing) for square in cut.squares]
+            squares = self._squares(cut)
             others = [face.square() for face in cut.others]
             hair = [
                 find_hair_mask(cut.photo.seen, square, parser, others=[*squares[:i], *squares[i + 1 :], *others])
@@ -277,9 +277,15 @@ class PhotoEditor:
             ]
         return replace(cut, hair=hair, seconds=add_seconds(cut.seconds, watch.seconds))
 
+    def _squares(self, cut: CutPhoto) -> list[FaceSquare]:
+        """Return FFHQ's square around each chosen face."""
+        if cut.faces:
+            return [face.square() for face in cut.faces]
+        return [face_square_within(square, self.framing) for square in cut.squares]
+
     def dyes(self, request: EditRequest, options: EditOptions) -> bool:
         """Return whether a request is a new color alone, which the photo's own strands take without any generator."""
-        known = isinstance(request.color, Tensor) or request.color in NAMED_RGB
+        known = isinstance(request.color, Tensor) or request.color in NAMED_RGB or bool(request.colors)
         wanted = options.strands == "photo" and options.blend and options.method == "mapper"
         return request.changes_color_alone and known and wanted
 
@@ -305,11 +311,16 @@ class PhotoEditor:
             raise HairclipError(bare[0])
         notes += bare
         with watch("dye"):
-            color = self._find_color(request)
+            color = None if request.colors else self._find_color(request)
             picture, mask = cut.photo.picture, Image.new("L", cut.photo.size)
-            for one in hair:
+            for one, square in zip(hair, self._squares(cut), strict=True):
                 if one.has_hair:
-                    picture = dye_hair(picture, one.alpha, color, options.strength)
+                    zones = (
+                        make_zones(cut.photo.picture, request.colors, one, square, seed=options.seed)
+                        if color is None
+                        else color
+                    )
+                    picture = dye_hair(picture, one.alpha, zones, options.strength)
                     mask = ImageChops.lighter(mask, Image.fromarray(one.alpha))
             if options.strength == 0:
                 mask = Image.new("L", cut.photo.size)
@@ -398,7 +409,23 @@ class PhotoEditor:
         edits = self.editor.edit_prepared(
             prepared, requests, options, batch_size=batch_size, progress=progress, watch=watch
         )
-        return self._paste(inverted, edits, request, watch)
+        results = self._paste(inverted, edits, request, watch)
+        return [self._dye_result(result, request, options) for result in results] if request.colors else results
+
+    def _dye_result(self, result: PhotoResult, request: EditRequest, options: EditOptions) -> PhotoResult:
+        """Return an edit of the hairstyle whose new hair has the colors that the networks have no word for."""
+        opened = result.opened
+        seen = replace(opened.photo, picture=result.picture.convert("RGB"))
+        cut = CutPhoto(seen, opened.faces, opened.squares, [], {}, opened.others)
+        dyed = self.dye(cut, EditRequest(colors=request.colors), replace(options, strength=min(1.0, options.strength)))
+        picture = dyed.picture
+        if opened.photo.alpha is not None:
+            picture.putalpha(opened.photo.alpha)
+        box = ImageChops.difference(picture.convert("RGB"), opened.photo.picture.convert("RGB")).getbbox()
+        mask = ImageChops.lighter(result.mask, dyed.mask)
+        seconds = add_seconds(result.seconds, dyed.seconds)
+        notes = list(dict.fromkeys([*result.notes, *dyed.notes]))
+        return replace(result, picture=picture, mask=mask, rectangle=box, seconds=seconds, notes=notes)
 
     def frames(
         self,

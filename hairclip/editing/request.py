@@ -13,6 +13,7 @@ from torch import Tensor
 from hairclip.common.errors import HairclipError
 from hairclip.common.image_files import PICTURE_SUFFIXES
 from hairclip.common.images import ImageSource, image_name, load_image
+from hairclip.conditions.hair_colors import ColorPart
 from hairclip.conditions.prompts import Reading, read_color, read_hairstyle, read_request
 
 __all__ = ["EditRequest", "check_requests", "is_picture", "load_picture", "make_request", "name_files", "slug"]
@@ -25,6 +26,8 @@ class EditRequest:
     Attributes:
         hairstyle: a text such as "bob cut", a picture (1, 3, H, W) of somebody who wears it, or None to keep it.
         color: a text such as "red", a picture (1, 3, H, W) of somebody with that hair color, or None to keep it.
+        colors: colors that no word of the networks says: a shade, a code such as "#8b0000", or pink tips. They are dyed
+            on the photo. Empty where `color` says all.
         label: words for file names and captions; without them those of the two parts.
         notes: what the person should know about how the words were understood, one sentence each.
         summary: what is asked for in one line, in the language of the text: "hairstyle: bob cut; color: unchanged".
@@ -35,6 +38,7 @@ class EditRequest:
     label: str = ""
     notes: tuple[str, ...] = ()
     summary: str = ""
+    colors: tuple[ColorPart, ...] = ()
 
     def __post_init__(self) -> None:
         hairstyle, color = self.names
@@ -47,18 +51,20 @@ class EditRequest:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is asked for."""
-        return self.hairstyle is None and self.color is None
+        return self.hairstyle is None and self.color is None and not self.colors
 
     @property
     def changes_color_alone(self) -> bool:
         """Whether the hairstyle stays and the color does not."""
-        return self.hairstyle is None and self.color is not None
+        return self.hairstyle is None and (self.color is not None or bool(self.colors))
 
     @property
     def names(self) -> tuple[str | None, str | None]:
         """Hairstyle and color in words; "reference" for a picture."""
         parts = (self.hairstyle, self.color)
         hairstyle, color = ("reference" if isinstance(part, Tensor) else part for part in parts)
+        if self.colors:
+            color = " ".join(str(part) for part in self.colors)
         return hairstyle, color
 
 
@@ -79,6 +85,7 @@ def make_request(
     *,
     hairstyles: Collection[str] | None = None,
     colors: Collection[str] | None = None,
+    any_color: bool = False,
 ) -> EditRequest:
     """Return what a person asks for, with texts read as words that the networks know.
 
@@ -91,6 +98,7 @@ def make_request(
         hairstyles: the hairstyles that the networks were trained on. None for all of the vocabulary; CLIP then reads
             other hairstyles as they are written.
         colors: the colors that the networks were trained on; None for all of the vocabulary.
+        any_color: whether shades, color codes and colors of a part of the hair can be dyed afterwards.
 
     Raises:
         HairclipError: if a text is empty, if nothing in the texts is understood, if `text` names what `hairstyle` or
@@ -111,23 +119,28 @@ def make_request(
             readings.append(read_hairstyle(source, hairstyles=hairstyles, free=free))
             parts[name] = readings[-1].hairstyle
         else:
-            readings.append(read_color(source, colors=colors))
+            readings.append(read_color(source, colors=colors, any_color=any_color))
             parts[name] = readings[-1].color
     if text is not None:
-        reading = read_request(text, hairstyles=hairstyles, colors=colors, free=free)
+        reading = read_request(text, hairstyles=hairstyles, colors=colors, free=free, any_color=any_color)
         readings.append(reading)
-        for name, word in (("hairstyle", reading.hairstyle), ("color", reading.color)):
+        names_color = reading.color or " ".join(str(part) for part in reading.colors) or None
+        for name, word in (("hairstyle", reading.hairstyle), ("color", names_color)):
             if word is not None and given[name] is not None:
                 raise HairclipError(
                     f"text={text!r} names the {name} {word}, and {name} is given too: leave one of them out."
                 )
-            parts[name] = parts[name] if word is None else word
+        parts["hairstyle"] = parts["hairstyle"] if reading.hairstyle is None else reading.hairstyle
+        parts["color"] = parts["color"] if reading.color is None else reading.color
     notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
-    if readings and parts["hairstyle"] is None and parts["color"] is None:
+    dyes = next((one.colors for one in readings if one.colors), ())
+    if len(dyes) == 1 and dyes[0].is_plain:
+        dyes = ()  # the word alone says it
+    if readings and parts["hairstyle"] is None and parts["color"] is None and not dyes:
         raise HairclipError(" ".join(notes))
     is_text_alone = hairstyle is None and color is None and text is not None
     summary = readings[0].summary if is_text_alone else ""
-    return EditRequest(parts["hairstyle"], parts["color"], text or "", notes, summary)
+    return EditRequest(parts["hairstyle"], parts["color"], text or "", notes, summary, dyes)
 
 
 def is_picture(source: ImageSource | None) -> TypeGuard[ImageSource]:
