@@ -99,7 +99,7 @@ class DataConfig(Section):
     hairstyle_folders: str | None = Field(
         default=None,
         description="folder that holds '<hairstyle> hairstyle/' folders, for references of a hairstyle drawn by name; "
-        "python -m hairclip references makes them",
+        "python -m hairclip references makes them; a hairstyle without a folder is not drawn by name",
     )
     color_images: str | None = Field(
         default=None, description="folder of color references; null: pictures made of the latents"

@@ -304,6 +304,7 @@ def _references(
     styles = replace(shades, of_word={})
     if config.dry_run:
         return styles, shades
+    hairstyles = _with_folders(hairstyles, data.hairstyle_folders)
     styles = _from_folders(config, data.hairstyle_images, styles, hairstyles, hairstyle_prompt, data.hairstyle_folders)
     shades = _from_folders(config, data.color_images, shades, colors, color_prompt, data.color_folders)
     return styles, shades
@@ -321,10 +322,29 @@ def _validation_references(
     if config.dry_run:
         return styles, shades
     if (images := data.validation_hairstyle_images) is not None:
+        hairstyles = _with_folders(hairstyles, data.hairstyle_folders)
         styles = _from_folders(config, images, styles, hairstyles, hairstyle_prompt, data.hairstyle_folders)
     if (images := data.validation_color_images) is not None:
         shades = _from_folders(config, images, shades, colors, color_prompt, data.color_folders)
     return styles, shades
+
+
+def _with_folders(hairstyles: Sequence[str], folders: str | None) -> list[str]:
+    """Return the hairstyles that have a folder of references.
+
+    Training may request more than a set shows: "bald" labels codes of the portraits, and no edit makes people bald.
+
+    Raises:
+        HairclipError: if no hairstyle has one.
+    """
+    found = [word for word in hairstyles if (Path(folders or "") / hairstyle_prompt(word)).is_dir()]
+    if folders is not None and not found:
+        wanted = hairstyle_prompt(hairstyles[0])
+        raise HairclipError(
+            f"data.hairstyle_folders: {folders} holds no folder such as '{wanted}': run python -m hairclip references "
+            f"--kind hairstyle --out {folders}, or give null."
+        )
+    return found
 
 
 def _from_folders(

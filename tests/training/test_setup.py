@@ -63,6 +63,19 @@ def test_half_of_the_hairstyle_references_are_of_the_folders_and_no_other_reques
         assert isinstance(after.hairstyle, int) or before.hairstyle == after.hairstyle
 
 
+def test_a_hairstyle_without_a_folder_is_not_drawn_by_name_and_one_must_have_one(tmp_path: Path):
+    """ "bald" labels codes of the portraits, and no edit makes people bald: `references` writes no such folder."""
+    (tmp_path / "sets").mkdir()
+    with pytest.raises(
+        HairclipError, match=r"data\.hairstyle_folders: .*sets holds no folder such as 'afro hairstyle'"
+    ):
+        parts(tmp_path, f"data.hairstyle_folders={tmp_path / 'sets'}")
+    pictures(tmp_path / "sets" / "bob cut hairstyle", 2)
+    built = parts(tmp_path, f"data.hairstyle_folders={tmp_path / 'sets'}")
+    assert built.sampler.references_of_hairstyle == {"bob cut": [6, 7]}
+    assert built.sampler.hairstyles == ["afro", "bob cut", "bald"]
+
+
 def test_color_sets_extend_the_pictures_made_of_the_latents(tmp_path: Path):
     for color in ("red", "blond"):
         pictures(tmp_path / "sets" / f"{color} hair", 2)
