@@ -31,6 +31,8 @@ __all__ = [
 T = TypeVar("T")
 _FLAGS = {"blend": "--no-blend", "method_settings": "--set"}
 """Fields whose argument has another name than the field."""
+_OTHERS = ("text", "face", "device", "precision", "range", "bundle", "color", "batch_size", "workers")
+"""Arguments of the library that are no fields and that have flags of the same name."""
 
 
 def add_fields(parser: argparse.ArgumentParser, *kinds: type, only: Collection[str] | None = None) -> None:
@@ -96,8 +98,7 @@ def _read_setting(text: str) -> tuple[str, Any]:
 
 def name_flags(text: str, *kinds: type) -> str:
     """Return a message with the library's arguments named as flags: `inversion="pivotal"` gives --inversion pivotal."""
-    others = ("text", "face", "device", "precision", "range", "bundle", "color")
-    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), *others])
+    names = dict.fromkeys([*(one.name for kind in kinds for one in fields(kind)), *_OTHERS])
     text = text.replace("blend=False", "--no-blend").replace("aligned=True", "--aligned")
     text = text.replace("force=True", "--force")
     for name in names:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hairclip.common.distributed import Stopped, World
 from hairclip.common.errors import HairclipError, check_range
-from hairclip.common.files import digest
+from hairclip.common.files import digest, open_regular
 from hairclip.common.images import save_image
 from hairclip.common.progress import progress_bar
 from hairclip.editing.encoding.journal import Journal, Record, check_recipe, stamp
@@ -37,7 +37,7 @@ __all__ = ["EncodeReport", "EncodeSettings", "Precision", "encode_folder", "spli
 Precision = Literal["float32", "bfloat16"]
 _FORMAT = 1
 """Part of the recipe. Raise it when the same photos and settings give other codes than before."""
-_BLOCK = 256  # codes that are copied at once
+_BLOCK = 64  # codes that are copied at once
 _SHARES = {"val": 0.05, "test": 0.05}
 """Split -> share of the photos; the rest is "train"."""
 _DIGITS = 16  # of a photo's digest
@@ -175,17 +175,24 @@ def _check_places(folder: Path, out: Path, crops: Path | None) -> None:
     photos = folder.resolve()
     if photos in out.resolve().parents:
         raise HairclipError(f"{out} lies in the folder of the photos, {folder}: choose a place outside.")
+    _make_folder(out.parent, out)
     if crops is None:
         return
     place = crops.resolve()
     if place == photos or photos in place.parents or place in photos.parents:
         raise HairclipError(f"crops in {crops} would mix with the photos in {folder}: choose a folder apart from it.")
+    _make_folder(crops, crops)
+
+
+def _make_folder(folder: Path, written: Path) -> None:
+    """Make a folder, and refuse one that cannot be written; `written` is what goes there."""
     try:
-        crops.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK) else "no permission"
     except OSError as error:
-        raise HairclipError(f"cannot make the folder {crops} ({error.strerror}): choose another place.") from None
-    if not os.access(crops, os.W_OK):
-        raise HairclipError(f"cannot write to the folder {crops} (no permission): choose another place.")
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise HairclipError(f"cannot write {written} ({reason}): choose another place.")
 
 
 def _tell_tree(world: World, folder: Path) -> PhotoTree:
@@ -355,10 +362,7 @@ class _Run:
             name: the photo's name.
             content: digest of its content; None trusts the size and time of its file.
         """
-        try:
-            record = self.journal.find(name, self.tree.folder / name, content)
-        except OSError:
-            return None
+        record = self.journal.find(name, self.tree.folder / name, content)
         if record is None or record.failed is not None or self.crops is None:
             return record
         return record if (self.crops / _crop_name(name)).is_file() else None
@@ -381,9 +385,10 @@ class _Run:
 
     def _cut(self, name: str) -> _Cut:
         """Return a photo with its face cut out, or why that failed, or what an earlier run made of it."""
-        path, photo, state = self.tree.folder / name, "", None
+        path, photo = self.tree.folder / name, ""
+        state = stamp(path)
         try:
-            state = stamp(path)
+            open_regular(path, "image").close()  # to read a pipe would never end
             photo = digest(path)[:_DIGITS]
             known = self.find(name, photo)
             if known is not None:
@@ -437,8 +442,8 @@ class _Run:
                 return self.editor.editor.invert(crops, self.settings.inverting, batch_size=self.batch_size)
         except torch.OutOfMemoryError:
             raise HairclipError(
-                f"{self.batch_size} faces at once do not fit the memory of {device}: choose a smaller batch_size; what "
-                "is encoded stays."
+                f"the faces of a batch do not fit the memory of {device}: give less than batch_size={self.batch_size}; "
+                "what is encoded stays."
             ) from None
 
 

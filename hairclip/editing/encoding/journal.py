@@ -55,8 +55,11 @@ class Record:
 
 
 def stamp(path: Path) -> str:
-    """Return size and modification time of a file: while they stay, its content is taken to stay."""
-    status = path.stat()
+    """Return size and modification time of a file, or why it has none. While they stay, so does its content."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"error {error.errno}"
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
@@ -103,7 +106,7 @@ class Journal:
         try:
             begun = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            begun = {}
+            begun = None
         check_recipe(begun, self.recipe, str(self.folder))
 
     def read(self) -> None:
@@ -160,7 +163,7 @@ class Journal:
                 del values["source"]
                 lines.append(json.dumps({"name": name, **values}) + "\n")
             self._codes.flush()
-            os.fsync(self._codes.fileno())
+            os.fsync(self._codes.fileno())  # also when the power fails, no line may stand without its code
             self._lines.write("".join(lines).encode())
             self._lines.flush()
         except OSError as error:
