@@ -10,7 +10,7 @@ new lightness has. On the way to a lighter color it passes brown, orange and yel
 ```python
 mask = find_hair_mask(photo, face.square(), parser)
 dyed = dye_hair(photo, mask.alpha, (168, 38, 40))
-tips = dye_hair(photo, mask.alpha, [Zone((228, 134, 168), weigh_part("tips", mask.alpha, face.square()))])
+tips = dye_hair(photo, mask.alpha, make_zones(photo, [ColorPart("pink", (228, 134, 168), "tips")], mask, face.square()))
 ```
 """
 
