@@ -169,9 +169,13 @@ def _draw_one(points: np.ndarray, half_width: float, depth: float = float(FAR)) 
     light = np.ones((1, points.shape[1], 3), np.float32)
     count, rise = np.array([points.shape[1]], np.int32), np.zeros(1, np.float32)
     body = np.full((40, 40), depth, np.float32)
-    alpha, colored, white = strands._draw(points, count, np.array([half_width], np.float32), rise, light, light, body)
+    width = np.array([half_width], np.float32)
+    alpha, colored, white, direction = strands._draw(points, count, width, rise, light, light, body)
     np.testing.assert_allclose(colored, alpha[..., None].repeat(3, 2), atol=1e-5)
     np.testing.assert_allclose(white, alpha[..., None].repeat(3, 2), atol=1e-5)
+    dx, dy = points[0, -1, :2] - points[0, 0, :2]  # all strands of these tests are straight
+    twice = 2 * np.arctan2(dy, dx)
+    np.testing.assert_allclose(direction, alpha[..., None] * [np.cos(twice), np.sin(twice)], atol=0.02)
     return alpha
 
 
@@ -200,10 +204,10 @@ def test_nearer_strands_cover_farther_ones() -> None:
     light[1] = 1.0
     count, rise = np.array([2, 2], np.int32), np.zeros(2, np.float32)
     body = np.full((40, 40), FAR, np.float32)
-    alpha, colored, _ = strands._draw(points, count, np.full(2, 2.0, np.float32), rise, light, light, body)
+    alpha, colored, _, _ = strands._draw(points, count, np.full(2, 2.0, np.float32), rise, light, light, body)
     np.testing.assert_allclose(colored[20, 20], alpha[20, 20])
     # A comb decides where depths are close.
-    _, colored, _ = strands._draw(
+    _, colored, _, _ = strands._draw(
         points, count, np.full(2, 2.0, np.float32), np.array([1.5, 0], np.float32), light, light, body
     )
     np.testing.assert_allclose(colored[20, 20], 0)
