@@ -11,6 +11,7 @@ from hairclip.common.errors import HairclipError
 if TYPE_CHECKING:
     from hairclip.editing.editor import HairEditor
     from hairclip.editing.reference_sets import SetKind, WordSet
+    from hairclip.pretrained.bundle_files import Source
     from hairclip.training.latents import LatentSet
 
 _HOW = ("strength", "method", "method_settings", "steps")
@@ -141,17 +142,35 @@ def _load_codes(options: argparse.Namespace, editor: "HairEditor") -> "LatentSet
     if options.latents == SAMPLED:
         generator = editor.networks.generator
         return LatentSet(SampledCodes(generator, count=_DRAWN, truncation=0.7, seed=options.seed, stream="train"))
-    source = options.latents or getattr(editor.networks, "parts", {}).get("latents")
-    if source is None:
-        raise HairclipError(f"{options.bundle} has no latents: give --latents NAME, a file, or sampled.")
+    source = _find_codes(options)
     codes = load_latent_set(source)
     if codes.splits is not None:
         codes = codes.split("train")
     elif options.latents is None:
-        raise HairclipError(
-            f"the latents of {options.bundle} do not tell which are for training: give --latents NAME, a file, or "
-            "sampled."
-        )
+        raise HairclipError(_UNTOLD.format(bundle=options.bundle))
     if not len(codes):
         raise HairclipError(f"{source} labels no code as train: give other --latents.")
     return codes
+
+
+_UNTOLD = (
+    "the latents of {bundle} do not tell which are for training: give --latents celeba-hq-train, another name or file, "
+    "or sampled."
+)
+
+
+def _find_codes(options: argparse.Namespace) -> "Source":
+    """Return the name or file of the codes; refuse a run whose weights have to be fetched first."""
+    from hairclip.pretrained.bundle import load_bundle
+    from hairclip.pretrained.registry import WEIGHTS
+    from hairclip.pretrained.sources import source_of
+
+    bundle = load_bundle(options.bundle)
+    source = options.latents or bundle.parts.get("latents")
+    if source is None:
+        raise HairclipError(f"{options.bundle} has no latents: give --latents NAME, a file, or sampled.")
+    if options.latents is None and source_of(source) in WEIGHTS:  # published codes have no labels
+        raise HairclipError(_UNTOLD.format(bundle=options.bundle))
+    needed = ["generator", "clip", "parser", "latents", *([] if options.mapper else ["mapper"])]
+    bundle.with_parts({"latents": source}).require(needed)
+    return source

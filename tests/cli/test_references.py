@@ -64,7 +64,10 @@ def test_only_training_faces_are_edited_and_a_word_with_too_few_is_told(
     assert "1 word has too few pictures" in told.err
 
 
-def test_mistakes_are_told_in_one_sentence(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_mistakes_are_told_in_one_sentence(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path / "home"))
     bare = save_bundle(tmp_path / "bare")
     out = ["--out", str(tmp_path / "sets"), "--kind", "color"]
     for folder, more, told in (
@@ -72,6 +75,8 @@ def test_mistakes_are_told_in_one_sentence(bundle: Path, tmp_path: Path, capsys:
         (bundle, ["--colors", ","], "--colors ',' names nothing"),
         (bundle, ["--colors", "mauve-ish"], "'mauve ish' is not understood"),
         (bundle, ["--method", "no"], "no"),
+        (Path("ffhq"), [], "the latents of ffhq do not tell which are for training: give --latents celeba-hq-train"),
+        (Path("ffhq"), ["--latents", "celeba-hq-train"], "python -m hairclip download"),
         (bare, [], "has no latents: give --latents NAME, a file, or sampled."),
     ):
         assert references(folder, *out, *more) == 2
