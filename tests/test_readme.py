@@ -1,4 +1,7 @@
-"""Every command and every piece of Python in README works: all are parsed, those that need no download also run."""
+"""Every command and every piece of Python in README works: all are parsed, those that need no download also run.
+
+Those of the guide to training on own photos are parsed too; tests/test_real_photos.py runs them.
+"""
 
 import argparse
 import re
@@ -16,6 +19,7 @@ from hairclip.pretrained.registry import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "hairclip" / "training" / "README.md").read_text(encoding="utf-8")
 
 PROGRAMS = ("python", "torchrun", "hairclip", "pip", "pytest", "git", "cd")
 """First words of what README tells a reader to type."""
@@ -84,7 +88,8 @@ class Command:
     def runs(self) -> bool:
         """Whether a test can run it: it needs neither other processes, nor a network, nor a name filled in."""
         gap = any(word.isupper() and word.isalpha() for word in self.words)
-        foreign = self.words[0] == "torchrun" or self.name in NEVER_RUN or "ffhq" in self.text
+        official = "ffhq" in self.text or "configs/hairclip.yaml" in self.text
+        foreign = self.words[0] == "torchrun" or self.name in NEVER_RUN or official
         return bool(self.name) and not gap and not foreign
 
 
@@ -106,6 +111,8 @@ def is_command(code: str) -> bool:
 
 
 COMMANDS = find_commands(README)
+READ = list(dict.fromkeys(COMMANDS + find_commands(GUIDE)))
+SHARED = [command for command in READ if command.words[0] == "torchrun" and command.name == "train"]
 OURS = [command for command in COMMANDS if command.arguments is not None]
 RUN = [c for c in OURS if c.runs]
 FAST = [next((c for c in RUN if c.name == name), None) for name in IN_SECONDS]
@@ -131,7 +138,7 @@ def test_readme_has_commands():
     assert {"edit", "train"} <= {command.name for command in OURS}
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.text)
+@pytest.mark.parametrize("command", READ, ids=lambda command: command.text)
 def test_every_command_can_be_read(command: Command):
     """Our own by their parser; other programs only in the form that CI uses."""
     assert command.words[0] in PROGRAMS, f"tests do not know {command.text}"
@@ -160,7 +167,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         return argparse.Namespace()  # --help
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.words[0] == "torchrun"], ids=lambda c: c.text)
+@pytest.mark.parametrize(
+    "command", [c for c in READ if c.words[0] == "torchrun" and c.name == "train"], ids=lambda c: c.text
+)
 def test_a_batch_can_be_shared_among_processes(command: Command):
     processes = int(command.words[command.words.index("--nproc-per-node") + 1])
     options = parse(command.arguments or [])
