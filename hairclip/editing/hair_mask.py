@@ -247,7 +247,7 @@ def _keep_own_hair(hair: Field, own: np.ndarray, others: Sequence[np.ndarray]) -
     for corners in others:
         here, there = (np.hypot(*np.moveaxis(_place(one, height, width), -1, 0)) for one in (own, corners))
         hair = np.where(there < here, 0.0, hair)
-    likely = hair > 0.35
+    likely = hair > 0.2  # the photo's colors decide later where the parser doubts
     gap = max(1, round(0.02 * np.hypot(*(own[3] - own[0]))))
     parts, _ = ndimage.label(ndimage.binary_dilation(likely, iterations=gap))
     kept = np.unique(parts[likely & seeds & (hair > 0.5)])
