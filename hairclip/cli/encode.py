@@ -45,9 +45,9 @@ def add_command(commands: Any) -> None:
     add_fields(encode, InversionOptions)
     encode.add_argument(
         "--precision",
-        choices=("auto", "float32", "bfloat16"),
+        choices=("auto", "float32", "bfloat16", "float16"),
         default="auto",
-        help="type of number in which the networks compute (default auto: bfloat16 on CUDA, else float32)",
+        help="type of number in which the encoder computes (default auto: bfloat16 on CUDA, else float32)",
     )
     encode.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="faces that the networks see at once (default 8)"
@@ -65,7 +65,7 @@ def add_command(commands: Any) -> None:
 
 def _encode(options: argparse.Namespace) -> int:
     from hairclip.common.distributed import Stopped, join, leave
-    from hairclip.editing.encoding.encode import EncodeSettings, Precision, encode_folder
+    from hairclip.editing.encoding.encode import EncodeSettings, encode_folder
     from hairclip.editing.options import InversionOptions
     from hairclip.editing.photo.faces import as_choice
     from hairclip.editing.photo_editor import PhotoEditor
@@ -76,17 +76,17 @@ def _encode(options: argparse.Namespace) -> int:
         world = join(options.device, exchange="words")
         try:
             on_cuda = world.device.type == "cuda"
-            precision: Precision = options.precision
-            if options.precision == "auto":
+            precision = options.precision
+            if precision == "auto":
                 precision = "bfloat16" if on_cuda else "float32"
             workers = options.workers
             if workers is None:
                 workers = max(1, min(8, (os.cpu_count() or 1) // world.size)) if on_cuda else 1
             report = encode_folder(
-                PhotoEditor.from_bundle(options.bundle, device=str(world.device)),
+                PhotoEditor.from_bundle(options.bundle, device=str(world.device), precision=precision),
                 Path(options.images),
                 Path(options.out),
-                EncodeSettings(inverting, face, options.aligned, precision),
+                EncodeSettings(inverting, face, options.aligned),
                 crops=None if options.crops is None else Path(options.crops),
                 batch_size=options.batch_size,
                 workers=workers,

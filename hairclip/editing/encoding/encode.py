@@ -9,10 +9,9 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -32,9 +31,8 @@ from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.pretrained.latent_files import map_latents, read_about, read_labels, save_latent_blocks
 from hairclip.pretrained.weight_files import is_safetensors, write_torch
 
-__all__ = ["EncodeReport", "EncodeSettings", "Precision", "encode_folder", "split_of"]
+__all__ = ["EncodeReport", "EncodeSettings", "encode_folder", "split_of"]
 
-Precision = Literal["float32", "bfloat16"]
 _FORMAT = 1
 """Part of the recipe. Raise it when the same photos and settings give other codes than before."""
 _BLOCK = 64  # codes that are copied at once
@@ -51,13 +49,11 @@ class EncodeSettings:
         inverting: how faces are inverted; "pivotal" is refused.
         face: which face of a photo; "all" is refused.
         aligned: whether the pictures are already cropped to the face, and square.
-        precision: type of number in which the networks compute. Codes are float32 in any case.
     """
 
     inverting: InversionOptions = field(default_factory=InversionOptions)
     face: FaceChoice = "largest"
     aligned: bool = False
-    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.inverting.inversion == "pivotal":
@@ -124,7 +120,7 @@ def encode_folder(
     Until the file is written, codes are kept in the folder `OUT.parts` beside it.
 
     Args:
-        editor: finds faces and inverts them.
+        editor: finds faces and inverts them, in the precision of its `HairEditor`. Codes are float32 in any case.
         folder: where the photos are.
         out: the file to write. With ".safetensors" it holds codes, names, splits and how they were made; with ".pt" one
             tensor (N, n_latent, w_dim) in the order of the names, as the official code reads it.
@@ -147,12 +143,11 @@ def encode_folder(
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
     _check_places(folder, out, crops)
-    generator = editor.editor.networks.generator
-    shape = (generator.n_latent, generator.w_dim)
     tree = _tell_tree(world, folder)
     if crops is not None:
         _check_crops(tree.names)
-    with Journal(out, shape, _describe_recipe(editor, settings)) as journal:
+    recipe, generator = _describe_recipe(editor, settings), editor.editor.networks.generator
+    with Journal(out, (generator.n_latent, generator.w_dim), recipe) as journal:
         _resume(journal, out)
         world.wait()  # every process reads what is there before any adds to it
         run = _Run(editor, tree, settings, journal, crops, batch_size, workers, world)
@@ -226,20 +221,23 @@ def _check_crops(names: Sequence[str]) -> None:
 def _describe_recipe(editor: PhotoEditor, settings: EncodeSettings) -> dict[str, Any]:
     """Return everything that codes follow from except the photos, fit for JSON."""
     networks, inverting = editor.editor.networks, settings.inverting
+    is_descent = inverting.inversion != "encoder"
+    require = getattr(networks, "require", None)
+    if require is not None:
+        require(("generator", "encoder", *(["parser"] if is_descent or networks.plain_background else [])))
     source = str(getattr(networks, "parts", {}).get("encoder", type(networks.encoder).__name__))
     recipe: dict[str, Any] = {
         "format": _FORMAT,
         "framing": asdict(editor.framing),
         "aligned": settings.aligned,
         "face": settings.face,
-        "precision": settings.precision,
+        "precision": "float32" if is_descent else editor.editor.precision,
         "inversion": inverting.inversion,
         "encoder": Path(source).name if os.path.exists(source) else source,
         "encoder_digest": digest(networks.encoder),
         "generator_digest": digest(networks.generator),
         "plain_background": networks.plain_background,
     }
-    is_descent = inverting.inversion != "encoder"
     if is_descent or networks.plain_background:
         recipe["parser_digest"] = digest(networks.parser)
     if is_descent:
@@ -433,17 +431,12 @@ class _Run:
 
     def _find_codes(self, crops: Sequence[Image.Image]) -> Inversion:
         """Return the inversion of crops."""
-        device = self.editor.editor.device
-        mixed: AbstractContextManager[object] = nullcontext()
-        if self.settings.precision == "bfloat16":
-            mixed = torch.autocast(device.type, torch.bfloat16)
         try:
-            with mixed:
-                return self.editor.editor.invert(crops, self.settings.inverting, batch_size=self.batch_size)
+            return self.editor.editor.invert(crops, self.settings.inverting, batch_size=self.batch_size)
         except torch.OutOfMemoryError:
             raise HairclipError(
-                f"the faces of a batch do not fit the memory of {device}: give less than batch_size={self.batch_size}; "
-                "what is encoded stays."
+                f"the faces of a batch do not fit the memory of {self.editor.editor.device}: give less than "
+                f"batch_size={self.batch_size}; what is encoded stays."
             ) from None
 
 

@@ -88,19 +88,22 @@ def test_every_photo_has_its_code_its_name_and_its_split(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.safetensors", "in"]
 
 
-def test_an_inversion_by_descent_in_bfloat16_is_near_that_in_float32(tmp_path: Path):
-    editor = PhotoEditor(HairEditor(tiny_networks()))
+def test_codes_in_bfloat16_are_near_those_in_float32_and_the_file_says_which(tmp_path: Path):
     write_shade(tmp_path / "in" / "a.png", 100, (SIZE, SIZE))
-    codes = []
-    for precision in ("float32", "bfloat16"):
-        settings = EncodeSettings(InversionOptions("optimize", 3), aligned=True, precision=precision)
+    codes, precisions = [], ("float32", "bfloat16")
+    for precision in precisions:
         out = tmp_path / f"{precision}.safetensors"
-        encode_folder(editor, tmp_path / "in", out, settings, batch_size=1)
-        assert read_about(out)["inversion_steps"] == 3
+        editor = PhotoEditor(HairEditor(tiny_networks(), precision=precision))
+        encode_folder(editor, tmp_path / "in", out, ALIGNED, batch_size=1)
+        assert read_about(out)["precision"] == precision
         codes.append(load_latents(out))
     assert codes[0].dtype == codes[1].dtype == torch.float32
     assert not torch.equal(*codes)
     assert torch.allclose(*codes, atol=0.05)
+    descent = EncodeSettings(InversionOptions("optimize", 3), aligned=True)
+    encode_folder(editor, tmp_path / "in", tmp_path / "descent.safetensors", descent, batch_size=1)
+    about = read_about(tmp_path / "descent.safetensors")
+    assert (about["inversion_steps"], about["precision"]) == (3, "float32")  # gradients need float32
 
 
 def test_splits_follow_from_the_name_alone_in_shares_of_ninety_five_and_five():
