@@ -128,6 +128,8 @@ WHOLE_PATH = (
     f"train --config {CONFIG} data.latents=codes.safetensors data.validation_latents=celeba-hq-test "
     f"{' '.join(FEW_STEPS)} {' '.join(f'data.{key}={value}' for key, value in REFERENCES.items())}",
     "edit --bundle ffhq --mapper runs/hairclip/mapper.safetensors --image photos/ben.png --text afro --out mine.png",
+    "evaluate --bundle ffhq --mapper runs/hairclip/mapper.safetensors --photos photos --out measured --count 2 "
+    "--kinds text-both,reference-both",
     "export --to hairclip --mapper runs/hairclip/mapper.safetensors --out mine.pt",
     "doctor --file mine.pt",
 )

@@ -174,7 +174,7 @@ def format_report(report: Mapping[str, Any]) -> str:
             blocks.append(f"**{title}**\n\n{format_table(head, rows, words=3)}")
     blocks.append(
         "Means, and in brackets 95 % bootstrap intervals over photos. "
-        f"Hair is what {report['judges']['parser']} finds. hairclip/evaluation/README.md defines the columns."
+        f"Hair is found by {report['judges']['parser']}. hairclip/evaluation/README.md defines the columns."
     )
     blocks += [f"Note: {note}" for note in report["notes"]]
     if report["failures"]:
