@@ -26,7 +26,12 @@ from tests.test_readme import GUIDE, find_commands
 ROOT = Path(__file__).parents[1]
 PORTRAITS, CONFIG = ROOT / "data" / "portraits", ROOT / "configs" / "hairclip.yaml"
 FEW_STEPS = ["training.steps=1", "validation.count=1", "data.reference_pool=2", "logging.tensorboard=false"]
-SHORT = {"download": ["--yes"], "references": ["--count", "1", "--batch-size", "1"], "train": FEW_STEPS}
+SHORT = {
+    "download": ["--yes"],
+    "references": ["--count", "1", "--batch-size", "1"],
+    "train": FEW_STEPS,
+    "edit": ["--force"],  # random networks know nobody
+}
 REFERENCES = {"hairstyle_images": "crops", "color_images": "crops", "color_folders": "null"}
 
 
@@ -66,7 +71,7 @@ def test_every_part_of_the_bundle_is_a_network_of_its_kind(stand_in: Path):
 )
 def test_edit_changes_a_photo(stand_in: Path, tmp_path: Path, asked: list[str]):
     photo, out = PORTRAITS / "anna.png", tmp_path / "out.png"
-    assert main(["edit", "--bundle", "ffhq", "--image", str(photo), *asked, "--out", str(out)]) == 0
+    assert main(["edit", "--bundle", "ffhq", "--force", "--image", str(photo), *asked, "--out", str(out)]) == 0
     before, after = (Image.open(path).convert("RGB") for path in (photo, out))
     assert ImageChops.difference(before, after).getbbox() is not None
     assert not [name for name in os.listdir(stand_in / "weights") if name.endswith(".partial")]
@@ -121,13 +126,14 @@ def test_a_training_starts_from_the_official_mapper_and_its_codes(
 WHOLE_PATH = (
     "download ffhq clip-vit-b-32 celeba-hq-train --yes",
     "doctor",
-    "edit --bundle ffhq --image photos/anna.png --text 'red bob cut' --out text.png",
-    "edit --bundle ffhq --image photos/anna.png --color blue --out color.png",
-    "edit --bundle ffhq --image photos/anna.png --hairstyle photos/ben.png --color photos/ben.png --out reference.png",
+    "edit --bundle ffhq --force --image photos/anna.png --text 'red bob cut' --out text.png",
+    "edit --bundle ffhq --force --image photos/anna.png --color blue --out color.png",
+    "edit --bundle ffhq --force --image photos/anna.png --hairstyle photos/ben.png --color photos/ben.png --out as.png",
     "encode --bundle ffhq --images photos --crops crops",
     f"train --config {CONFIG} data.latents=codes.safetensors data.validation_latents=celeba-hq-test "
     f"{' '.join(FEW_STEPS)} {' '.join(f'data.{key}={value}' for key, value in REFERENCES.items())}",
-    "edit --bundle ffhq --mapper runs/hairclip/mapper.safetensors --image photos/ben.png --text afro --out mine.png",
+    "edit --bundle ffhq --force --mapper runs/hairclip/mapper.safetensors "
+    "--image photos/ben.png --text afro --out mine.png",
     "evaluate --bundle ffhq --mapper runs/hairclip/mapper.safetensors --photos photos --out measured --count 2 "
     "--kinds text-both,reference-both",
     "export --to hairclip --mapper runs/hairclip/mapper.safetensors --out mine.pt",

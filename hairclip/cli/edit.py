@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hairclip.editing.bundle_choice import BundleChooser
     from hairclip.editing.folder import OtherEditor
     from hairclip.editing.options import EditOptions, InversionOptions
+    from hairclip.editing.photo.masks import PaintedMasks
     from hairclip.editing.photo_editor import PhotoEditor
     from hairclip.editing.photo_result import CutPhoto, OpenPhoto
     from hairclip.editing.request import EditRequest
@@ -96,6 +97,16 @@ def add_command(commands: Any) -> None:
     edit.add_argument(
         "--save-stages", metavar="DIR", help="write every stage of the edit as a picture into this folder"
     )
+    edit.add_argument(
+        "--mask",
+        metavar="PATH",
+        help="where the hair is, in place of what is found: a picture of the photo's size, white is hair, gray in part",
+    )
+    edit.add_argument("--mask-add", metavar="PATH", help="the same, white is hair besides what is found")
+    edit.add_argument("--mask-remove", metavar="PATH", help="the same, white is no hair")
+    edit.add_argument(
+        "--save-mask", metavar="PATH", help="also write the soft mask of the edit, of the photo's size, white on black"
+    )
     edit.add_argument("--timing", action="store_true", help="print the seconds of each stage")
     edit.add_argument(
         "--bundle",
@@ -162,6 +173,10 @@ def _edit(options: argparse.Namespace) -> int | None:
 # ------------------------------------------------------------------------------------------ reading the command line
 
 
+_MASKS = ("mask", "mask_add", "mask_remove")
+"""Arguments that name masks which a person painted."""
+
+
 def _check(options: argparse.Namespace) -> list[str]:
     """Refuse what cannot be done before the work starts; fill in --out and --face. Returns the texts."""
     from hairclip.common.image_files import KEPT_SUFFIXES
@@ -183,7 +198,7 @@ def _check(options: argparse.Namespace) -> list[str]:
         check_range("--frames", options.frames, 2)
     if options.gif and options.frames is None:
         raise HairclipError("--gif needs the number of its pictures: add --frames 24.")
-    for option in ("grid", "compare", "save_stages"):
+    for option in ("grid", "compare", "save_stages", "save_mask"):
         flag = f"--{option.replace('_', '-')}"
         if options.frames is not None and getattr(options, option):
             raise HairclipError(f"{flag} shows single edits: leave it out, or leave out --frames.")
@@ -192,16 +207,20 @@ def _check(options: argparse.Namespace) -> list[str]:
     for kind in ("hairstyle", "color") if options.grid else ():
         _split_words(options, kind)
     is_folder = os.path.isdir(options.image)
-    for option in ("grid", "frames", "compare") if is_folder else ():
+    for option in ("grid", "frames", "compare", *_MASKS, "save_mask") if is_folder else ():
         if getattr(options, option):
-            raise HairclipError(f"--{option} is for one photo: give a file as --image, not a folder.")
+            flag = f"--{option.replace('_', '-')}"
+            raise HairclipError(f"{flag} is for one photo: give a file as --image, not a folder.")
+    if options.grid and options.save_mask:
+        raise HairclipError("--save-mask shows single edits: leave it out, or leave out --grid.")
     if options.out is None:
         suffix = Path(options.image).suffix.lower()
         kept = suffix if suffix in KEPT_SUFFIXES and not options.grid else ".png"
         options.out = "edited" if is_folder else f"edited{kept}"
-    for path in (None if is_folder else options.out, options.compare):
+    given = [options.image, options.hairstyle, options.color, *(getattr(options, mask) for mask in _MASKS)]
+    for path in (None if is_folder else options.out, options.compare, options.save_mask):
         if path is not None:
-            check_image_path(path, [options.image, options.hairstyle, options.color])
+            check_image_path(path, given)
     options.face = as_choice(options.face)
     return texts
 
@@ -293,8 +312,7 @@ def _choose(
     chosen, opened = _open_with_choice(options, chooser, inverting)
     if not requests or chosen is not editor:
         requests = _ask(options, chosen, texts, watch)
-    if not editing.blend:
-        opened.refuse_strangers()
+    opened.refuse_strangers(requests, editing)
     if any(chosen.dyes(request, editing) for request in requests):
         opened = cast("OpenPhoto", chosen.find_hair(opened))
     return chosen, requests, opened
@@ -308,6 +326,7 @@ def _open_with_choice(
         options.image,
         face=options.face,
         aligned=options.aligned,
+        masks=_read_masks(options),
         inverting=inverting,
         progress=inverting.inversion != "encoder",
     )
@@ -336,11 +355,18 @@ def _find_other_editor(
     return OtherEditor(editor, requests, chooser.is_real)
 
 
+def _read_masks(options: argparse.Namespace) -> "PaintedMasks":
+    from hairclip.editing.photo.masks import PaintedMasks
+
+    return PaintedMasks(*(getattr(options, mask) for mask in _MASKS))
+
+
 def _open(options: argparse.Namespace, editor: "PhotoEditor", inverting: "InversionOptions") -> "OpenPhoto":
     return editor.open(
         options.image,
         face=options.face,
         aligned=options.aligned,
+        masks=_read_masks(options),
         inverting=inverting,
         progress=inverting.inversion != "encoder",
     )
@@ -356,10 +382,10 @@ def _open_for(
     """Return the photo as the requests need it: with its hair found where they dye, inverted where they do not."""
     dyed = [editor.dyes(request, editing) for request in requests]
     if all(dyed):
-        return editor.find_hair(editor.cut(options.image, face=options.face, aligned=options.aligned))
+        masks = _read_masks(options)
+        return editor.find_hair(editor.cut(options.image, face=options.face, aligned=options.aligned, masks=masks))
     opened = _open(options, editor, inverting)
-    if not editing.blend:
-        opened.refuse_strangers()
+    opened.refuse_strangers(requests, editing)
     return editor.find_hair(opened) if any(dyed) else opened
 
 
@@ -388,6 +414,9 @@ def _write_edits(
         if options.compare:
             save_image(result.compare(), beside(options.compare, added))
             print(f"wrote {beside(options.compare, added)}")
+        if options.save_mask:
+            save_image(result.mask, beside(options.save_mask, added))
+            print(f"wrote the mask to {beside(options.save_mask, added)}")
         if options.save_stages:
             stages = Path(options.save_stages) / added.strip("_")
             save_stages(result, stages)
@@ -407,8 +436,7 @@ def _write_grid(
     colors = _list_words(options, "color")
     rows = [editor.ask(hairstyle=word) for word in hairstyles]
     columns = [editor.ask(color=word, any_color=False) for word in colors]
-    if not editing.blend:
-        opened.refuse_strangers()
+    opened.refuse_strangers([*rows, *columns], editing)
     _print_notes([*opened.notes, *(note for request in [*rows, *columns] for note in request.notes)])
     sheet = editor.editor.grid(
         opened.prepared[[0]],

@@ -31,7 +31,7 @@ __all__ = [
 T = TypeVar("T")
 _FLAGS = {"blend": "--no-blend", "method_settings": "--set"}
 """Fields whose argument has another name than the field."""
-_OTHERS = ("text", "face", "device", "precision", "range", "bundle", "color", "batch_size", "workers")
+_OTHERS = ("text", "face", "device", "precision", "range", "bundle", "color", "batch_size", "workers", "mask")
 """Arguments of the library that are no fields and that have flags of the same name."""
 
 

@@ -15,7 +15,7 @@ from hairclip.pretrained.loaders import open_latents
 
 __all__ = ["check_latents", "write_latents"]
 
-_FOR_PHOTOS = ("blend", "seam", "feather", "behind", "strands")
+_FOR_PHOTOS = ("blend", "seam", "feather", "behind", "strands", "force")
 """Fields of `EditOptions` that say how an edit is joined to a photo."""
 
 
@@ -23,7 +23,9 @@ def check_latents(options: argparse.Namespace) -> None:
     """Refuse arguments that say something of photos alone, and fill in --out and --range."""
     usual = {name: getattr(EditOptions(), name) for name in _FOR_PHOTOS} | {"face": "largest"}
     usual |= {name: getattr(InversionOptions(), name) for name in ("inversion", "inversion_steps")}
-    unset = dict.fromkeys(("aligned", "grid", "gif"), False) | dict.fromkeys(("compare", "frames", "save_stages"))
+    unset = dict.fromkeys(("aligned", "grid", "gif"), False) | dict.fromkeys(
+        ("compare", "frames", "save_stages", "mask", "mask_add", "mask_remove", "save_mask")
+    )
     for name, value in {**unset, **usual}.items():
         if getattr(options, name) != value:
             flag = "--no-blend" if name == "blend" else f"--{name.replace('_', '-')}"

@@ -21,6 +21,7 @@ from hairclip.common.images import ImageSource
 from hairclip.editing.inversion.check import describe_poor_inversion
 from hairclip.editing.options import InversionOptions
 from hairclip.editing.photo.faces import FaceChoice
+from hairclip.editing.photo.masks import PaintedMasks
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import CutPhoto, OpenPhoto
 from hairclip.pretrained.bundle import NEEDED_TO_EDIT, InversionLimits, load_bundle
@@ -87,12 +88,13 @@ class BundleChooser:
         *,
         face: FaceChoice = "largest",
         aligned: bool = False,
+        masks: PaintedMasks | None = None,
         inverting: InversionOptions | None = None,
         progress: bool = False,
     ) -> Choice:
         """Open a photo with the networks that know it; arguments as of `PhotoEditor.open`."""
         inverting, rendered = inverting or InversionOptions(), self.editor(RENDERED)
-        cut = rendered.cut(source, face=face, aligned=aligned)
+        cut = rendered.cut(source, face=face, aligned=aligned, masks=masks)
         try:
             (opened,) = rendered.invert([cut], InversionOptions(seed=inverting.seed))
         except HairclipError:

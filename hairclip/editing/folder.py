@@ -332,9 +332,8 @@ class _FolderRun:
 
     def _invert(self, cuts: Sequence[CutPhoto]) -> list[OpenPhoto]:
         opened = self.editor.invert(cuts, self.settings.inverting, batch_size=self.batch_size)
-        if not self.settings.options.blend:
-            for one in opened:
-                one.refuse_strangers()
+        for one in opened:
+            one.refuse_strangers([request for request, _, _ in self.jobs], self.settings.options)
         return opened
 
     def _fail(self, path: Path, error: Exception) -> None:

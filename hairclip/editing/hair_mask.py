@@ -12,7 +12,7 @@ mask.alpha  # (height, width) uint8: 255 is hair, 0 is not, strands lie between
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -81,6 +81,12 @@ class HairMask:
     area: Rectangle
     share: float
     hat: float
+
+    def repaint(self, alpha: UInt8[np.ndarray, "height width"]) -> "HairMask":
+        """Return the mask with another `alpha` that shows hair somewhere; a person painted it, so it counts as hair."""
+        rows, columns = (np.flatnonzero(alpha.any(axis=axis)) for axis in (1, 0))
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        return replace(self, alpha=alpha, box=box, share=max(self.share, 1.0))
 
     @property
     def has_hair(self) -> bool:

@@ -57,6 +57,10 @@ class EditOptions:
         default="photo",
         metadata=_about("whose hair takes a new color where the hairstyle stays: the photo's, or the generator's"),
     )
+    force: bool = field(
+        default=False,
+        metadata=_about("give a hairstyle to people whom the networks do not know, too; it looks unreal"),
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -98,6 +102,7 @@ class EditSettings(TypedDict, total=False):
     feather: int | None
     behind: Behind
     strands: Strands
+    force: bool
 
 
 class InversionSettings(TypedDict, total=False):

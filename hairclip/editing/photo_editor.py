@@ -26,6 +26,7 @@ from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.framing import Framing
 from hairclip.common.images import ImageSource, from_pil, to_pil
 from hairclip.common.stopwatch import Stopwatch, add_seconds
+from hairclip.editing.blending.matte import replace_hair
 from hairclip.editing.choices import Precision
 from hairclip.editing.dye import RGB, dye_hair, measure_mean_color
 from hairclip.editing.editor import HairEditor
@@ -45,6 +46,7 @@ from hairclip.editing.photo.faces import (
     describe_weaknesses,
 )
 from hairclip.editing.photo.files import Photo, read_photo
+from hairclip.editing.photo.masks import PaintedMasks
 from hairclip.editing.photo_result import CutPhoto, OpenPhoto, PhotoResult
 from hairclip.editing.request import EditRequest, check_requests, is_picture, load_picture
 from hairclip.editing.result import EditResult, Prepared
@@ -108,6 +110,9 @@ class PhotoEditor:
         face: FaceChoice = "largest",
         aligned: bool = False,
         options: EditOptions | None = None,
+        mask: ImageSource | None = None,
+        mask_add: ImageSource | None = None,
+        mask_remove: ImageSource | None = None,
         inverting: InversionOptions | None = None,
         progress: bool = False,
         **settings: Unpack[Settings],
@@ -121,6 +126,9 @@ class PhotoEditor:
             face: which faces: "largest", "left", "right", "all", or a number from 1, counted from the left.
             aligned: the picture is already cropped to the face as the networks expect it.
             options: how the edit is made.
+            mask: a picture of the photo's size, white where hair is, gray where it is in part; None finds the hair.
+            mask_add: the same, white where hair is besides what was found.
+            mask_remove: the same, white where no hair is.
             inverting: how the faces are inverted.
             progress: show progress bars where something takes long.
             settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
@@ -133,7 +141,7 @@ class PhotoEditor:
         request = self.ask(hairstyle, color, watch=watch)
         check_requests([request])
         self.check([request], options)
-        cut = self.cut(source, face=face, aligned=aligned)
+        cut = self.cut(source, face=face, aligned=aligned, masks=PaintedMasks(mask, mask_add, mask_remove))
         opened = [cut] if self.dyes(request, options) else self.invert([cut], inverting, progress=progress)
         (result,) = self.edit_open(opened, request, options, progress=progress)
         return replace(result, seconds=add_seconds(result.seconds, watch.seconds))
@@ -144,6 +152,7 @@ class PhotoEditor:
         *,
         face: FaceChoice = "largest",
         aligned: bool = False,
+        masks: PaintedMasks | None = None,
         inverting: InversionOptions | None = None,
         progress: bool = False,
         **settings: Unpack[InversionSettings],
@@ -154,13 +163,15 @@ class PhotoEditor:
             source: the photo, see `edit`.
             face: which faces, see `edit`.
             aligned: the picture is already cropped to the face.
+            masks: what a person painted over the hair.
             inverting: how the faces are inverted.
             progress: show progress bars where something takes long.
             settings: single fields of `InversionOptions`, such as `inversion="pivotal"`.
         """
         _, inverting = read_settings(None, inverting, settings)
         self.editor.require("generator", "parser", "encoder")
-        return self.invert([self.cut(source, face=face, aligned=aligned)], inverting, progress=progress)[0]
+        cut = self.cut(source, face=face, aligned=aligned, masks=masks)
+        return self.invert([cut], inverting, progress=progress)[0]
 
     def ask(
         self,
@@ -204,8 +215,27 @@ class PhotoEditor:
 
     # ------------------------------------------------------------------ the steps of an edit
 
-    def cut(self, source: ImageSource, *, face: FaceChoice = "largest", aligned: bool = False) -> CutPhoto:
+    def cut(
+        self,
+        source: ImageSource,
+        *,
+        face: FaceChoice = "largest",
+        aligned: bool = False,
+        masks: PaintedMasks | None = None,
+    ) -> CutPhoto:
         """Return a photo with its faces found and cut out; see `edit` for the arguments."""
+        cut = self._cut(source, face, aligned)
+        if not masks:
+            return cut
+        if len(cut.squares) > 1:
+            raise HairclipError(
+                f"masks are for one person, and {len(cut.squares)} were chosen in {cut.photo.name}: choose one by face."
+            )
+        cut = self.find_hair(cut)
+        (hair,) = cut.hair or []
+        return replace(cut, hair=[hair.repaint(masks.apply(hair.alpha, cut.photo))], painted=True)
+
+    def _cut(self, source: ImageSource, face: FaceChoice, aligned: bool) -> CutPhoto:
         watch = Stopwatch()
         with watch("read"):
             photo = read_photo(source)
@@ -375,10 +405,34 @@ class PhotoEditor:
             part = prepared[range(first, first + len(cut.squares))]
             seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.squares) / len(prepared))
             limits = self.editor.networks.inversion_limits
-            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits)
-            opened.append(replace(one, notes=[*cut.notes, *one.describe_strangers()]))
+            others = getattr(self.editor.networks, "for_others", None)
+            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits, for_others=others)
+            one = replace(one, notes=[*cut.notes, *one.describe_strangers()])
+            opened.append(self._correct_labels(one))
             first += len(cut.squares)
         return opened
+
+    def _correct_labels(self, opened: OpenPhoto) -> OpenPhoto:
+        """Return a photo whose parsed crops show the painted hair, or only hair that the parser of photos sees too.
+
+        The bundle's parser takes glasses and collars of people whom the networks do not know for hair. Such pixels
+        would be replaced by the generator's.
+        """
+        networks = self.editor.networks
+        own = networks.photo_parser is not networks.parser
+        if not opened.painted and not (own and opened.describe_strangers()):
+            return opened
+        found, size = self.find_hair(opened), opened.prepared.labels.shape[-1]
+        crops = []
+        for hair, square in zip(found.hair or [], opened.squares, strict=True):
+            alpha = Image.fromarray(hair.alpha).convert("RGB")
+            crop = alpha.resize((size, size)) if square.whole else crop_face(alpha, square, size)
+            crops.append(np.asarray(crop.getchannel("R")) > 127)
+        shown = torch.from_numpy(np.stack(crops))[:, None].to(opened.prepared.labels.device)
+        if not opened.painted:
+            shown &= opened.prepared.hair_mask
+        labels = replace_hair(opened.prepared.labels, shown)
+        return replace(opened, hair=found.hair, prepared=replace(opened.prepared, labels=labels))
 
     def edit_open(
         self,
@@ -402,6 +456,8 @@ class PhotoEditor:
         if self.dyes(request, options):
             return [self.dye(one, request, options) for one in opened]
         inverted = _check_inverted(opened)
+        for one in inverted:
+            one.refuse_strangers([request], options)
         prepared = Prepared.joined([one.prepared for one in inverted])
         with watch("models"):
             _ = self.editor.networks.clip, load_method(options).references(self.editor)
@@ -450,8 +506,7 @@ class PhotoEditor:
             yield from self._dye_frames(self.find_hair(opened), requests, count, options)
             return
         (inverted,) = _check_inverted([opened])
-        if not options.blend:
-            inverted.refuse_strangers()
+        inverted.refuse_strangers(requests, options)
         for edits in self.editor.frames(inverted.prepared, requests, count, options, progress=progress):
             yield self._paste([inverted], edits, requests[-1], Stopwatch())[0]
 

@@ -1,6 +1,6 @@
 """What a photo becomes on its way through an edit: cut out, inverted, edited."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.images import from_pil
 from hairclip.common.sheets import draw_sheet, stack_sheets
 from hairclip.editing.hair_mask import HairMask
-from hairclip.editing.inversion.check import describe_poor_inversion
+from hairclip.editing.inversion.check import describe_poor_inversion, describe_unknown_person
+from hairclip.editing.options import EditOptions
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face
 from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, write_photo
+from hairclip.editing.request import EditRequest
 from hairclip.editing.result import EditResult, Prepared, compare
 from hairclip.pretrained.bundle_files import InversionLimits
 
@@ -32,6 +34,7 @@ class CutPhoto:
         seconds: stage -> seconds.
         others: the faces that were not chosen.
         hair: the hair of each chosen person in the whole photo; None until `PhotoEditor.find_hair` has looked for it.
+        painted: whether a person painted masks over `hair`.
     """
 
     photo: Photo
@@ -41,6 +44,7 @@ class CutPhoto:
     seconds: dict[str, float]
     others: list[Face] = field(default_factory=list)
     hair: list[HairMask] | None = None
+    painted: bool = False
 
     def crop(self, size: int) -> list[Image.Image]:
         """Return the pictures of the squares, of `size` pixels. A picture that is a crop itself keeps its size."""
@@ -55,10 +59,12 @@ class OpenPhoto(CutPhoto):
     Attributes:
         prepared: the inverted crops, one sample per square.
         limits: method of inversion -> the figures below which an inversion is poor.
+        for_others: the bundle to download for people whom these networks do not know; None for none.
     """
 
     prepared: Prepared = field(kw_only=True)
     limits: Mapping[str, InversionLimits] = field(kw_only=True)
+    for_others: str | None = field(default=None, kw_only=True)
 
     def describe_strangers(self, *, blend: bool = True) -> list[str]:
         """Return a sentence for each face that the generator rebuilds as somebody else's.
@@ -73,10 +79,39 @@ class OpenPhoto(CutPhoto):
         ]
         return [sentence for sentence in told if sentence is not None]
 
-    def refuse_strangers(self) -> None:
-        """Raise a `HairclipError` if the generator's picture, shown without blending, would be somebody else's."""
-        for sentence in self.describe_strangers(blend=False):
-            raise HairclipError(sentence)
+    def refuse_strangers(self, requests: Sequence[EditRequest], options: EditOptions) -> None:
+        """Refuse edits of people whom the networks do not know, unless `options.force` is set.
+
+        A new hairstyle would look unreal on them. Without blending, their face would become somebody else's.
+
+        Args:
+            requests: what is asked of the photo.
+            options: how the edits are made.
+
+        Raises:
+            HairclipError: with one sentence about the first such person.
+        """
+        if options.force:
+            return
+        if not options.blend:
+            for sentence in self.describe_strangers(blend=False):
+                raise HairclipError(sentence)
+        for request in requests:
+            hairstyle, color = request.names
+            if hairstyle is None or options.strength == 0:
+                continue
+            for number in range(len(self.prepared)):
+                told = describe_unknown_person(
+                    self.prepared.inversion,
+                    number,
+                    limits=self.limits,
+                    hairstyle=hairstyle,
+                    color=color,
+                    for_others=self.for_others,
+                    name=self.photo.name,
+                )
+                if told is not None:
+                    raise HairclipError(told)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
             framing: the crop that the networks were trained on.
             plain_background: whether the generator knows people before plain backgrounds only.
             inversion_limits: method of inversion -> the figures below which an inversion is poor.
+            for_others: the bundle to download for people whom these networks do not know; None for none.
         """
 
         @property
@@ -97,6 +98,8 @@ if TYPE_CHECKING:
         def plain_background(self) -> bool: ...
         @property
         def inversion_limits(self) -> Mapping[str, InversionLimits]: ...
+        @property
+        def for_others(self) -> str | None: ...
 
 else:
     Networks = Any  # a type check while the program runs would read, and so load, every network of a bundle

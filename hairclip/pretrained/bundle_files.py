@@ -9,6 +9,7 @@ framing: ffhq                                # or portraits, or {scale: 1.0, shi
 plain_background: false                      # whether the generator knows people before plain backgrounds only
 inversion_limits: {identity: 0.25, psnr: 0}  # or one such pair per method: encoder, optimize, pivotal
 words: {hairstyles: [bob cut], colors: null} # null: the words that label the latents, else all of HairCLIP's
+for_others: null                             # a bundle to download for people whom these networks do not know
 ```
 
 Every key may be left out. `photo_parser` finds the hair of real photos where `parser` knows only the pictures of the
@@ -132,6 +133,7 @@ class BundleFile:
         plain_background: whether the generator knows people before plain backgrounds only.
         inversion_limits: method of inversion -> the figures below which an inversion is poor.
         words: the hairstyles and colors that its networks know.
+        for_others: the bundle to download for people whom its networks do not know; None for none.
         name: what messages call the bundle.
     """
 
@@ -140,6 +142,7 @@ class BundleFile:
     plain_background: bool = False
     inversion_limits: Mapping[str, InversionLimits] = field(default_factory=lambda: dict(_DEFAULT_LIMITS))
     words: BundleWords = BundleWords()
+    for_others: str | None = None
     name: str = "the bundle"
 
 
@@ -214,16 +217,20 @@ def _names(bundles: Mapping[str, BundleFile]) -> set[str]:
 def _checked(path: Path, content: Mapping[str, Any], *, name: str, known: Collection[str]) -> BundleFile:
     """Turn the content of a YAML into a description; `known` are the names that a part may give."""
     try:
-        _check_keys(content, ("parts", "framing", "plain_background", "inversion_limits", "words"), "")
+        _check_keys(content, ("parts", "framing", "plain_background", "inversion_limits", "words", "for_others"), "")
         plain = content.get("plain_background", False)
         if not isinstance(plain, bool):
             raise _Mistake(f"plain_background: expected true or false, but it is the {kind_of(plain)} {plain!r}")
+        other = content.get("for_others")
+        if other is not None and not isinstance(other, str):
+            raise _Mistake(f"for_others: expected the name of a bundle or null, but it is {_short(other)}")
         return BundleFile(
             parts=_read_parts(_mapping(content, "parts"), path.parent, known),
             framing=_read_framing(content.get("framing", "ffhq")),
             plain_background=plain,
             inversion_limits=_read_limits(_mapping(content, "inversion_limits")),
             words=_read_words(_mapping(content, "words")),
+            for_others=other,
             name=name,
         )
     except _Mistake as mistake:

@@ -35,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def edit(bundle: Path, *more: str, image: str = "photos/me.png", aligned: bool = True) -> int:
-    known = ["--image", image, "--bundle", str(bundle), "--device", "cpu", "--behind", "edit"]
+    known = ["--image", image, "--bundle", str(bundle), "--device", "cpu", "--behind", "edit", "--force"]
     return cli.main(["edit", *known, *(["--aligned"] if aligned else []), *more])
 
 

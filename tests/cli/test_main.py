@@ -40,7 +40,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def edit(bundle: Path, *more: str) -> int:
     """Edit the portrait, which is noise: no face would be found in it."""
     portrait = ["--image", str(bundle / "me.png"), "--aligned"]
-    return cli.main(["edit", *portrait, "--bundle", str(bundle), "--device", "cpu", *more])
+    return cli.main(["edit", *portrait, "--bundle", str(bundle), "--device", "cpu", "--force", *more])
 
 
 def size_of(path: Path) -> tuple[int, int]:

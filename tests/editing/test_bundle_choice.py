@@ -18,7 +18,7 @@ from tests.helpers.tiny_networks import save_bundle
 
 PORTRAITS = Path(__file__).resolve().parents[2] / "data" / "portraits"
 PEOPLE = ("anna", "ben", "clara", "dora", "emil", "frida")
-WORDS = ["--text", "red bob cut", "--aligned", "--device", "cpu"]
+WORDS = ["--text", "red bob cut", "--aligned", "--device", "cpu", "--force"]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import PhotoResult
 from tests.helpers.tiny_networks import SIZE, tiny_networks
 
-QUICK = FolderSettings(EditOptions(behind="edit"), aligned=True)
+QUICK = FolderSettings(EditOptions(behind="edit", force=True), aligned=True)
 
 
 @pytest.fixture(scope="module")

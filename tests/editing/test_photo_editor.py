@@ -29,7 +29,7 @@ from tests.helpers.tiny_networks import SIZE, tiny_networks
 LANDMARKS = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
 
 
-QUICK: dict[str, Any] = {"behind": "edit", "strands": "edit"}
+QUICK: dict[str, Any] = {"behind": "edit", "strands": "edit", "force": True}
 """Edits by the generator, blended in the way that takes least time."""
 QUICKLY = EditOptions(**QUICK)
 

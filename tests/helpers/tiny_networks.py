@@ -48,7 +48,7 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
     networks.photo_parser = copy.deepcopy(networks.parser)
     networks.photo_parser.final.bias[13] += 100.0  # hair everywhere
     networks.framing, networks.plain_background = FFHQ, False
-    networks.inversion_limits = read_bundle("portraits").inversion_limits
+    networks.inversion_limits, networks.for_others = read_bundle("portraits").inversion_limits, "ffhq"
     return networks
 
 

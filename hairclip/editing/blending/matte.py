@@ -7,13 +7,14 @@ through them. A mask that ends at the shape would leave these strands in the pic
 from dataclasses import dataclass
 
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from hairclip.common.images import Images, Labels, Masks, SoftMasks
 from hairclip.editing.blending.fill import fill_smoothly
 from hairclip.editing.blending.regions import dilate, erode, keep_connected, select_labels, to_pixels
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR
 
-__all__ = ["BACKGROUND", "CLOTHES", "PERSON", "HairMatte", "estimate_matte"]
+__all__ = ["BACKGROUND", "CLOTHES", "PERSON", "HairMatte", "estimate_matte", "keep_main_hair", "replace_hair"]
 
 
 def _ids(*names: str) -> tuple[int, ...]:
@@ -42,6 +43,25 @@ def keep_main_hair(hair: Masks, labels: Labels) -> Masks:
     lowest = torch.where(seen, rows, -1).amax(dim=-1)
     beside = rows <= torch.where(lowest < 0, height, lowest)[:, None]
     return keep_connected(hair & head & beside[:, None, :, None], hair)
+
+
+def replace_hair(labels: Labels, hair: Masks) -> Labels:
+    """Return labels whose hair is the given one. Other pixels that were hair take the nearest other label.
+
+    Args:
+        labels: parsed pictures, (B, H, W).
+        hair: the hair, (B, 1, H, W).
+    """
+    kept = []
+    for parsed, wanted in zip(labels, hair[:, 0], strict=True):
+        other = (parsed != HAIR).cpu().numpy()
+        if other.any():
+            rows, columns = distance_transform_edt(~other, return_distances=False, return_indices=True)
+            parsed = parsed[torch.from_numpy(rows).to(parsed.device), torch.from_numpy(columns).to(parsed.device)]
+        else:
+            parsed = torch.full_like(parsed, BACKGROUND[0])
+        kept.append(torch.where(wanted, HAIR, parsed))
+    return torch.stack(kept)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Where the edited pictures come from: an editor of this library, or a folder that another program filled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -131,7 +131,8 @@ class EditorAnswers:
     """
 
     def __init__(self, editor: PhotoEditor, options: EditOptions, inverting: InversionOptions) -> None:
-        self.editor, self.options, self.inverting = editor, options, inverting
+        # A measurement is told the truth about strangers too.
+        self.editor, self.options, self.inverting = editor, replace(options, force=True), inverting
         self.name = options.method
 
     @cached_property

@@ -81,37 +81,74 @@ def test_a_photo_tells_of_a_stranger_and_keeps_its_own_face(stranger: tuple[Phot
     opened = editor.open(folder / "in" / "me.png", aligned=True)
     (note,) = [note for note in opened.notes if "rebuilt poorly" in note]
     assert "me.png" in note
-    result = editor.edit(folder / "in" / "me.png", color="red", aligned=True)
+    result = editor.edit(folder / "in" / "me.png", color="red", aligned=True, strands="edit")
     assert note in result.notes
     with pytest.raises(HairclipError, match="leave out blend=False"):
-        opened.refuse_strangers()
+        opened.refuse_strangers([editor.ask(color="red")], EditOptions(blend=False))
+    opened.refuse_strangers([editor.ask(color="red")], EditOptions())
+
+
+def test_a_hairstyle_for_a_stranger_is_refused_with_what_helps(stranger: tuple[PhotoEditor, Path]):
+    editor, folder = stranger
+    photo = folder / "in" / "me.png"
+    with pytest.raises(HairclipError) as refused:
+        editor.edit(photo, hairstyle="bob cut", color="red", aligned=True)
+    told = str(refused.value)
+    assert told.startswith(f"these networks do not know the person in {photo} (identity ")
+    assert told.endswith(
+        'so the hairstyle bob cut would look unreal: run "python -m hairclip download ffhq" and give bundle="ffhq", or '
+        'ask for the color alone, color="red", or force=True makes the edit all the same.'
+    )
+    with pytest.raises(HairclipError, match="hairstyle bob cut would look unreal") as alone:
+        editor.edit(photo, hairstyle="bob cut", aligned=True)
+    assert "color" not in str(alone.value)
+    forced = editor.edit(photo, hairstyle="bob cut", aligned=True, force=True)
+    assert any("rebuilt poorly" in note for note in forced.notes)
+    opened = editor.open(photo, aligned=True)
+    with pytest.raises(HairclipError, match="would look unreal"):
+        next(editor.frames(opened, [editor.ask("afro"), editor.ask("bob cut")], 3))
+
+
+def test_networks_of_real_people_advise_a_nearer_inversion(stranger: tuple[PhotoEditor, Path]):
+    editor, folder = stranger
+    opened = replace(editor.open(folder / "in" / "me.png", aligned=True), for_others=None)
+    with pytest.raises(HairclipError, match=r'unreal: try inversion="pivotal", or force=True') as refused:
+        opened.refuse_strangers([editor.ask("afro")], EditOptions())
+    assert "download" not in str(refused.value)
 
 
 def test_a_folder_goes_on_past_strangers(stranger: tuple[PhotoEditor, Path]):
     editor, folder = stranger
-    asked = [editor.ask(None, "red")]
-    raw = edit_folder(
-        editor, folder / "in", folder / "raw", asked, FolderSettings(EditOptions(blend=False), aligned=True)
+    asked = [editor.ask("afro")]
+    for name, options, words in (
+        ("raw", EditOptions(blend=False), "leave out blend=False"),
+        ("out", EditOptions(), "hairclip download ffhq"),
+    ):
+        report = edit_folder(editor, folder / "in", folder / name, asked, FolderSettings(options, aligned=True))
+        assert report.written == []
+        assert words in report.failed["me.png"]
+    forced = edit_folder(
+        editor, folder / "in", folder / "out", asked, FolderSettings(EditOptions(force=True), aligned=True)
     )
-    assert raw.written == []
-    assert "leave out blend=False" in raw.failed["me.png"]
-    blended = edit_folder(editor, folder / "in", folder / "out", asked, FolderSettings(aligned=True))
-    assert [path.name for path in blended.written] == ["me.png"]
-    assert any("rebuilt poorly" in note for note in blended.notes)
+    assert [path.name for path in forced.written] == ["me.png"]
+    assert any("rebuilt poorly" in note for note in forced.notes)
 
 
-def test_the_command_notes_a_stranger_and_refuses_to_show_one(
+def test_the_command_refuses_a_stranger_in_one_sentence_and_writes_nothing(
     stranger: tuple[PhotoEditor, Path], capsys: pytest.CaptureFixture[str]
 ):
     editor, folder = stranger
     for part in ("generator", "clip", "parser", "identity", "encoder", "mapper"):
         save_network(folder / "bundle" / f"{part}.safetensors", part, getattr(editor.editor.networks, part))
-    arguments = ["edit", "--image", str(folder / "in" / "me.png"), "--aligned", "--color", "red", "--device", "cpu"]
+    arguments = ["edit", "--image", str(folder / "in" / "me.png"), "--aligned", "--device", "cpu"]
     arguments += ["--bundle", str(folder / "bundle"), "--out", str(folder / "edited.png")]
-    assert cli.main([*arguments, "--no-blend"]) == 2
-    assert not (folder / "edited.png").exists()
-    refusal = capsys.readouterr().err
-    assert "leave out --no-blend" in refusal
-    assert refusal.count("\n") == 1
-    assert cli.main(arguments) == 0
+    several = ["--text", "red", "--text", "blue afro"]
+    shown = ["--no-blend", "--text", "afro"]
+    for more, words in ((shown, "leave out --no-blend"), (several, "alone, --color blue, or --force makes")):
+        assert cli.main([*arguments, *more, "--strands", "edit"]) == 2
+        refusal = capsys.readouterr().err
+        assert words in refusal
+        assert refusal.count("\n") == 1
+        assert not list(folder.glob("edited*"))
+    assert cli.main([*arguments, "--text", "blue afro", "--force"]) == 0
     assert "rebuilt poorly" in capsys.readouterr().out
