@@ -51,3 +51,9 @@ class _Lines(tqdm):
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         self.fp.write(f"{msg or self}\n")
         self.fp.flush()
+
+    def close(self) -> None:
+        """Write the last state, without the empty line that tqdm adds."""
+        if not self.disable and self.n > self.last_print_n:
+            self.display()
+        self.disable = True

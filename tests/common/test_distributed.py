@@ -52,3 +52,9 @@ def test_the_first_signal_is_a_flag_the_second_is_not():
         assert stop
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_process_alone_tells_and_sums_for_itself():
+    world = World(0, 1, CPU)
+    assert world.tell("word") == "word"
+    assert int(world.total(torch.tensor(3))) == 3

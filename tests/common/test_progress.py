@@ -36,6 +36,18 @@ def test_no_bar_is_shown_where_it_is_switched_off(monkeypatch: pytest.MonkeyPatc
     assert shown(Terminal(), monkeypatch) == ""
 
 
+def test_a_log_file_gets_whole_lines_with_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    for _ in progress_bar(range(3), label="counting", log_every=0.0):
+        pass
+    lines = log.getvalue().splitlines()
+    assert lines[-1].startswith("counting: 3 of 3, 00:00 gone, 00:00 left, ")
+    assert all(line.startswith("counting: ") for line in lines)
+    assert "\r" not in log.getvalue()
+
+
 def test_every_bar_of_the_package_is_made_in_one_place():
     root = Path(__file__).resolve().parents[2]
     files = [*(root / "hairclip").rglob("*.py"), *(root / "scripts").rglob("*.py")]

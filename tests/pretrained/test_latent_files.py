@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from hairclip import pretrained
 from hairclip.common.errors import HairclipError
 from hairclip.pretrained.inspect import describe_file
+from hairclip.pretrained.latent_files import read_about, save_latent_blocks
 from hairclip.training.latents import load_latent_set
 from tests.pretrained.test_weight_files import anonymous_megabytes
 
@@ -70,6 +71,19 @@ def test_codes_are_read_in_every_form(form, zipped, tmp_path):
 def test_safetensors_of_several_tensors_are_joined(tmp_path):
     save_file({"a": CODES[:1].clone(), "b": CODES[1:].clone()}, tmp_path / "codes.safetensors")
     assert torch.equal(pretrained.load_latents(tmp_path / "codes.safetensors"), CODES)
+
+
+def test_codes_in_blocks_give_the_file_of_all_codes_at_once(tmp_path):
+    labels = {"name": ["é.png", "b.png", "c.png", "d.png"]}
+    pretrained.save_latents(tmp_path / "whole.safetensors", CODES, labels)
+    save_latent_blocks(tmp_path / "blocks.safetensors", iter([CODES[:3], CODES[3:]]), (4, 6, 8), labels)
+    assert (tmp_path / "blocks.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert read_about(tmp_path / "blocks.safetensors") is None
+    save_latent_blocks(tmp_path / "about.safetensors", [CODES], (4, 6, 8), about={"encoder": "e4e"})
+    assert read_about(tmp_path / "about.safetensors") == {"encoder": "e4e"}
+    with pytest.raises(ValueError, match="bytes more than its shape"):
+        save_latent_blocks(tmp_path / "short.safetensors", [CODES], (3, 6, 8))
+    assert not (tmp_path / "short.safetensors").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
