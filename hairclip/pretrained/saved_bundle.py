@@ -104,6 +104,7 @@ def save_bundle(bundle: Bundle, folder: str | Path, *, mapper: nn.Module | None 
         "parts": parts,
         "framing": framings.get(bundle.framing, asdict(bundle.framing)),
         "plain_background": bundle.plain_background,
+        "for_others": bundle.for_others,
         "inversion_limits": {method: asdict(limits) for method, limits in bundle.inversion_limits.items()},
         "words": {kind: None if known is None else list(known) for kind, known in asdict(words).items()},
     }

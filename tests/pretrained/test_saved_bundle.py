@@ -67,6 +67,7 @@ def test_the_shipped_networks_are_copied_whole_under_their_license(tmp_path: Pat
         .digest()
     )
     assert saved.known_words().hairstyles == load_bundle("portraits").known_words().hairstyles
+    assert saved.for_others == "ffhq"
     header, text = card(tmp_path)
     assert header == {
         "library_name": "hairclip",
