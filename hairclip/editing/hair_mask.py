@@ -315,7 +315,7 @@ def _refine(
     down = size[1] / box_height
     hairy = _weigh_colors(colors, prior, bare, 0.06 * side)
     rim = max(1, round(0.015 * side))
-    hairy = _mix_at_rim(colors, _drop_islands(hairy, prior, rim), rim, 0.06 * side)
+    hairy = _mix_at_rim(colors, _drop_islands(hairy, prior, bare, rim), rim, 0.06 * side)
     slopes = _guide(colors, hairy, max(1, round(0.015 * side)), 3e-4)
     fields = [Image.fromarray(one) for one in slopes]
     for strip in strips(box):
@@ -337,19 +337,23 @@ def _clean(alpha: Field) -> Field:
     return ((alpha - 0.1) / 0.8).clip(0.0, 1.0)
 
 
-def _drop_islands(hair: Field, opinion: Field, thickness: int) -> Field:
+def _drop_islands(hair: Field, opinion: Field, skin: Field, thickness: int) -> Field:
     """Return the probability of hair without parts that hang on the main hair by less than `thickness` pixels.
 
-    Brows, letters on a wall and branches of a tree are such parts. Thin strands that leave the main hair stay.
+    Brows, letters on a wall and branches of a tree are such parts. Locks of which the parser is sure stay where they
+    are not on the face, and so do thin strands that leave the main hair.
     """
     likely = hair > 0.5
     thick = ndimage.binary_erosion(likely, iterations=thickness, border_value=1)
     parts, count = ndimage.label(thick)
     if not count:
         return hair
-    sizes = ndimage.sum_labels(opinion, parts, np.arange(1, count + 1))
-    main = np.isin(parts, 1 + np.flatnonzero(sizes > 0.15 * sizes.max()))
-    near = ndimage.binary_dilation(main, iterations=4 * thickness, mask=likely)
+    numbers = np.arange(1, count + 1)
+    sizes, sure = ndimage.sum_labels(opinion, parts, numbers), ndimage.mean(opinion, parts, numbers)
+    on_face = ndimage.mean(ndimage.uniform_filter(skin, 8 * thickness + 1), parts, numbers) > 0.4
+    large, lock = sizes > 0.15 * sizes.max(), (sizes > 0.01 * sizes.max()) & (np.asarray(sure) > 0.45)
+    main = np.isin(parts, numbers[large | (lock & ~on_face)])
+    near = ndimage.binary_dilation(main, iterations=6 * thickness, mask=likely)
     strands = ndimage.binary_dilation(near, iterations=2)
     return np.where(strands, hair, np.minimum(hair, 0.02)).astype(np.float32)
 
