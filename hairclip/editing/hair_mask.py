@@ -353,7 +353,7 @@ def _drop_islands(hair: Field, opinion: Field, skin: Field, thickness: int) -> F
     on_face = ndimage.mean(ndimage.uniform_filter(skin, 8 * thickness + 1), parts, numbers) > 0.4
     large, lock = sizes > 0.15 * sizes.max(), (sizes > 0.01 * sizes.max()) & (np.asarray(sure) > 0.45)
     main = np.isin(parts, numbers[large | (lock & ~on_face)])
-    near = ndimage.binary_dilation(main, iterations=6 * thickness, mask=likely)
+    near = ndimage.binary_dilation(main, iterations=4 * thickness, mask=likely)
     strands = ndimage.binary_dilation(near, iterations=2)
     return np.where(strands, hair, np.minimum(hair, 0.02)).astype(np.float32)
 
