@@ -119,9 +119,10 @@ def _print_report(report: "EncodeReport", options: argparse.Namespace) -> None:
         elif not report.splits["val"]:
             print("note: no code is held out as val, which training needs: set data.validation_latents")
     if report.poor:
+        advice = "real photos need --bundle ffhq" if options.bundle == "portraits" else "--inversion optimize is nearer"
         print(
             f"note: {len(report.poor)} of {count} inversions show another person, such as {report.poor[0]}: bundle "
-            f"{options.bundle} does not know such faces; --inversion optimize is nearer"
+            f"{options.bundle} does not know such faces; {advice}"
         )
     lists: dict[str, dict[str, list[str]]] = {
         "photos without a code": {name: [reason] for name, reason in report.failed.items()},
