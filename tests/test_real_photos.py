@@ -129,7 +129,9 @@ WHOLE_PATH = (
     "edit --bundle ffhq --force --image photos/anna.png --text 'red bob cut' --out text.png",
     "edit --bundle ffhq --force --image photos/anna.png --color blue --out color.png",
     "edit --bundle ffhq --force --image photos/anna.png --hairstyle photos/ben.png --color photos/ben.png --out as.png",
+    "edit --bundle ffhq --latents celeba-hq-test --range 0:1 --color red --out red",
     "encode --bundle ffhq --images photos --crops crops",
+    "references --bundle ffhq --kind color --colors red --count 1 --latents codes.safetensors --out sets",
     f"train --config {CONFIG} data.latents=codes.safetensors data.validation_latents=celeba-hq-test "
     f"{' '.join(FEW_STEPS)} {' '.join(f'data.{key}={value}' for key, value in REFERENCES.items())}",
     "edit --bundle ffhq --force --mapper runs/hairclip/mapper.safetensors "
