@@ -184,7 +184,7 @@ def shortened(command: Command, out: Path) -> list[str]:
     photos.mkdir()
     for picture in PICTURES:
         shutil.copy(ROOT / picture, photos)
-    for option in ("--image", "--images", "--hairstyle", "--color"):
+    for option in ("--image", "--images", "--photo", "--edited", "--hairstyle", "--color"):
         for place in [place + 1 for place, word in enumerate(words) if word == option]:
             words[place] = stand_in(words[place], photos)
     help_text = cli.build_parser(name)._subparsers._group_actions[0].choices[name].format_help()  # type: ignore[union-attr]
@@ -192,7 +192,9 @@ def shortened(command: Command, out: Path) -> list[str]:
     for option, value in SHORT.get(name, {}).items():
         if option in known and not (option == "--resolution" and "configs/portraits.yaml" in words):
             words = replaced(words, option, value)
-    if name == "edit":
+    if name == "composite":
+        words = replaced(words, "--out", str(out / "out.png"))
+    elif name == "edit":
         folder = str(photos) in words
         words = replaced(words, "--out", str(out / ("edited" if folder else "out.png")))
         for option in ("--frames", "--save-stages", "--compare"):
@@ -271,3 +273,30 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for block in blocks:
         if "ffhq" not in block:
             exec(compile(block, "README.md", "exec"), names)
+
+
+# ------------------------------------------------------------------------------------------ README in Chinese
+
+CHINESE = ROOT / ".github" / "README.zh-TW.md"
+
+
+def test_the_chinese_readme_has_the_same_commands_and_the_same_figures():
+    text = CHINESE.read_text(encoding="utf-8")
+    for pattern in (r"```.*?```", r"^\|.*\|$"):
+        found, expected = (
+            re.findall(pattern, one, flags=re.DOTALL if "`" in pattern else re.MULTILINE) for one in (text, README)
+        )
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            if pattern.startswith("`"):
+                assert one == other
+            else:
+                assert re.findall(r"\d+(?:[.,]\d+)*", one) == re.findall(r"\d+(?:[.,]\d+)*", other), one
+    assert [c.text for c in find_commands(text)] == [c.text for c in COMMANDS]
+    assert len(re.findall(r"^#+ ", text, flags=re.MULTILINE)) == len(re.findall(r"^#+ ", README, flags=re.MULTILINE))
+
+
+def test_links_of_the_chinese_readme_lead_somewhere():
+    text = CHINESE.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert target.startswith("http") or (CHINESE.parent / target).exists(), target
