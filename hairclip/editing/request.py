@@ -133,7 +133,7 @@ def make_request(
         parts["hairstyle"] = parts["hairstyle"] if reading.hairstyle is None else reading.hairstyle
         parts["color"] = parts["color"] if reading.color is None else reading.color
     notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
-    dyes = next((one.colors for one in readings if one.colors), ())
+    dyes = next((one.colors for one in readings if one.colors), ()) if any_color else ()
     if len(dyes) == 1 and dyes[0].is_plain:
         dyes = ()  # the word alone says it
     if readings and parts["hairstyle"] is None and parts["color"] is None and not dyes:

@@ -89,7 +89,7 @@ def test_the_key_of_a_folder_changes_with_every_field():
     other: dict[str, Any] = {
         "strength": 0.5, "method": "optimize", "method_settings": {"lr": 1.0}, "steps": 7, "seed": 1, "blend": False,
         "seam": "poisson", "feather": 2, "behind": "edit", "strands": "edit", "inversion": "pivotal",
-        "inversion_steps": 7,
+        "inversion_steps": 7, "force": True,
     }  # fmt: skip
     keys = [make_key(request, settings, "networks")]
     for name in ("options", "inverting"):

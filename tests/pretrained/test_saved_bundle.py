@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from huggingface_hub import HfApi, constants
 
 from hairclip.common.errors import HairclipError
 from hairclip.editing.editor import HairEditor
-from hairclip.pretrained import load_bundle, load_mapper, registry, transfer
+from hairclip.pretrained import load_bundle, load_mapper, transfer
 from hairclip.pretrained.registry import WEIGHTS
 from tests.helpers.local_server import Reply, Server, serving
 from tests.helpers.tiny_networks import SIZE, save_bundle, tiny_networks
@@ -84,14 +83,18 @@ def test_weights_of_other_projects_are_named_and_not_copied(tmp_path: Path, monk
     save_bundle(tmp_path / "mine")
     by_hand = tmp_path / "mine" / "parsenet_by_hand.safetensors"
     (tmp_path / "mine" / "parser.safetensors").rename(by_hand)
-    known = replace(WEIGHTS["parsenet"], sha256=hashlib.sha256(by_hand.read_bytes()).hexdigest())
-    monkeypatch.setitem(registry.WEIGHTS, "parsenet", known)
+    content = by_hand.read_bytes()
+    mirror = tmp_path / "mirror.yaml"
+    source = f'url: "https://mirror.example/p", size: {len(content)}, sha256: "{hashlib.sha256(content).hexdigest()}"'
+    mirror.write_text(f"parsenet: {{{source}}}", encoding="utf-8")
+    monkeypatch.setenv("HAIRCLIP_REGISTRY", str(mirror))
     bundle = load_bundle(tmp_path / "mine").with_parts(
         {"parser": by_hand, "generator": "stylegan2-ffhq", "clip": "hairclip", "identity": "ffhq/identity"}
     )
     HairEditor(bundle).save_pretrained(tmp_path / "saved")
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
         "README.md", "bundle.yaml", "encoder.safetensors", "judge.safetensors", "mapper.safetensors",
+        "photo_parser.safetensors",
     }  # fmt: skip
     parts = yaml.safe_load((tmp_path / "saved" / "bundle.yaml").read_text())["parts"]
     assert (parts["parser"], parts["generator"], parts["clip"]) == ("parsenet", "stylegan2-ffhq", "hairclip")
