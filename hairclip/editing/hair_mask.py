@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -50,6 +50,8 @@ COLOR_NOISE = 0.04
 """Standard deviation of a color channel in [0, 1] within one surface: noise, and light."""
 LEAST_HAIR = 0.06
 """Hair below this share of the face's area is no hair: a shaved head, or the parser's doubts."""
+MOUTH = 0.25
+"""Height of the mouth in FFHQ's square, from -1 at the top to 1 at the bottom."""
 MOST_HAT = 0.55
 """Share of the head above the brows that a hat covers, from which on the person is said to wear one."""
 
@@ -315,7 +317,9 @@ def _refine(
     down = size[1] / box_height
     hairy = _weigh_colors(colors, prior, bare, 0.06 * side)
     rim = max(1, round(0.015 * side))
-    hairy = _mix_at_rim(colors, _drop_islands(hairy, prior, bare, rim), rim, 0.06 * side)
+    corners = (square.corners + 0.5 - np.array(box[:2])) * [size[0] / box_width, down] - 0.5
+    low = _place(corners, size[1], size[0])[..., 1] > MOUTH
+    hairy = _mix_at_rim(colors, _drop_islands(hairy, prior, bare, low, rim), rim, 0.06 * side)
     slopes = _guide(colors, hairy, max(1, round(0.015 * side)), 3e-4)
     fields = [Image.fromarray(one) for one in slopes]
     for strip in strips(box):
@@ -337,7 +341,9 @@ def _clean(alpha: Field) -> Field:
     return ((alpha - 0.1) / 0.8).clip(0.0, 1.0)
 
 
-def _drop_islands(hair: Field, opinion: Field, skin: Field, thickness: int) -> Field:
+def _drop_islands(
+    hair: Field, opinion: Field, skin: Field, low: Bool[np.ndarray, "height width"], thickness: int
+) -> Field:
     """Return the probability of hair without parts that hang on the main hair by less than `thickness` pixels.
 
     Brows, letters on a wall and branches of a tree are such parts. Locks of which the parser is sure stay where they
@@ -352,6 +358,9 @@ def _drop_islands(hair: Field, opinion: Field, skin: Field, thickness: int) -> F
     sizes, sure = ndimage.sum_labels(opinion, parts, numbers), ndimage.mean(opinion, parts, numbers)
     on_face = ndimage.mean(ndimage.uniform_filter(skin, 8 * thickness + 1), parts, numbers) > 0.4
     large, lock = sizes > 0.15 * sizes.max(), (sizes > 0.01 * sizes.max()) & (np.asarray(sure) > 0.45)
+    is_low = ndimage.mean(low, parts, numbers) > 0.95
+    if (np.isin(parts, numbers[large & ~is_low]) & low).sum() < 0.05 * sizes.max():
+        large, lock = large & ~is_low, lock & ~is_low
     main = np.isin(parts, numbers[large | (lock & ~on_face)])
     near = ndimage.binary_dilation(main, iterations=4 * thickness, mask=likely)
     strands = ndimage.binary_dilation(near, iterations=2)

@@ -58,6 +58,22 @@ def test_hair_of_other_people_and_islands_are_left_out(parser):
     assert share(mask, (325, 555, 355, 585)) == 0
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_what_begins_below_the_mouth_is_a_collar_unless_the_hair_is_long(parser, is_long: bool):
+    photo, draw = paint()
+    if is_long:
+        draw_person(draw, 300, 250, 240)
+    else:
+        draw.ellipse((200, 130, 400, 260), fill=COLORS["hair"])
+        draw.ellipse((233, 178, 367, 346), fill=COLORS["skin"])
+    draw.rectangle((355, 360, 420, 440), fill=COLORS["hair"])  # what the parser takes for hair
+    draw.line((393, 200, 400, 365), fill=COLORS["hair"], width=3)  # and what hangs it on the hair
+    mask = find_hair_mask(photo, square_at(300, 250, 240), parser)
+    assert share(mask, (280, 140, 320, 160)) > 0.95
+    collar = share(mask, (365, 375, 410, 430))
+    assert collar > 0.9 if is_long else collar == 0
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_turned_photo_gives_the_turned_mask(parser, quarters: int):
     photo, draw = paint(640, 640)
