@@ -441,11 +441,12 @@ class HairEditor:
         Returns:
             Codes with the strength applied, (B, n_latent, w_dim), or the pictures of a method that gives those.
         """
-        w_plus, batch = prepared.inversion.w_plus, self.encode(requests, options)
-        edited = load_method(options).edit(prepared, batch, options, self, progress=progress)
+        w_plus = prepared.inversion.w_plus
+        edited = load_method(options).edit(prepared, requests, options, self, progress=progress)
         if edited.codes is None:
             return edited
-        asked = (batch.condition.has_hairstyle | batch.condition.has_color)[:, None, None]
+        asked = torch.tensor([one.hairstyle is not None or one.color is not None for one in requests])
+        asked = asked.to(self.device)[:, None, None]
         moved = w_plus + options.strength * (edited.codes - w_plus)
         return MethodResult(codes=torch.where(asked, moved, w_plus))
 

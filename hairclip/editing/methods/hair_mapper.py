@@ -1,11 +1,11 @@
 """Edit with the trained mapper: one pass, as in HairCLIP (Wei et al. 2022, section 3.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from hairclip.common.errors import HairclipError
-from hairclip.conditions.encoder import EditBatch
 from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
@@ -45,11 +45,17 @@ class HairMapperMethod(EditingMethod):
         return getattr(editor.mapper, "references", "whole")
 
     def edit(
-        self, prepared: Prepared, batch: EditBatch, options: EditOptions, editor: Editor, *, progress: bool = False
+        self,
+        prepared: Prepared,
+        requests: Sequence[EditRequest],
+        options: EditOptions,
+        editor: Editor,
+        *,
+        progress: bool = False,
     ) -> MethodResult:
         """Edit a batch; see `EditingMethod.edit`."""
         w_plus = prepared.inversion.w_plus
-        return MethodResult(codes=w_plus + editor.mapper(w_plus, batch.condition))
+        return MethodResult(codes=w_plus + editor.mapper(w_plus, editor.encode(requests, options).condition))
 
 
 def check_mapper(mapper: nn.Module, networks: Networks, name: str, *, companions: bool = True) -> None:

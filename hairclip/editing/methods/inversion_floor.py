@@ -1,8 +1,8 @@
 """Edit nothing: the floor that a measurement must tell from an edit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hairclip.conditions.encoder import EditBatch
 from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
@@ -19,7 +19,13 @@ class InversionFloor(EditingMethod):
         """Refuse nothing."""
 
     def edit(
-        self, prepared: Prepared, batch: EditBatch, options: EditOptions, editor: Editor, *, progress: bool = False
+        self,
+        prepared: Prepared,
+        requests: Sequence[EditRequest],
+        options: EditOptions,
+        editor: Editor,
+        *,
+        progress: bool = False,
     ) -> MethodResult:
         """Return the codes of the pictures as they are."""
         return MethodResult(codes=prepared.inversion.w_plus)

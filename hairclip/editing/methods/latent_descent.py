@@ -7,7 +7,7 @@ and medium layers and a color only the fine ones, as the three sub-mappers of Ha
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +55,13 @@ class LatentDescent(EditingMethod):
         return editor.loss.references
 
     def edit(
-        self, prepared: Prepared, batch: EditBatch, options: EditOptions, editor: Editor, *, progress: bool = False
+        self,
+        prepared: Prepared,
+        requests: Sequence[EditRequest],
+        options: EditOptions,
+        editor: Editor,
+        *,
+        progress: bool = False,
     ) -> MethodResult:
         """Edit a batch; see `EditingMethod.edit`."""
         inversion, generator = prepared.inversion, editor.networks.generator
@@ -64,7 +70,7 @@ class LatentDescent(EditingMethod):
             lambda codes: inversion.synthesize(codes, generator),
             editor.loss,
             editor.loss.source_features(inversion.images),
-            batch,
+            editor.encode(requests, options),
             steps=options.steps,
             lr=self.lr,
             noise=self.noise,

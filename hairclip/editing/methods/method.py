@@ -1,6 +1,7 @@
 """What an editing method is: the part of an edit that turns codes and a request into new codes, or into a picture."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
             groups: the first medium and the first fine layer of the codes.
             mapper: the trained mapper.
             loss: the training loss, with HairCLIP's weights unless the editor was given another.
+            encode: gives the requests' embeddings in CLIP, with flags for what is asked.
         """
 
         networks: Networks
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         def mapper(self) -> nn.Module: ...
         @property
         def loss(self) -> HairEditLoss: ...
+        def encode(self, requests: Sequence[EditRequest], options: EditOptions) -> EditBatch: ...
 
 else:
     Editor = Any  # a type check while the program runs would read, and so load, the networks
@@ -90,13 +93,19 @@ class EditingMethod(Protocol):
         return "whole"
 
     def edit(
-        self, prepared: Prepared, batch: EditBatch, options: EditOptions, editor: Editor, *, progress: bool = False
+        self,
+        prepared: Prepared,
+        requests: Sequence[EditRequest],
+        options: EditOptions,
+        editor: Editor,
+        *,
+        progress: bool = False,
     ) -> MethodResult:
         """Edit a batch whose samples may ask for different things.
 
         Args:
             prepared: the pictures with their codes.
-            batch: the requests, encoded; a sample may ask for nothing.
+            requests: what is asked of each picture; one may ask for nothing. `editor.encode` makes embeddings of them.
             options: `steps` and `seed` are for the method. Strength and blending are applied to what it returns.
             editor: where the networks are.
             progress: show a progress bar.

@@ -5,7 +5,7 @@ is a sum, the schedule is StyleCLIP's, and the last code counts, not the best.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.images import Embeddings, Flags, Images, Scores, WPlus
 from hairclip.common.progress import progress_bar
-from hairclip.conditions.encoder import EditBatch
 from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
@@ -61,19 +60,25 @@ class StyleClipOptimize(EditingMethod):
             raise HairclipError("these networks have no identity network: leave out the setting identity.")
 
     def edit(
-        self, prepared: Prepared, batch: EditBatch, options: EditOptions, editor: Editor, *, progress: bool = False
+        self,
+        prepared: Prepared,
+        requests: Sequence[EditRequest],
+        options: EditOptions,
+        editor: Editor,
+        *,
+        progress: bool = False,
     ) -> MethodResult:
         """Edit a batch; see `EditingMethod.edit`."""
         inversion, networks = prepared.inversion, editor.networks
-        clip = networks.clip
+        clip, condition = networks.clip, editor.encode(requests, options).condition
         pixels = clip.raw_pixels if self.text_pixels == "official" else clip.pixels
         identity = networks.identity if self.identity else None
         source = None if identity is None else identity(inversion.images).float()
 
         def terms(images: Images) -> Scores:
             seen = clip.encode_pixels(pixels(images))
-            value = distance(seen, batch.condition.hairstyle, batch.condition.has_hairstyle)
-            value = value + distance(seen, batch.condition.color, batch.condition.has_color)
+            value = distance(seen, condition.hairstyle, condition.has_hairstyle)
+            value = value + distance(seen, condition.color, condition.has_color)
             if identity is not None:
                 value = value + self.identity * (1 - (identity(images).float() * source).sum(dim=1))
             return value
@@ -86,7 +91,7 @@ class StyleClipOptimize(EditingMethod):
             l2=self.l2,
             progress=progress,
         )
-        asked = batch.condition.has_hairstyle | batch.condition.has_color
+        asked = condition.has_hairstyle | condition.has_color
         return MethodResult(codes=torch.where(asked[:, None, None], codes, inversion.w_plus))
 
 

@@ -29,7 +29,7 @@ class Shift(EditingMethod):
         if request.color is not None:
             raise HairclipError("Shift changes no color: ask for a hairstyle alone.")
 
-    def edit(self, prepared: Prepared, batch, options, editor, *, progress: bool = False) -> MethodResult:
+    def edit(self, prepared: Prepared, requests, options, editor, *, progress: bool = False) -> MethodResult:
         return MethodResult(codes=prepared.inversion.w_plus + self.amount)
 
 
@@ -39,7 +39,7 @@ class Gray(EditingMethod):
     def check(self, request: EditRequest, editor: HairEditor) -> None:
         pass
 
-    def edit(self, prepared: Prepared, batch, options, editor, *, progress: bool = False) -> MethodResult:
+    def edit(self, prepared: Prepared, requests, options, editor, *, progress: bool = False) -> MethodResult:
         return MethodResult(images=torch.zeros_like(prepared.aligned))
 
 
