@@ -129,7 +129,7 @@ def evaluate_hair_masks(
         found = find_hair_mask(scene.photo, square, parser, others=others).alpha
         records.append(measure_alpha(found, scene))
         if len(rows) < 8:
-            masks = (np.uint8(np.rint(scene.alpha * 255)), found)
+            masks = (np.rint(scene.alpha * 255).astype(np.uint8), found)
             pictures = (scene.photo, *(Image.fromarray(mask).convert("RGB") for mask in masks))
             rows.append([from_pil(_square_up(picture))[0] for picture in pictures])
     means = {figure.name: mean_of(records, figure.name) for figure in FIGURES}

@@ -229,7 +229,7 @@ def _extend(photo: Image.Image, pad: list[int], *, blur: float) -> Image.Image:
     )[..., None]
     pixels += (_blur(pixels, blur) - pixels) * np.clip(outside * 3.0 + 1.0, 0.0, 1.0)
     pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(outside, 0.0, 1.0)
-    return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
 def _blur(pixels: Pixels, sigma: float) -> Pixels:
