@@ -71,17 +71,10 @@ def load_quads(folder: Path) -> Quads:
     images, labels = [], []
     metadata: Metadata = []
     for shard in shards:
-        try:
-            with shard.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                images.append(file["images"])
-                labels.append(file["labels"])
-                metadata.extend(
-                    [[[json.loads(str(line)) for line in row] for row in quad] for quad in file["metadata"]]
-                )
-        except Exception as error:  # a damaged archive raises almost anything
-            raise HairclipError(
-                f"{shard} holds no quads ({type(error).__name__}): delete it and render again."
-            ) from error
+        pictures, classes, portraits = read_shard(shard)
+        images.append(pictures)
+        labels.append(classes)
+        metadata.extend(portraits)
 
     def each(read: Any) -> np.ndarray:
         return np.array([[[read(portrait) for portrait in row] for row in quad] for quad in metadata])
@@ -99,6 +92,22 @@ def load_quads(folder: Path) -> Quads:
         style_names=tuple(map(str, style_names)),
         color_names=tuple(map(str, color_names)),
     )
+
+
+def read_shard(
+    path: Path,
+) -> tuple[UInt8[np.ndarray, "quads 2 2 height width 3"], UInt8[np.ndarray, "quads 2 2 height width"], Metadata]:
+    """Return images, labels and metadata of one file that the command `render-portraits --quads` wrote.
+
+    Raises:
+        HairclipError: if the file is damaged.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            metadata = [[[json.loads(str(line)) for line in row] for row in quad] for quad in file["metadata"]]
+            return file["images"], file["labels"], metadata
+    except Exception as error:  # a damaged archive raises almost anything
+        raise HairclipError(f"{path} holds no quads ({type(error).__name__}): delete it and render again.") from error
 
 
 def pick(array: np.ndarray, index: np.ndarray) -> np.ndarray:
