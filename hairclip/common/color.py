@@ -51,6 +51,17 @@ def rgb_to_lab(images: Images, gamma: Gamma = "none") -> LabImages:
     return torch.stack([lightness, 500 * (fx - fy), 200 * (fy - fz)], dim=1)
 
 
+def lab_to_rgb(lab: LabImages) -> Images:
+    """Return RGB whose `rgb_to_lab` is `lab`, both with `gamma="none"`. Colors that no screen shows leave [-1, 1]."""
+    lightness, a, b = lab.unbind(dim=1)
+    fy = (lightness + 16) / 116
+    f = torch.stack([fy + a / 500, fy, fy - b / 200], dim=1)
+    xyz = torch.where(f > _LINEAR_BELOW ** (1 / 3), f**3, (f - 0.137931) / 7.787)
+    matrix = constant(_RGB_TO_XYZ, like=lab)
+    inverse = torch.linalg.inv(matrix / matrix.sum(dim=1, keepdim=True))
+    return 2 * torch.einsum("ij,bjhw->bihw", inverse, xyz) - 1
+
+
 def mean_lab(images: Images, masks: Masks, gamma: Gamma = "none") -> LabColors:
     """Return the mean Lab color inside each mask, (B, 3); (0, 0, 0) for an empty mask."""
     lab = torch.where(masks, rgb_to_lab(images, gamma), 0.0)

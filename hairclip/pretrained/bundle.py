@@ -11,6 +11,7 @@ from hairclip.common.framing import Framing
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
+from hairclip.networks.hair_priors import HairPriors
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
@@ -28,6 +29,7 @@ from hairclip.pretrained.loaders import (
     load_clip,
     load_encoder,
     load_generator,
+    load_hair_priors,
     load_identity,
     load_judge,
     load_latent_labels,
@@ -55,8 +57,12 @@ __all__ = [
     "load_bundle",
 ]
 
-EDITING_PARTS = ("generator", "clip", "parser", "photo_parser", "identity", "encoder", "mapper")
+EDITING_PARTS = ("generator", "clip", "parser", "photo_parser", "identity", "encoder", "mapper", "hair_priors")
 """The parts on which the picture of an edit depends."""
+
+
+TRAINED_BY = {"hair_priors": "hair-priors"}
+"""Part that only some bundles have -> the command that makes it."""
 
 
 class MissingPartError(HairclipError):
@@ -92,6 +98,8 @@ if TYPE_CHECKING:
         def identity(self) -> FaceEncoder | None: ...
         @property
         def mapper(self) -> HairMapper: ...
+        @property
+        def hair_priors(self) -> HairPriors: ...
         @property
         def framing(self) -> Framing: ...
         @property
@@ -153,6 +161,11 @@ class Bundle(BundleFile):
     def judge(self) -> HairstyleClassifier:
         return load_judge(self._source("judge"), self.device)
 
+    @cached_property
+    def hair_priors(self) -> HairPriors:
+        """The mean hair of hairstyles, which tells where an edit may paint."""
+        return load_hair_priors(self._source("hair_priors"), self.device)
+
     def known_words(self) -> BundleWords:
         """Return the words of the YAML; where it gives none, the labels of the latents, or None without labels."""
         words = self.words
@@ -197,7 +210,8 @@ class Bundle(BundleFile):
 
     def _source(self, part: str) -> Source:
         if part not in self.parts:
-            raise MissingPartError(f"{self.name} has no {part}: it has {', '.join(sorted(self.parts))}.")
+            made = f" Make it with python -m hairclip {TRAINED_BY[part]}." if part in TRAINED_BY else ""
+            raise MissingPartError(f"{self.name} has no {part}: it has {', '.join(sorted(self.parts))}.{made}")
         self.require([part])
         return self.parts[part]
 

@@ -81,6 +81,7 @@ PARTS: tuple[str, ...] = (
     "encoder",
     "mapper",
     "judge",
+    "hair_priors",
     "latents",
 )
 """What a bundle may hold."""

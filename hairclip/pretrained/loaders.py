@@ -16,6 +16,7 @@ from hairclip.common.images import WPlus
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
+from hairclip.networks.hair_priors import HairPriors
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
@@ -41,6 +42,7 @@ __all__ = [
     "load_clip",
     "load_encoder",
     "load_generator",
+    "load_hair_priors",
     "load_hairclip",
     "load_identity",
     "load_judge",
@@ -112,6 +114,11 @@ def load_mapper(name_or_path: Source, device: Device = "cpu") -> HairMapper:
 def load_judge(name_or_path: Source, device: Device = "cpu") -> HairstyleClassifier:
     """Return the hairstyle classifier that evaluation uses."""
     return _load(name_or_path, "judge", device)
+
+
+def load_hair_priors(name_or_path: Source, device: Device = "cpu") -> HairPriors:
+    """Return the mean hair of hairstyles and the mean colors."""
+    return _load(name_or_path, "hair_priors", device)
 
 
 def load_hairclip(

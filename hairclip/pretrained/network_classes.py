@@ -18,6 +18,7 @@ _PLACES: dict[str, dict[str, str]] = {
     "encoder": {"E4EEncoder": "e4e", "PcaEncoder": "pca_encoder"},
     "mapper": {"HairMapper": "mapper"},
     "judge": {"HairstyleClassifier": "classifier"},
+    "hair_priors": {"HairPriors": "hair_priors"},
 }
 
 CLASSES: "dict[str, NameTable[type[nn.Module]]]" = {

@@ -7,6 +7,7 @@ from hairclip.common.color import (
     NAMED_COLORS,
     flat_hair_color,
     gray_hair,
+    lab_to_rgb,
     load_named_colors,
     mean_lab,
     nearest_color,
@@ -128,3 +129,9 @@ def test_flat_hair_color_is_the_mean_of_the_hair_everywhere():
     assert flat.shape == images.shape
     torch.testing.assert_close(flat[0, :, 7, 7], images[0, :, 3:5].mean(dim=(1, 2)))
     assert not flat[1].any()
+
+
+def test_lab_goes_back_to_rgb():
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images[..., 0] = -0.999  # the straight part of the curve
+    torch.testing.assert_close(lab_to_rgb(rgb_to_lab(images)), images, atol=1e-4, rtol=0)

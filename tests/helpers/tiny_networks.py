@@ -11,6 +11,7 @@ from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import Clip
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import UNetParser
+from hairclip.networks.hair_priors import HairPriors
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
@@ -40,9 +41,12 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
                 n_latent=N_LATENT, w_dim=W_DIM, input_size=64, units=(1, 1, 1, 1), widths=(8, 8, 8, 8), fpn_width=8
             ),
             mapper=HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5), absent=absent),
+            hair_priors=HairPriors(("afro", "bob cut", "mohawk"), ("blond", "red"), size=8),
             judge=HairstyleClassifier(("afro", "bob cut", "mohawk"), widths=(8, 8), input_size=32),
         )
         make_hair_visible(networks.parser, generator)
+        networks.hair_priors.shape[:, :, :3] = torch.tensor([1.0, 0.2, 0.0])[:, None, None, None]  # the upper rows
+        networks.hair_priors.lab.copy_(torch.tensor([[80.0, 0.0, 20.0], [50.0, 40.0, 20.0]]))
     for network in vars(networks).values():
         network.eval().requires_grad_(False)
     networks.photo_parser = copy.deepcopy(networks.parser)

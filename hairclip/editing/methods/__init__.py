@@ -12,6 +12,7 @@ METHODS: NameTable[Any] = NameTable(
         "mapper": "hairclip.editing.methods.hair_mapper:HairMapperMethod",
         "optimize": "hairclip.editing.methods.latent_descent:LatentDescent",
         "styleclip-optimize": "hairclip.editing.methods.styleclip_optimize:StyleClipOptimize",
+        "mean-hair": "hairclip.editing.methods.mean_hair:MeanHair",
         "inversion": "hairclip.editing.methods.inversion_floor:InversionFloor",
     },
 )
