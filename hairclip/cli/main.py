@@ -35,6 +35,7 @@ COMMANDS = {
     "train-photo-parser": "photo_parser",
     "evaluate-photo-parser": "photo_parser",
     "evaluate-hair-mask": "photo_parser",
+    "train-denoiser": "denoiser",
     "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""

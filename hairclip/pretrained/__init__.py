@@ -16,6 +16,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             "load_clip",
+            "load_denoiser",
             "load_encoder",
             "load_generator",
             "load_hairclip",

@@ -9,6 +9,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.files import digest
 from hairclip.common.framing import Framing
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.denoiser import HairPainter
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.hair_priors import HairPriors
@@ -27,6 +28,7 @@ from hairclip.pretrained.bundle_files import (
 )
 from hairclip.pretrained.loaders import (
     load_clip,
+    load_denoiser,
     load_encoder,
     load_generator,
     load_hair_priors,
@@ -57,7 +59,17 @@ __all__ = [
     "load_bundle",
 ]
 
-EDITING_PARTS = ("generator", "clip", "parser", "photo_parser", "identity", "encoder", "mapper", "hair_priors")
+EDITING_PARTS = (
+    "generator",
+    "clip",
+    "parser",
+    "photo_parser",
+    "identity",
+    "encoder",
+    "mapper",
+    "hair_priors",
+    "denoiser",
+)
 """The parts on which the picture of an edit depends."""
 
 
@@ -156,6 +168,10 @@ class Bundle(BundleFile):
     @cached_property
     def mapper(self) -> HairMapper:
         return load_mapper(self._source("mapper"), self.device)
+
+    @cached_property
+    def denoiser(self) -> HairPainter:
+        return load_denoiser(self._source("denoiser"), self.device)
 
     @cached_property
     def judge(self) -> HairstyleClassifier:

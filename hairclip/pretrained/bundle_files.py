@@ -83,6 +83,7 @@ PARTS: tuple[str, ...] = (
     "judge",
     "hair_priors",
     "latents",
+    "denoiser",
 )
 """What a bundle may hold."""
 

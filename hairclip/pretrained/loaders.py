@@ -14,6 +14,7 @@ import torch
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import WPlus
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.denoiser import HairPainter
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.hair_priors import HairPriors
@@ -109,6 +110,11 @@ def load_mapper(name_or_path: Source, device: Device = "cpu") -> HairMapper:
     if name.startswith("hf-hub:"):
         return HairMapper.from_pretrained(name.removeprefix("hf-hub:")).to(device)
     return _load(name_or_path, "mapper", device)
+
+
+def load_denoiser(name_or_path: Source, device: Device = "cpu") -> HairPainter:
+    """Return the denoisers of the editing method `diffusion`."""
+    return _load(name_or_path, "denoiser", device)
 
 
 def load_judge(name_or_path: Source, device: Device = "cpu") -> HairstyleClassifier:

@@ -19,6 +19,7 @@ _PLACES: dict[str, dict[str, str]] = {
     "mapper": {"HairMapper": "mapper"},
     "judge": {"HairstyleClassifier": "classifier"},
     "hair_priors": {"HairPriors": "hair_priors"},
+    "denoiser": {"HairPainter": "denoiser"},
 }
 
 CLASSES: "dict[str, NameTable[type[nn.Module]]]" = {

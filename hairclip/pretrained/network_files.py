@@ -2,7 +2,7 @@
 
 Our own files are safetensors. Their metadata says what they hold, so a network is rebuilt from its file alone:
 
-    hairclip_kind    generator, clip, parser, identity, encoder, mapper, judge, hair_priors or latents
+    hairclip_kind    generator, clip, parser, identity, encoder, mapper, judge, hair_priors, denoiser or latents
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
@@ -36,7 +36,18 @@ from hairclip.pretrained.weight_files import (
     write_safetensors,
 )
 
-Kind = Literal["generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "hair_priors", "latents"]
+Kind = Literal[
+    "generator",
+    "clip",
+    "parser",
+    "identity",
+    "encoder",
+    "mapper",
+    "judge",
+    "hair_priors",
+    "denoiser",
+    "latents",
+]
 Source: TypeAlias = str | Path
 Device: TypeAlias = str | torch.device
 
