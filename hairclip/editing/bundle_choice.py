@@ -93,8 +93,12 @@ class BundleChooser:
         progress: bool = False,
     ) -> Choice:
         """Open a photo with the networks that know it; arguments as of `PhotoEditor.open`."""
+        cut = self.editor(RENDERED).cut(source, face=face, aligned=aligned, masks=masks)
+        return self.choose(cut, inverting, progress=progress)
+
+    def choose(self, cut: CutPhoto, inverting: InversionOptions | None = None, *, progress: bool = False) -> Choice:
+        """Open a photo that the editor of `portraits` cut, with the networks that know it."""
         inverting, rendered = inverting or InversionOptions(), self.editor(RENDERED)
-        cut = rendered.cut(source, face=face, aligned=aligned, masks=masks)
         try:
             (opened,) = rendered.invert([cut], InversionOptions(seed=inverting.seed))
         except HairclipError:

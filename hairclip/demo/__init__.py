@@ -1,0 +1,1 @@
+"""The web page on which a person edits the hair in a photo."""
