@@ -3,13 +3,18 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hairclip.cli.edit_arguments import add_fields, name_flags, name_flags_in_errors, read_fields
+from hairclip.common.errors import HairclipError
 
 if TYPE_CHECKING:
-    from hairclip.editing.encoding.encode import EncodeReport
+    from hairclip.common.distributed import World
+    from hairclip.editing.encoding.encode import EncodeReport, EncodeSettings
+    from hairclip.editing.photo_editor import PhotoEditor
 
 _SHOWN = 20
 """Number of photos that are listed on the screen. A file lists all."""
@@ -17,6 +22,7 @@ _SHOWN = 20
 
 def add_command(commands: Any) -> None:
     """Add `encode` to the subcommands of a parser."""
+    from hairclip.editing.bundle_choice import AUTO
     from hairclip.editing.options import InversionOptions
 
     encode = commands.add_parser(
@@ -42,7 +48,7 @@ def add_command(commands: Any) -> None:
         metavar="largest|left|right|N",
         help="which face of a photo; N counts from the left (default largest)",
     )
-    add_fields(encode, InversionOptions)
+    add_fields(encode, InversionOptions, only=("inversion", "inversion_steps"))  # nothing here is random
     encode.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16", "float16"),
@@ -50,7 +56,11 @@ def add_command(commands: Any) -> None:
         help="type of number in which the encoder computes (default auto: bfloat16 on CUDA, else float32)",
     )
     encode.add_argument(
-        "--batch-size", type=int, default=8, metavar="N", help="faces that the networks see at once (default 8)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="faces that the networks see at once (default: 8 on CUDA; on a CPU what fits 6 GB, which is 2 at 1024 px "
+        "and 8 up to 512 px). It decides how codes are rounded",
     )
     encode.add_argument(
         "--workers",
@@ -58,13 +68,20 @@ def add_command(commands: Any) -> None:
         metavar="N",
         help="threads that read photos and find faces (default: 8 on CUDA, or fewer with fewer CPU cores, else 1)",
     )
-    encode.add_argument("--bundle", default="portraits", metavar="NAME", help="name or folder of the networks")
+    encode.add_argument(
+        "--bundle",
+        default=AUTO,
+        metavar="NAME",
+        help="name or folder of the networks. auto (the default) looks at a few of the photos: portraits for rendered "
+        "people, ffhq for real ones",
+    )
     encode.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     encode.set_defaults(run=_encode)
 
 
 def _encode(options: argparse.Namespace) -> int:
     from hairclip.common.distributed import Stopped, join, leave
+    from hairclip.editing.bundle_choice import AUTO
     from hairclip.editing.encoding.encode import EncodeSettings, encode_folder
     from hairclip.editing.options import InversionOptions
     from hairclip.editing.photo.faces import as_choice
@@ -72,7 +89,7 @@ def _encode(options: argparse.Namespace) -> int:
 
     with name_flags_in_errors(InversionOptions):
         inverting, face = read_fields(InversionOptions, options), as_choice(options.face)
-        EncodeSettings(inverting, face)
+        settings = EncodeSettings(inverting, face, options.aligned)
         world = join(options.device, exchange="words")
         try:
             on_cuda = world.device.type == "cuda"
@@ -82,11 +99,13 @@ def _encode(options: argparse.Namespace) -> int:
             workers = options.workers
             if workers is None:
                 workers = max(1, min(8, (os.cpu_count() or 1) // world.size)) if on_cuda else 1
+            load = partial(PhotoEditor.from_bundle, device=str(world.device), precision=precision)
+            editor = _choose(load, options, settings, world) if options.bundle == AUTO else load(options.bundle)
             report = encode_folder(
-                PhotoEditor.from_bundle(options.bundle, device=str(world.device), precision=precision),
+                editor,
                 Path(options.images),
                 Path(options.out),
-                EncodeSettings(inverting, face, options.aligned),
+                settings,
                 crops=None if options.crops is None else Path(options.crops),
                 batch_size=options.batch_size,
                 workers=workers,
@@ -100,6 +119,32 @@ def _encode(options: argparse.Namespace) -> int:
     if world.is_main:
         _print_report(report, options)
     return 1 if report.failed and world.is_main else 0
+
+
+def _choose(
+    load: "Callable[[str], PhotoEditor]", options: argparse.Namespace, settings: "EncodeSettings", world: "World"
+) -> "PhotoEditor":
+    """Return the editor with the networks that know the photos, as process 0 finds; print which and why.
+
+    All codes of a file are of one generator, so a few photos decide for all.
+    """
+    from hairclip.editing.bundle_choice import BundleChooser
+    from hairclip.editing.encoding.photo_tree import find_photos
+
+    chooser = BundleChooser(load)
+    chosen: str | HairclipError = ""
+    if world.is_main:
+        try:
+            photos = [Path(options.images) / name for name in find_photos(Path(options.images)).names]
+            chosen, reason = chooser.choose_for_all(photos, face=settings.face, aligned=settings.aligned)
+            print(reason)
+        except HairclipError as error:
+            chosen = error
+    chosen = world.tell(chosen)
+    if isinstance(chosen, HairclipError):
+        raise chosen
+    options.bundle = chosen
+    return chooser.editor(chosen)
 
 
 def _print_report(report: "EncodeReport", options: argparse.Namespace) -> None:

@@ -52,19 +52,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its arguments; None takes those of the process.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    options = build_parser(given[0] if given else None).parse_args(given)
+    try:
+        options = build_parser(given[0] if given else None).parse_args(given)
+    finally:
+        _flush()  # argparse ends the process after --help
     if arguments is None:
         _keep_freed_memory()
     return exit_code(lambda: options.run(options))
 
 
 def exit_code(run: Callable[[], int | None]) -> int:
-    """Run a function and return its exit code: 2 and one sentence on stderr for a user's mistake, 130 for Ctrl-C."""
+    """Run a function and return its exit code.
+
+    The code is 2 for a user's mistake, with one sentence on stderr, 130 for Ctrl-C, and 141, as shells have it for
+    SIGPIPE, where nobody reads the output any longer, as after ``| head -1``.
+    """
+    code = _run(run)
+    return code if _flush() else code or 141
+
+
+def _run(run: Callable[[], int | None]) -> int:
+    """Run a function and return its exit code, see `exit_code`. Output that is still kept back is not written."""
     try:
         return run() or 0
     except HairclipError as error:
         print(f"hairclip: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # a command writes to no pipe but its output
+        return 141
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
@@ -74,6 +89,23 @@ def exit_code(run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("hairclip: interrupted", file=sys.stderr)
         return 130
+
+
+def _flush() -> bool:
+    """Write output that is kept back, and return whether that worked.
+
+    Without a reader, what is left goes nowhere: Python would write it, and complain, when it ends.
+    """
+    is_read = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # as under pythonw
+                stream.flush()
+        except BrokenPipeError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+            is_read = False
+    return is_read
 
 
 def script(command: str) -> int:

@@ -400,13 +400,23 @@ class PhotoEditor:
             crops = [from_pil(crop) for cut in cuts for crop in cut.crop(self.editor.networks.generator.size)]
         with watch("invert"):
             prepared = self.editor.prepare(crops, options, batch_size=batch_size, progress=progress)
+            others, judged = getattr(self.editor.networks, "for_others", None), None
+            if others is not None and prepared.inversion.method != "encoder":
+                # A descent rebuilds a stranger as well as a person whom the generator knows. The encoder does not.
+                judged = self.editor.invert(crops, batch_size=batch_size or len(crops))
         opened, first = [], 0
         for cut in cuts:
-            part = prepared[range(first, first + len(cut.squares))]
+            samples = range(first, first + len(cut.squares))
+            part = prepared[samples]
             seconds = add_seconds(cut.seconds, watch.seconds, share=len(cut.squares) / len(prepared))
             limits = self.editor.networks.inversion_limits
-            others = getattr(self.editor.networks, "for_others", None)
-            one = OpenPhoto(**{**vars(cut), "seconds": seconds}, prepared=part, limits=limits, for_others=others)
+            one = OpenPhoto(
+                **{**vars(cut), "seconds": seconds},
+                prepared=part,
+                limits=limits,
+                for_others=others,
+                judged=None if judged is None else judged[samples],
+            )
             one = replace(one, notes=[*cut.notes, *one.describe_strangers()])
             opened.append(self._correct_labels(one))
             first += len(cut.squares)

@@ -11,6 +11,7 @@ from hairclip.common.images import from_pil
 from hairclip.common.sheets import draw_sheet, stack_sheets
 from hairclip.editing.hair_mask import HairMask
 from hairclip.editing.inversion.check import describe_poor_inversion, describe_unknown_person
+from hairclip.editing.inversion.invert import Inversion
 from hairclip.editing.options import EditOptions
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face
 from hairclip.editing.photo.faces import Face
@@ -60,11 +61,19 @@ class OpenPhoto(CutPhoto):
         prepared: the inverted crops, one sample per square.
         limits: method of inversion -> the figures below which an inversion is poor.
         for_others: the bundle to download for people whom these networks do not know; None for none.
+        judged: the inversion by which the networks know a person or not; None takes that of `prepared`.
     """
 
     prepared: Prepared = field(kw_only=True)
     limits: Mapping[str, InversionLimits] = field(kw_only=True)
     for_others: str | None = field(default=None, kw_only=True)
+    judged: Inversion | None = field(default=None, kw_only=True)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the networks know the people of all faces."""
+        judged = self.judged or self.prepared.inversion
+        return all(describe_poor_inversion(judged, i, limits=self.limits) is None for i in range(len(judged)))
 
     def describe_strangers(self, *, blend: bool = True) -> list[str]:
         """Return a sentence for each face that the generator rebuilds as somebody else's.
@@ -102,7 +111,7 @@ class OpenPhoto(CutPhoto):
                 continue
             for number in range(len(self.prepared)):
                 told = describe_unknown_person(
-                    self.prepared.inversion,
+                    self.judged or self.prepared.inversion,
                     number,
                     limits=self.limits,
                     hairstyle=hairstyle,

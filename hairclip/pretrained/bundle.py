@@ -40,7 +40,7 @@ from hairclip.pretrained.loaders import (
 )
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
-from hairclip.pretrained.registry import WEIGHTS, total_size
+from hairclip.pretrained.registry import WEIGHTS, replaced_sha256, total_size
 from hairclip.pretrained.sources import content_of, find_unfetched, is_missing, source_of
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
@@ -221,7 +221,11 @@ class Bundle(BundleFile):
         That is the content of `EDITING_PARTS` and the framing and background of the crop. A file is read once, and
         again when its time or size changes.
         """
-        contents = {part: content_of(part, self.parts[part]) for part in EDITING_PARTS if part in self.parts}
+        sources = {part: self.parts[part] for part in EDITING_PARTS if part in self.parts}
+        contents = {part: content_of(part, source) for part, source in sources.items()}
+        # A file of a mirror goes by the name of the published one, also where its content is another.
+        replaced = {f"{part} of a mirror": replaced_sha256(source_of(source)) for part, source in sources.items()}
+        contents |= {part: content for part, content in replaced.items() if content is not None}
         return digest(contents, self.framing, self.plain_background)
 
     def _source(self, part: str) -> Source:

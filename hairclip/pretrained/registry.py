@@ -287,6 +287,15 @@ def find(name: str) -> Weight:
     raise HairclipError(f"there are no weights named {name}{guess}: give one of {', '.join(WEIGHTS)}.")
 
 
+def replaced_sha256(name: str) -> str | None:
+    """Return the SHA-256 that HAIRCLIP_REGISTRY gives for weights in place of the listed one; None where it does not.
+
+    Such a file goes by the same name but may hold other numbers.
+    """
+    given = WEIGHTS[name].sha256 if name in WEIGHTS else None
+    return None if given is None or given == _SHIPPED[name].sha256 else given
+
+
 def megabytes(size: int | None) -> str:
     """Return a size in bytes as text in MB."""
     return "size unknown" if size is None else f"{size / 1e6:,.1f} MB"

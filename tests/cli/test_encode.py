@@ -1,6 +1,7 @@
 """``python -m hairclip encode``: what it prints, how it exits, and what training makes of its file."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from hairclip.cli import main as cli
 from hairclip.config import load_config
-from hairclip.editing.encoding.encode import split_of
+from hairclip.editing.encoding.encode import default_batch_size, split_of
 from hairclip.training.latents import load_latent_set, training_and_validation
 from hairclip.training.trainer import train
 from tests.helpers.tiny_networks import SIZE
@@ -110,6 +111,53 @@ def test_what_cannot_be_done_is_one_sentence(
     assert error.startswith("hairclip: error: ")
     assert told in error
     assert not list(place.glob("*.parts"))
+
+
+def encode_people(folder: Path, *more: str) -> int:
+    """Encode two rendered people of data/portraits."""
+    (folder / "people").mkdir(exist_ok=True)
+    for name in ("anna.png", "ben.png"):
+        shutil.copy(REPOSITORY / "data" / "portraits" / name, folder / "people" / name)
+    return cli.main(["encode", "--images", "people", "--aligned", "--device", "cpu", *more])
+
+
+def test_a_few_photos_choose_the_networks_for_all(
+    world: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HAIRCLIP_HOME", str(place / "home"))
+    (place / "people").mkdir()
+    (place / "people" / "0.png").write_bytes(b"no picture")
+    assert encode_people(place) == 1
+    told = capsys.readouterr().out
+    assert "bundle portraits: the encoder of portraits does not rebuild 0 of 2 faces that were looked at" in told
+    assert "wrote codes.safetensors: 2 codes" in told
+    assert cli.main(["encode", "--images", "photos", "--aligned", "--device", "cpu"]) == 2
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert "does not rebuild 5 of 5 faces that were looked at, so these are real photos: run python -m" in refusal
+    assert refusal.endswith("or give --bundle portraits to take networks that do not know these people.")
+    assert encode(world, "--out", "named.safetensors") == 0, "named networks are taken as they are"
+
+
+def test_real_photos_are_encoded_by_the_official_networks_where_they_are_fetched(
+    stand_in: Path, place: Path, capsys: pytest.CaptureFixture[str]
+):
+    for path in sorted((place / "photos").iterdir())[3:]:
+        path.unlink()
+    assert cli.main(["encode", "--images", "photos", "--aligned", "--device", "cpu"]) == 0
+    assert "bundle ffhq: the encoder of portraits does not rebuild 3 of 3 faces" in capsys.readouterr().out
+
+
+def test_faces_of_a_batch_fit_the_memory_of_a_cpu():
+    """Two pictures of 1024 px at once take 4.1 GB, eight 9.1 GB."""
+    assert [default_batch_size(size, "cpu") for size in (128, 512, 1024, 4096)] == [8, 8, 2, 1]
+    assert default_batch_size(1024, "cuda") == 8
+
+
+def test_nothing_is_random_so_no_seed_is_taken(world: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        encode(world, "--seed", "1")
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --seed 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -347,3 +347,16 @@ def test_public_names_load():
         assert getattr(hairclip, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         hairclip.nothing  # noqa: B018
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of another kind")
+@pytest.mark.parametrize("arguments", [["doctor"], ["download"], ["prompts", "red bob cut"], ["--help"], ["--version"]])
+def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: list[str]):
+    """As after `| head -1`, which closes the pipe after the first line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hairclip", *arguments]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, timeout=300)
+    os.close(writing)
+    assert ended.stderr == ""
+    assert ended.returncode in (0, 141)

@@ -1,5 +1,6 @@
 """A rendered portrait goes to the networks of rendered people, a real photo to those of photographs."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from PIL import Image
 
 from hairclip.cli import main as cli
+from hairclip.common.errors import HairclipError
 from hairclip.editing.bundle_choice import BundleChooser, bundle_of_latents, bundle_of_mapper
+from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.folder import FolderSettings, OtherEditor, edit_folder
-from hairclip.editing.options import EditOptions
+from hairclip.editing.options import EditOptions, InversionOptions
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.pretrained import load_bundle, save_latents
 from tests.helpers.tiny_networks import save_bundle
@@ -62,6 +65,25 @@ def test_what_is_not_rendered_goes_to_the_networks_of_photos_where_they_are(
     choice = BundleChooser(editors.__getitem__, real_is_ready=False).open(stranger, aligned=True)
     assert choice.bundle == "portraits"
     assert choice.reason.endswith("(python -m hairclip download ffhq fetches them)")
+
+
+@pytest.mark.parametrize("inversion", ["encoder", "optimize"])
+def test_whom_the_choice_sends_away_the_networks_refuse_and_nobody_else(
+    editors: dict[str, PhotoEditor], stranger: Path, inversion: InversionMethod
+):
+    """Anna turns into nobody, step by step. A descent would rebuild her longer than the networks know her."""
+    editor, answers = editors["portraits"], []
+    chooser = BundleChooser(editors.__getitem__, real_is_ready=True)
+    with Image.open(PORTRAITS / "anna.png") as anna, Image.open(stranger) as noise:
+        anna, noise = anna.convert("RGB"), noise.convert("RGB").resize(anna.size)
+    for share in (0.0, 0.1, 0.2, 0.4) if inversion == "encoder" else (0.0, 0.4):
+        cut = editor.cut(Image.blend(anna, noise, share), aligned=True)
+        (opened,) = editor.invert([cut], InversionOptions(inversion, inversion_steps=5))
+        answers.append(chooser.is_real(cut))
+        with pytest.raises(HairclipError, match="do not know the person") if answers[-1] else nullcontext():
+            opened.refuse_strangers([editor.ask("bob cut")], EditOptions())
+    assert answers == sorted(answers), "what is less like her is not known better"
+    assert set(answers) == {False, True}
 
 
 def test_a_face_near_the_border_is_left_to_the_networks_that_cut_out_less(editors: dict[str, PhotoEditor]):

@@ -57,8 +57,8 @@ def test_the_shipped_bundles_say_what_their_networks_were_made_for():
     assert (portraits.framing, portraits.plain_background) == (PORTRAITS, True)
     assert (ffhq.framing, ffhq.plain_background) == (FFHQ, False)
     assert set(portraits.inversion_limits) == set(ffhq.inversion_limits) == set(INVERSION_METHODS)
-    assert portraits.inversion_limits["encoder"] == InversionLimits(identity=0.70, psnr=22.0)
-    assert portraits.inversion_limits["pivotal"] == InversionLimits(identity=0.95, psnr=23.0)
+    assert portraits.inversion_limits["encoder"] == InversionLimits(identity=0.70, psnr=24.0)
+    assert portraits.inversion_limits["pivotal"] == InversionLimits(identity=0.95, psnr=24.0)
     assert ffhq.inversion_limits["optimize"] == InversionLimits(identity=0.25, psnr=0.0)
 
 
@@ -168,6 +168,22 @@ def test_the_digest_of_weights_with_a_known_sha256_fetches_nothing(tmp_path: Pat
     monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path))
     monkeypatch.setenv("HAIRCLIP_OFFLINE", "1")
     assert load_bundle("ffhq").digest() != load_bundle("portraits").digest()
+
+
+def test_the_digest_follows_a_mirror_whose_files_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Edits that were made with the published file would count as made with the mirror's."""
+    monkeypatch.setenv("HAIRCLIP_HOME", str(tmp_path))
+    mirror, bundle = tmp_path / "mirror.yaml", load_bundle("ffhq")
+    published, portraits = bundle.digest(), load_bundle("portraits").digest()
+    monkeypatch.setenv("HAIRCLIP_REGISTRY", str(mirror))
+    mirror.write_text("parsenet: {url: https://a.example/p}")
+    assert bundle.digest() == published, "the same file from another address"
+    digests = {published}
+    for content in ("ab", "cd"):
+        mirror.write_text(f"parsenet: {{url: https://a.example/p, sha256: {content * 32}}}  # {content}")
+        digests.add(bundle.digest())
+    assert len(digests) == 3
+    assert load_bundle("portraits").digest() == portraits
 
 
 OWN_PARSER = """

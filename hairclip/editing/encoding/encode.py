@@ -31,13 +31,17 @@ from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.pretrained.latent_files import map_latents, read_about, read_labels, save_latent_blocks
 from hairclip.pretrained.weight_files import is_safetensors, write_torch
 
-__all__ = ["EncodeReport", "EncodeSettings", "encode_folder", "split_of"]
+__all__ = ["EncodeReport", "EncodeSettings", "default_batch_size", "encode_folder", "split_of"]
 
 _FORMAT = 1
 """Part of the recipe. Raise it when the same photos and settings give other codes than before."""
 _BLOCK = 64  # codes that are copied at once
 _SHARES = {"val": 0.05, "test": 0.05}
 """Split -> share of the photos; the rest is "train"."""
+_MOST_TOGETHER = 8
+"""Faces that the networks see at once, where the memory suffices."""
+_PIXELS_TOGETHER = 2**21
+"""Pixels of all pictures that the networks see at once on a CPU."""
 _DIGITS = 16  # of a photo's digest
 
 
@@ -103,6 +107,16 @@ def split_of(name: str) -> str:
     return "train"
 
 
+def default_batch_size(size: int, device: str) -> int:
+    """Return the number of faces that networks of `size` pixels see at once.
+
+    Args:
+        size: height of the generator's pictures.
+        device: type of the device. A CPU gets so many that encoding takes less than 6 GB of memory at 1024 px.
+    """
+    return _MOST_TOGETHER if device == "cuda" else max(1, min(_MOST_TOGETHER, _PIXELS_TOGETHER // size**2))
+
+
 def encode_folder(
     editor: PhotoEditor,
     folder: Path,
@@ -110,7 +124,7 @@ def encode_folder(
     settings: EncodeSettings | None = None,
     *,
     crops: Path | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     workers: int = 1,
     world: World | None = None,
     progress: bool = False,
@@ -126,7 +140,7 @@ def encode_folder(
             tensor (N, n_latent, w_dim) in the order of the names, as the official code reads it.
         settings: how the photos are encoded.
         crops: folder for the aligned faces, named like the photos; None writes none.
-        batch_size: number of faces that the networks always see at once.
+        batch_size: number of faces that the networks always see at once. None takes `default_batch_size`.
         workers: number of threads that read photos and find faces.
         world: this process among those that share the photos; None for one process. Process 0 writes the file.
         progress: show how far the work has come and how long it will take.
@@ -140,6 +154,8 @@ def encode_folder(
     """
     settings = settings or EncodeSettings()
     world = world or World(0, 1, editor.editor.device)
+    if batch_size is None:
+        batch_size = default_batch_size(editor.editor.networks.generator.size, editor.editor.device.type)
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
     _check_places(folder, out, crops)
