@@ -37,6 +37,8 @@ COMMANDS = {
     "evaluate-photo-parser": "photo_parser",
     "evaluate-hair-mask": "photo_parser",
     "train-denoiser": "denoiser",
+    "directions": "styleclip",
+    "train-style-mappers": "styleclip",
     "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""

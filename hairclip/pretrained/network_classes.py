@@ -20,6 +20,8 @@ _PLACES: dict[str, dict[str, str]] = {
     "judge": {"HairstyleClassifier": "classifier"},
     "hair_priors": {"HairPriors": "hair_priors"},
     "denoiser": {"HairPainter": "denoiser"},
+    "style_mappers": {"StyleMappers": "style_mappers"},
+    "directions": {"StyleDirections": "style_directions"},
 }
 
 CLASSES: "dict[str, NameTable[type[nn.Module]]]" = {

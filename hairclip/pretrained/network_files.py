@@ -47,6 +47,8 @@ Kind = Literal[
     "hair_priors",
     "denoiser",
     "latents",
+    "style_mappers",
+    "directions",
 ]
 Source: TypeAlias = str | Path
 Device: TypeAlias = str | torch.device

@@ -34,12 +34,23 @@ class SampledCodes:
         generator: its mapping network is copied.
         count: number of codes.
         truncation: psi in [0, 1]: each w is pulled to the average w by this factor. 1 leaves it.
+        truncated: number of layers, from the first on, that truncation applies to; None for all.
         seed: codes of other seeds are other codes.
         stream: codes of "train" and of "val" are different ones, whatever the seed.
     """
 
-    def __init__(self, generator: Generator, *, count: int, truncation: float, seed: int, stream: Stream) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        count: int,
+        truncation: float,
+        seed: int,
+        stream: Stream,
+        truncated: int | None = None,
+    ) -> None:
         self.count, self.truncation, self.seed, self.stream = count, truncation, seed, stream
+        self.truncated = truncated
         self._n_latent, self._w_dim, self._z_dim = generator.n_latent, generator.w_dim, generator.z_dim
         self._mapping = copy.deepcopy(generator.mapping).to("cpu", torch.float32).eval().requires_grad_(False)
         self._average: Tensor | None = None
@@ -60,13 +71,19 @@ class SampledCodes:
     @torch.no_grad()
     def __getitem__(self, numbers: Tensor) -> WPlus:
         """Return the codes with these numbers, (B, n_latent, w_dim) float32, on the CPU."""
-        rows = [self._draw(number) for number in numbers.tolist()]
-        return torch.stack(rows)[:, None].expand(-1, self._n_latent, -1)
+        w = torch.stack([self._draw(number) for number in numbers.tolist()])[:, None].expand(-1, self._n_latent, -1)
+        if self._average is None:
+            return w
+        truncated = torch.lerp(self._average, w, self.truncation)
+        if self.truncated is None:
+            return truncated
+        return torch.cat([truncated[:, : self.truncated], w[:, self.truncated :]], dim=1)
 
     def digest(self) -> str:
         """Return a digest of everything that the codes follow from."""
         setting = [self.count, self.truncation, self.seed, self.stream]
-        return digest(self._mapping, self._average, setting)
+        layers = () if self.truncated is None else (self.truncated,)
+        return digest(self._mapping, self._average, setting, *layers)
 
     def _draw(self, number: int) -> Tensor:
         """Return the w of one code, (w_dim,)."""
@@ -75,4 +92,4 @@ class SampledCodes:
         random = np.random.default_rng([self.seed, _STREAMS[self.stream], number])
         z = torch.from_numpy(random.standard_normal((1, self._z_dim), dtype=np.float32))
         w: Tensor = self._mapping(z)[0]
-        return w if self._average is None else torch.lerp(self._average, w, self.truncation)
+        return w

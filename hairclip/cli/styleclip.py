@@ -1,0 +1,108 @@
+"""The commands that make the networks of StyleCLIP's methods: directions and train-style-mappers."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hairclip.common.errors import HairclipError, check_range
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments does not wait for it
+    from hairclip.pretrained.bundle import Bundle
+    from hairclip.training.latents import LatentSet
+
+DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
+BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (default portraits)"
+SAMPLED = "sampled"
+
+
+def add_command(commands: Any) -> None:
+    """Add the commands to the subcommands of a parser."""
+    _add_directions(commands)
+
+
+def _add_directions(commands: Any) -> None:
+    directions = commands.add_parser(
+        "directions",
+        help="compute the global directions of a generator, for method styleclip-global",
+        description="Measure mean and deviation of each channel of the space S, and in which direction of CLIP's space "
+        "each channel moves a picture (StyleCLIP, section 6). A run that was stopped continues where it was.",
+    )
+    directions.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
+    directions.add_argument("--out", type=Path, required=True, help="file of the directions, ending in .safetensors")
+    directions.add_argument("--images", type=int, default=100, help="pictures that show each channel (default 100)")
+    directions.add_argument(
+        "--latents",
+        help="codes: a name, a file, or sampled to draw them from the generator (default: those of the bundle that are "
+        "labeled for training, else sampled)",
+    )
+    directions.add_argument("--draws", type=int, default=100_000, help="number of sampled codes (default 100000)")
+    directions.add_argument("--seed", type=int, default=0, help="chooses the pictures (default 0)")
+    directions.add_argument("--batch", type=int, default=64, help="pictures made together (default 64)")
+    directions.add_argument("--precision", default="float32", help="of the generator: float32 (default), bfloat16, ...")
+    directions.add_argument(
+        "--checkpoints", type=Path, help="folder of the sums so far (default: directions/ in hairclip's cache)"
+    )
+    directions.add_argument("--device", default="auto", help=DEVICE_HELP)
+    directions.add_argument("--threads", type=int, help="processor threads (default: torch's)")
+    directions.set_defaults(run=_directions)
+
+
+def _directions(options: argparse.Namespace) -> None:
+    for option in ("images", "draws", "batch"):
+        check_range(f"--{option}", getattr(options, option), 1)
+    check_range("--seed", options.seed, 0)
+    _check_out(options)
+    import torch
+
+    from hairclip.common.device import pick_device
+    from hairclip.common.files import home_folder
+    from hairclip.common.precision import check_precision
+    from hairclip.pretrained.bundle import load_bundle
+    from hairclip.pretrained.mapper import describe_companions
+    from hairclip.pretrained.network_files import save_network
+    from hairclip.training.directions import compute_directions
+
+    device = pick_device(options.device)
+    check_precision(options.precision, device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bundle = load_bundle(options.bundle, device)
+    bundle.require(("generator", "clip"))
+    directions = compute_directions(
+        bundle.generator,
+        bundle.clip,
+        _codes(options, bundle),
+        options.checkpoints or home_folder() / "directions",
+        images=options.images,
+        seed=options.seed,
+        batch=options.batch,
+        precision=options.precision,
+    )
+    notes = {**directions.notes, "contents": describe_companions(bundle.parts)}
+    save_network(options.out, "directions", directions, half=True, notes=notes)
+    print(f"wrote {options.out}; the directions of two halves of the images agree to {notes['split_half_cosine']:.2f}")
+
+
+def _codes(options: argparse.Namespace, bundle: "Bundle") -> "LatentSet":
+    """Return the codes to measure with: those that are named, else the bundle's to train on, else drawn ones."""
+    from hairclip.pretrained.sources import find_unfetched
+    from hairclip.training.directions import drawn_codes
+    from hairclip.training.latents import load_latent_set
+
+    shipped = bundle.parts.get("latents")
+    if options.latents is None and shipped is not None and not find_unfetched(bundle.parts, ["latents"]):
+        labeled = load_latent_set(shipped).split("train")
+        if len(labeled):
+            return labeled
+    if options.latents in (None, SAMPLED):
+        return drawn_codes(bundle.generator, options.draws, options.seed)
+    found = load_latent_set(options.latents)
+    return found.split("train") if found.splits else found
+
+
+def _check_out(options: argparse.Namespace) -> None:
+    if options.threads is not None:
+        check_range("--threads", options.threads, 1)
+    if options.out.suffix != ".safetensors":
+        raise HairclipError(f"--out {options.out}: give a file that ends in .safetensors.")
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
