@@ -18,6 +18,7 @@ SAMPLED = "sampled"
 def add_command(commands: Any) -> None:
     """Add the commands to the subcommands of a parser."""
     _add_directions(commands)
+    _add_train(commands)
 
 
 def _add_directions(commands: Any) -> None:
@@ -45,6 +46,44 @@ def _add_directions(commands: Any) -> None:
     directions.add_argument("--device", default="auto", help=DEVICE_HELP)
     directions.add_argument("--threads", type=int, help="processor threads (default: torch's)")
     directions.set_defaults(run=_directions)
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train-style-mappers",
+        help="train StyleCLIP's latent mappers of many words, for method styleclip-mapper",
+        description="Train a latent mapper (StyleCLIP, section 5) for each word of a bundle, all in one batch. A "
+        "training that was stopped continues from its checkpoint.",
+    )
+    train.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
+    train.add_argument("--out", type=Path, required=True, help="file of the mappers, ending in .safetensors")
+    train.add_argument("--steps", type=int, default=500, help="number of steps (default 500)")
+    train.add_argument("--hairstyles", nargs="+", metavar="WORD", help="hairstyles (default: all that the bundle knows)")
+    train.add_argument("--colors", nargs="+", metavar="WORD", help="colors (default: all that the bundle knows)")
+    train.add_argument("--color-samples", type=int, default=1, help="samples of each color in a step (default 1)")
+    train.add_argument("--lr", type=float, default=1e-3, help="peak rate (default 1e-3)")
+    train.add_argument("--scale", type=float, default=0.4, help="factor on the output (default 0.4; published 0.1)")
+    train.add_argument("--clip-weight", type=float, default=1.0, help="weight of CLIP's distance (default 1)")
+    train.add_argument(
+        "--latent-weight", type=float, default=0.4, help="weight of the codes' change (default 0.4; published 0.8)"
+    )
+    train.add_argument("--identity-weight", type=float, default=0.1, help="weight of the identity (default 0.1)")
+    train.add_argument(
+        "--text-pixels",
+        choices=("normalized", "official"),
+        default="normalized",
+        help="pixels that CLIP sees: as it was trained (default), or as the official code shows them",
+    )
+    train.add_argument("--latents", help="codes: a name, a file, or sampled; see directions")
+    train.add_argument("--draws", type=int, default=5000, help="number of sampled codes (default 5000)")
+    train.add_argument("--seed", type=int, default=0, help="of weights and codes (default 0)")
+    train.add_argument("--precision", default="float32", help="float32 (default), bfloat16, ...")
+    train.add_argument(
+        "--checkpoints", type=Path, default=Path("runs/style_mappers"), help="folder of the checkpoint"
+    )
+    train.add_argument("--device", default="auto", help=DEVICE_HELP)
+    train.add_argument("--threads", type=int, help="processor threads (default: torch's)")
+    train.set_defaults(run=_train)
 
 
 def _directions(options: argparse.Namespace) -> None:
@@ -81,6 +120,50 @@ def _directions(options: argparse.Namespace) -> None:
     notes = {**directions.notes, "contents": describe_companions(bundle.parts)}
     save_network(options.out, "directions", directions, half=True, notes=notes)
     print(f"wrote {options.out}; the directions of two halves of the images agree to {notes['split_half_cosine']:.2f}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    for option in ("steps", "color_samples", "draws"):
+        check_range(f"--{option.replace('_', '-')}", getattr(options, option), 1)
+    for option in ("lr", "scale", "clip_weight", "latent_weight", "identity_weight"):
+        check_range(f"--{option.replace('_', '-')}", getattr(options, option), 0.0)
+    check_range("--seed", options.seed, 0)
+    _check_out(options)
+    from dataclasses import asdict, fields
+
+    import torch
+
+    from hairclip.common.device import pick_device
+    from hairclip.common.precision import check_precision
+    from hairclip.conditions.vocabulary import COLORS, HAIRSTYLES
+    from hairclip.networks.mapper import LAYER_SPLIT
+    from hairclip.pretrained.bundle import load_bundle
+    from hairclip.pretrained.mapper import describe_companions
+    from hairclip.pretrained.network_files import save_network
+    from hairclip.training.style_mappers import StyleMapperOptions, train_style_mappers
+
+    device = pick_device(options.device)
+    check_precision(options.precision, device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bundle = load_bundle(options.bundle, device)
+    bundle.require(("generator", "clip", "identity"))
+    words = bundle.known_words()
+    settings = StyleMapperOptions(**{one.name: getattr(options, one.name) for one in fields(StyleMapperOptions)})
+    mappers = train_style_mappers(
+        bundle.generator,
+        bundle.clip,
+        bundle.identity,
+        _codes(options, bundle),
+        options.hairstyles or words.hairstyles or HAIRSTYLES,
+        options.colors or words.colors or COLORS,
+        options.checkpoints,
+        settings,
+        groups=LAYER_SPLIT,
+    )
+    notes = {"training": asdict(settings), "contents": describe_companions(bundle.parts)}
+    save_network(options.out, "style_mappers", mappers, half=True, bytes_above=100_000, notes=notes)
+    print(f"wrote {options.out}: {len(mappers.words)} words")
 
 
 def _codes(options: argparse.Namespace, bundle: "Bundle") -> "LatentSet":

@@ -55,6 +55,7 @@ Device: TypeAlias = str | torch.device
 
 #: Ends of names that half-precision files keep in float32. These tensors are small, and rounding them costs most.
 _KEEP_FLOAT32 = ("running_mean", "running_var", "latent_avg", "logit_scale")
+_SCALE = ".scale"  # ends the name of what the whole numbers of a tensor are multiplied by
 _AVERAGED = 10_000  # number of random latents whose mean replaces a missing latent_avg, as in e4e's code
 _REASON = 200  # how many letters of a library's reason an error shows
 
@@ -93,6 +94,7 @@ def save_network(
     *,
     quarter_above: int | None = None,
     spared: Collection[str] = (),
+    bytes_above: int | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network in our own format; the file appears whole or not at all.
@@ -106,6 +108,8 @@ def save_network(
         quarter_above: store tensors of more numbers than this as float8, in the format (e4m3 or e5m2) with the smaller
             error. They load as float32.
         spared: names of tensors that are never stored as float8.
+        bytes_above: store matrices, or stacks of them, of more numbers than this as whole numbers of 8 bits with one
+            scale a matrix. They load as float32.
         notes: for a mapper, values fit for JSON, which become `hairclip.pretrained.HairMapper.notes`.
     """
     metadata = {
@@ -121,7 +125,24 @@ def save_network(
         key: stored(key, tensor, half, None if key in spared else quarter_above)
         for key, tensor in network.state_dict().items()
     }
+    if bytes_above is not None:
+        for key, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() > bytes_above:
+                tensors[key], tensors[key + _SCALE] = _as_bytes(tensor.detach().float().cpu())
     write_safetensors(Path(path), tensors, metadata)
+
+
+def _as_bytes(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a stack of matrices (*, rows, columns) as int8, and what each matrix must be multiplied by, (*, 1, 1)."""
+    scale = tensor.abs().amax(dim=(-2, -1), keepdim=True).clamp_min(1e-30) / 127
+    return (tensor / scale).round().to(torch.int8), scale
+
+
+def _from_bytes(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in which those that `_as_bytes` made are numbers again."""
+    scaled = {key for key, tensor in content.items() if tensor.dtype == torch.int8 and key + _SCALE in content}
+    kept = {key: tensor for key, tensor in content.items() if key.removesuffix(_SCALE) not in scaled or key in scaled}
+    return {key: tensor.float() * content[key + _SCALE] if key in scaled else tensor for key, tensor in kept.items()}
 
 
 def stored(key: str, tensor: Tensor, half: bool, quarter_above: int | None = None) -> Tensor:
@@ -241,7 +262,7 @@ def _options(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"opts": plain} if plain else {}
 
 
-def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: dict[str, Tensor]) -> NetworkFile:
+def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: Mapping[str, Tensor]) -> NetworkFile:
     if metadata["hairclip_kind"] != kind:
         raise HairclipError(
             f"{path} holds {metadata['hairclip_kind'][:40]} weights, but {kind} weights are needed here: give another "
@@ -255,6 +276,7 @@ def _own_network(path: Path, kind: str, metadata: Mapping[str, str], content: di
     except (KeyError, RecursionError, TypeError, ValueError):
         raise HairclipError(f"{path} has no readable config in its metadata: write it again.") from None
     class_name = metadata.get("hairclip_class", "")
+    content = _from_bytes(content)
     try:
         expected = _expected(kind, class_name, config, len(content))
         if kind == "generator" and "latent_avg" in content:  # generators have one or not
