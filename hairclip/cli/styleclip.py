@@ -58,7 +58,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
     train.add_argument("--out", type=Path, required=True, help="file of the mappers, ending in .safetensors")
     train.add_argument("--steps", type=int, default=500, help="number of steps (default 500)")
-    train.add_argument("--hairstyles", nargs="+", metavar="WORD", help="hairstyles (default: all that the bundle knows)")
+    train.add_argument(
+        "--hairstyles", nargs="+", metavar="WORD", help="hairstyles (default: all that the bundle knows)"
+    )
     train.add_argument("--colors", nargs="+", metavar="WORD", help="colors (default: all that the bundle knows)")
     train.add_argument("--color-samples", type=int, default=1, help="samples of each color in a step (default 1)")
     train.add_argument("--lr", type=float, default=1e-3, help="peak rate (default 1e-3)")
@@ -78,9 +80,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--draws", type=int, default=5000, help="number of sampled codes (default 5000)")
     train.add_argument("--seed", type=int, default=0, help="of weights and codes (default 0)")
     train.add_argument("--precision", default="float32", help="float32 (default), bfloat16, ...")
-    train.add_argument(
-        "--checkpoints", type=Path, default=Path("runs/style_mappers"), help="folder of the checkpoint"
-    )
+    train.add_argument("--checkpoints", type=Path, default=Path("runs/style_mappers"), help="folder of the checkpoint")
     train.add_argument("--device", default="auto", help=DEVICE_HELP)
     train.add_argument("--threads", type=int, help="processor threads (default: torch's)")
     train.set_defaults(run=_train)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hairclip.common.images import WPlus
 from hairclip.networks.mapper import LAYER_SPLIT
 
-__all__ = ["LEVELS", "DEPTH", "StyleMappers"]
+__all__ = ["DEPTH", "LEVELS", "StyleMappers"]
 
 LEVELS = ("coarse", "medium", "fine")
 DEPTH = 4
@@ -68,6 +68,7 @@ class StyleMappers(nn.Module):
 
     Attributes:
         notes: how the mappers were trained, as far as their file tells.
+        constant: the constant input of the generator that lies in the same file, (channels, 4, 4); None without one.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class StyleMappers(nn.Module):
         self.groups = (groups[0], groups[1])
         self.words = {word: tuple(level for level in LEVELS if level in levels) for word, levels in words.items()}
         self.notes: dict[str, Any] = {}
+        self.constant: Tensor | None = None
         self.levels = nn.ModuleDict()
         for level in LEVELS:
             with_it = [word for word, levels in self.words.items() if level in levels]

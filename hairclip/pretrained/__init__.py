@@ -17,6 +17,7 @@ _HOMES = {
         (
             "load_clip",
             "load_denoiser",
+            "load_directions",
             "load_encoder",
             "load_generator",
             "load_hairclip",
@@ -26,6 +27,7 @@ _HOMES = {
             "load_latents",
             "load_mapper",
             "load_parser",
+            "load_style_mappers",
             "open_latents",
         ),
         "loaders",

@@ -15,10 +15,13 @@ from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.hair_priors import HairPriors
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
+from hairclip.networks.style_directions import StyleDirections
+from hairclip.networks.style_mappers import StyleMappers
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.bundle_files import (
     NEEDED_TO_EDIT,
     PARTS,
+    TRAINED_BY,
     BundleFile,
     BundleWords,
     InversionLimits,
@@ -29,6 +32,7 @@ from hairclip.pretrained.bundle_files import (
 from hairclip.pretrained.loaders import (
     load_clip,
     load_denoiser,
+    load_directions,
     load_encoder,
     load_generator,
     load_hair_priors,
@@ -37,6 +41,7 @@ from hairclip.pretrained.loaders import (
     load_latent_labels,
     load_mapper,
     load_parser,
+    load_style_mappers,
 )
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
@@ -69,12 +74,10 @@ EDITING_PARTS = (
     "mapper",
     "hair_priors",
     "denoiser",
+    "style_mappers",
+    "directions",
 )
 """The parts on which the picture of an edit depends."""
-
-
-TRAINED_BY = {"hair_priors": "hair-priors"}
-"""Part that only some bundles have -> the command that makes it."""
 
 
 class MissingPartError(HairclipError):
@@ -112,6 +115,10 @@ if TYPE_CHECKING:
         def mapper(self) -> HairMapper: ...
         @property
         def hair_priors(self) -> HairPriors: ...
+        @property
+        def style_mappers(self) -> StyleMappers: ...
+        @property
+        def directions(self) -> StyleDirections: ...
         @property
         def framing(self) -> Framing: ...
         @property
@@ -174,6 +181,14 @@ class Bundle(BundleFile):
         return load_denoiser(self._source("denoiser"), self.device)
 
     @cached_property
+    def style_mappers(self) -> StyleMappers:
+        return load_style_mappers(self._source("style_mappers"), self.device)
+
+    @cached_property
+    def directions(self) -> StyleDirections:
+        return load_directions(self._source("directions"), self.device)
+
+    @cached_property
     def judge(self) -> HairstyleClassifier:
         return load_judge(self._source("judge"), self.device)
 
@@ -229,9 +244,13 @@ class Bundle(BundleFile):
         return digest(contents, self.framing, self.plain_background)
 
     def _source(self, part: str) -> Source:
+        if part in TRAINED_BY and (part not in self.parts or is_missing(self.parts[part])):
+            raise MissingPartError(
+                f"{self.name} has no {part}: make it with python -m hairclip {TRAINED_BY[part]}, and name the file "
+                f"under parts.{part} in the bundle's YAML."
+            )
         if part not in self.parts:
-            made = f" Make it with python -m hairclip {TRAINED_BY[part]}." if part in TRAINED_BY else ""
-            raise MissingPartError(f"{self.name} has no {part}: it has {', '.join(sorted(self.parts))}.{made}")
+            raise MissingPartError(f"{self.name} has no {part}: it has {', '.join(sorted(self.parts))}.")
         self.require([part])
         return self.parts[part]
 

@@ -13,8 +13,8 @@ for_others: null                             # a bundle to download for people w
 ```
 
 Every key may be left out. `photo_parser` finds the hair of real photos where `parser` knows only the pictures of the
-generator; without it, `parser` does both. Without `parts`, a folder's bundle.yaml takes the files beside it that are
-named for their part, such as generator.safetensors.
+generator; without it, `parser` does both. `style_mappers` and `directions` serve StyleCLIP's methods alone. Without
+`parts`, a folder's bundle.yaml takes the files beside it that are named for their part, such as generator.safetensors.
 """
 
 import math
@@ -39,6 +39,7 @@ __all__ = [
     "NEEDED_TO_EDIT",
     "PARTS",
     "STAND_INS",
+    "TRAINED_BY",
     "WEIGHT_SUFFIXES",
     "BundleFile",
     "BundleWords",
@@ -84,11 +85,21 @@ PARTS: tuple[str, ...] = (
     "hair_priors",
     "latents",
     "denoiser",
+    "style_mappers",
+    "directions",
 )
 """What a bundle may hold."""
 
 STAND_INS: dict[str, str] = {"photo_parser": "parser"}
 """Part whose weight file may be missing -> the part that then takes its place."""
+
+TRAINED_BY: dict[str, str] = {
+    "hair_priors": "hair-priors",
+    "denoiser": "train-denoiser",
+    "style_mappers": "train-style-mappers",
+    "directions": "directions",
+}
+"""Part that only one method needs -> the command that makes it."""
 
 NEEDED_TO_EDIT: tuple[str, ...] = ("generator", "clip", "parser", "encoder", "mapper")
 """The parts without which the trained mapper edits no photo."""

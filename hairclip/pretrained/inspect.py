@@ -10,7 +10,18 @@ from hairclip.pretrained.latent_files import find_codes, map_latents
 from hairclip.pretrained.network_files import AnotherKindError, read_content, recognize_network, wrong_kind
 from hairclip.pretrained.weight_files import describe_layout, is_safetensors, read_metadata
 
-_KINDS = ("generator", "clip", "parser", "identity", "encoder", "mapper", "judge", "denoiser")
+_KINDS = (
+    "generator",
+    "clip",
+    "parser",
+    "identity",
+    "encoder",
+    "mapper",
+    "judge",
+    "denoiser",
+    "style_mappers",
+    "directions",
+)
 
 
 def describe_file(path: Path) -> list[str]:

@@ -20,6 +20,8 @@ from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.hair_priors import HairPriors
 from hairclip.networks.ir_se import FaceEncoder
 from hairclip.networks.pca_encoder import PcaEncoder
+from hairclip.networks.style_directions import StyleDirections
+from hairclip.networks.style_mappers import StyleMappers
 from hairclip.networks.stylegan2 import Generator
 from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.latent_files import map_latents, read_labels
@@ -34,13 +36,14 @@ from hairclip.pretrained.network_files import (
     recognize_network,
 )
 from hairclip.pretrained.sources import is_weight_name, resolve
-from hairclip.pretrained.weight_files import as_float32
+from hairclip.pretrained.weight_files import all_finite, as_float32
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
 
 __all__ = [
     "load_clip",
+    "load_directions",
     "load_encoder",
     "load_generator",
     "load_hair_priors",
@@ -51,6 +54,7 @@ __all__ = [
     "load_latents",
     "load_mapper",
     "load_parser",
+    "load_style_mappers",
     "open_latents",
 ]
 
@@ -125,6 +129,48 @@ def load_judge(name_or_path: Source, device: Device = "cpu") -> HairstyleClassif
 def load_hair_priors(name_or_path: Source, device: Device = "cpu") -> HairPriors:
     """Return the mean hair of hairstyles and the mean colors."""
     return _load(name_or_path, "hair_priors", device)
+
+
+def load_style_mappers(name_or_path: Source, device: Device = "cpu") -> StyleMappers:
+    """Return StyleCLIP's latent mappers of many words, or the one of a file of StyleCLIP's trainer."""
+    if isinstance(name_or_path, OwnNetwork):
+        own: StyleMappers = load_own(name_or_path, "style_mappers", device)
+        return own
+    path = resolve(name_or_path)
+    metadata, content = read_content(path)
+    file = recognize_network(path, "style_mappers", metadata, content)
+    mappers: StyleMappers = build_network(file, device)
+    mappers.notes = file.notes
+    state = content.get("state_dict", content)
+    constant = state.get("decoder.input.input") if isinstance(state, Mapping) else None
+    if isinstance(constant, torch.Tensor) and constant.ndim == 4:
+        mappers.constant = constant[0].to(device, torch.float32)
+    return mappers
+
+
+def load_directions(name_or_path: Source, device: Device = "cpu") -> StyleDirections:
+    """Return StyleCLIP's global directions: this library's file, or an array such as the official `fs3.npy`.
+
+    An array (channels, width) has neither mean nor deviation; `StyleDirections.measure` adds them.
+    """
+    if isinstance(name_or_path, OwnNetwork):
+        own: StyleDirections = load_own(name_or_path, "directions", device)
+        return own
+    path = resolve(name_or_path)
+    metadata, content = read_content(path)
+    if not isinstance(content, torch.Tensor):
+        file = recognize_network(path, "directions", metadata, content)
+        directions: StyleDirections = build_network(file, device)
+        directions.notes = file.notes
+        return directions
+    if content.ndim != 2 or not content.is_floating_point() or 0 in content.shape or not all_finite(content):
+        raise HairclipError(
+            f"{path} holds an array {tuple(content.shape)} of {str(content.dtype).removeprefix('torch.')}, but "
+            "directions are finite numbers (channels, width of CLIP): give another file."
+        )
+    directions = StyleDirections(*content.shape, measured=False)
+    directions.relevance.copy_(torch.nn.functional.normalize(content.float(), dim=1))
+    return directions.to(device).eval()
 
 
 def load_hairclip(

@@ -95,9 +95,7 @@ def compute_directions(
                 bar.set_postfix_str(f"split-half cosine {split_half_cosine(sums):.3f}")
     directions = StyleDirections(channels, clip.width).to(device)
     directions.relevance.copy_(F.normalize(sums.sum(dim=0), dim=1))
-    assert directions.mean is not None and directions.deviation is not None
-    directions.mean.copy_(mean)
-    directions.deviation.copy_(deviation)
+    directions.mean, directions.deviation = mean, deviation
     directions.notes = {"images": images, "split_half_cosine": round(split_half_cosine(sums), 4)}
     return directions.eval()
 
@@ -149,9 +147,7 @@ def _move_channels(
     values[rows + count, chosen] = mean[chosen] - _FAR * deviation[chosen] - styles
     offsets = split_channels(values, generator.style_widths)
     with mixed_precision(precision, device):
-        pictures = generator(
-            code.expand(2 * count, -1, -1), style_offsets=offsets, float32_until=_EXACT_UNTIL
-        ).float()
+        pictures = generator(code.expand(2 * count, -1, -1), style_offsets=offsets, float32_until=_EXACT_UNTIL).float()
     embeddings = F.normalize(clip.encode_image(pictures), dim=1)
     return F.normalize(embeddings[:count] - embeddings[count:], dim=1)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +28,8 @@ from hairclip.networks.stylegan2 import Generator
 from hairclip.training.latents import LatentSet
 
 __all__ = ["StyleMapperOptions", "mapper_loss", "train_style_mappers"]
+
+Faces = Float[Tensor, "batch face"]
 
 _SEED, _WARMUP = 11, 20
 _EXACT_UNTIL = 16  # resolutions whose gradients bfloat16 would spoil
@@ -97,7 +100,7 @@ def train_style_mappers(
         HairclipError: for a checkpoint of another training.
     """
     device = generator.constant.device
-    words: dict[str, Sequence[str]] = {**{word: LEVELS[:2] for word in hairstyles}, **dict.fromkeys(colors, LEVELS)}
+    words: dict[str, Sequence[str]] = {**dict.fromkeys(hairstyles, LEVELS[:2]), **dict.fromkeys(colors, LEVELS)}
     if len(words) < len(hairstyles) + len(colors):
         raise HairclipError("a word names a hairstyle and a color: leave out one of the two.")
     with torch.random.fork_rng(devices=[]):
@@ -149,7 +152,7 @@ def train_style_mappers(
         bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
         if (step + 1) % save_every == 0 or step + 1 == options.steps:
             _save(path, key, step + 1, mappers, optimizer)
-    return mappers.eval()
+    return mappers.eval().requires_grad_(False)
 
 
 def mapper_loss(
@@ -157,8 +160,8 @@ def mapper_loss(
     wanted: Embeddings,
     edited: WPlus,
     w_plus: WPlus,
-    face: Embeddings,
-    source_face: Embeddings,
+    face: Faces,
+    source_face: Faces,
     options: StyleMapperOptions,
 ) -> dict[str, Scores]:
     """Return the weighted terms of each sample, (B,), by name (section 5, equation 4).

@@ -53,7 +53,7 @@ def write(folder: Path, text: str) -> Path:
 def test_the_shipped_bundles_say_what_their_networks_were_made_for():
     assert hairclip.list_bundles() == ["ffhq", "portraits"]
     portraits, ffhq = load_bundle("portraits"), load_bundle("ffhq")
-    assert set(portraits.parts) == set(PARTS)
+    assert set(portraits.parts) | set(TRAINED_BY) == set(PARTS)
     assert (portraits.framing, portraits.plain_background) == (PORTRAITS, True)
     assert (ffhq.framing, ffhq.plain_background) == (FFHQ, False)
     assert set(portraits.inversion_limits) == set(ffhq.inversion_limits) == set(INVERSION_METHODS)

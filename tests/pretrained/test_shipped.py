@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hairclip.pretrained import PARTS, load_bundle, load_latent_labels, load_latents
-from hairclip.pretrained.bundle_files import STAND_INS
+from hairclip.pretrained.bundle_files import STAND_INS, TRAINED_BY
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "portraits"
@@ -26,7 +26,7 @@ def test_the_networks_of_the_bundle_fit_together():
     assert len(labels["hairstyle"]) == len(labels["color"]) == len(latents)
     assert set(labels["split"]) == {"train", "val"}
     assert set(labels["hairstyle"]) == set(bundle.judge.classes)
-    assert {path.stem for path in DATA.glob("*.safetensors")} | set(STAND_INS) == set(PARTS)
+    assert {path.stem for path in DATA.glob("*.safetensors")} | set(STAND_INS) | set(TRAINED_BY) == set(PARTS)
 
 
 def test_the_shipped_people_are_described():

@@ -70,20 +70,27 @@ class Inversion:
             None if self.tuned is None else tuple(self.tuned[i] for i in index),
         )
 
-    def synthesize(self, codes: WPlus, generator: Generator) -> Images:
+    def synthesize(
+        self, codes: WPlus, generator: Generator, style_offsets: Sequence[Tensor | None] | None = None
+    ) -> Images:
         """Return the pictures of edited codes, (B, 3, size, size).
 
         Args:
             codes: (B, n_latent, w_dim); codes[i] is an edit of sample i.
             generator: the generator that the pictures were inverted with. It is used where no generator was tuned.
+            style_offsets: what is added to the styles, see `Generator.forward`.
         """
         if self.tuned is None:
-            return generator(codes, noise="const")
+            return generator(codes, noise="const", style_offsets=style_offsets)
         pictures: list[Tensor | None] = [None] * len(codes)
         generators = {id(tuned.generator): tuned.generator for tuned in self.tuned}
         for key, tuned_generator in generators.items():  # edits of one photo go through its generator together
             samples = [i for i, tuned in enumerate(self.tuned) if id(tuned.generator) == key]
-            for i, picture in zip(samples, tuned_generator(codes[samples], noise="const"), strict=True):
+            offsets = None
+            if style_offsets is not None:
+                offsets = [None if offset is None else offset[samples] for offset in style_offsets]
+            made = tuned_generator(codes[samples], noise="const", style_offsets=offsets)
+            for i, picture in zip(samples, made, strict=True):
                 pictures[i] = picture
         return torch.stack([picture for picture in pictures if picture is not None])
 

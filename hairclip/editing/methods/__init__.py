@@ -13,6 +13,8 @@ METHODS: NameTable[Any] = NameTable(
         "optimize": "hairclip.editing.methods.latent_descent:LatentDescent",
         "styleclip-optimize": "hairclip.editing.methods.styleclip_optimize:StyleClipOptimize",
         "mean-hair": "hairclip.editing.methods.mean_hair:MeanHair",
+        "styleclip-mapper": "hairclip.editing.methods.styleclip_mapper:StyleClipMapper",
+        "styleclip-global": "hairclip.editing.methods.styleclip_global:StyleClipGlobal",
         "inversion": "hairclip.editing.methods.inversion_floor:InversionFloor",
     },
 )
