@@ -39,6 +39,7 @@ COMMANDS = {
     "train-denoiser": "denoiser",
     "directions": "styleclip",
     "train-style-mappers": "styleclip",
+    "sweep": "sweep",
     "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""

@@ -25,7 +25,7 @@ from hairclip.pretrained import (
     save_network,
     sources,
 )
-from hairclip.pretrained.bundle_files import describe_folder, read_bundle
+from hairclip.pretrained.bundle_files import TRAINED_BY, describe_folder, read_bundle
 from hairclip.training.setup import build_networks
 from tests.helpers.tiny_networks import CLIP_CONFIG
 
