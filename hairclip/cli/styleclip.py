@@ -65,6 +65,12 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--color-samples", type=int, default=1, help="samples of each color in a step (default 1)")
     train.add_argument("--lr", type=float, default=1e-3, help="peak rate (default 1e-3)")
     train.add_argument("--scale", type=float, default=0.4, help="factor on the output (default 0.4; published 0.1)")
+    train.add_argument(
+        "--gain",
+        type=float,
+        default=1.0,
+        help="factor on the output once the training is done, such as the strength that sweep finds best (default 1)",
+    )
     train.add_argument("--clip-weight", type=float, default=1.0, help="weight of CLIP's distance (default 1)")
     train.add_argument(
         "--latent-weight", type=float, default=0.4, help="weight of the codes' change (default 0.4; published 0.8)"
@@ -125,7 +131,7 @@ def _directions(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     for option in ("steps", "color_samples", "draws"):
         check_range(f"--{option.replace('_', '-')}", getattr(options, option), 1)
-    for option in ("lr", "scale", "clip_weight", "latent_weight", "identity_weight"):
+    for option in ("lr", "scale", "gain", "clip_weight", "latent_weight", "identity_weight"):
         check_range(f"--{option.replace('_', '-')}", getattr(options, option), 0.0)
     check_range("--seed", options.seed, 0)
     _check_out(options)
@@ -161,7 +167,8 @@ def _train(options: argparse.Namespace) -> None:
         settings,
         groups=LAYER_SPLIT,
     )
-    notes = {"training": asdict(settings), "contents": describe_companions(bundle.parts)}
+    mappers.scale *= options.gain
+    notes = {"training": {**asdict(settings), "gain": options.gain}, "contents": describe_companions(bundle.parts)}
     save_network(options.out, "style_mappers", mappers, half=True, bytes_above=100_000, notes=notes)
     print(f"wrote {options.out}: {len(mappers.words)} words")
 
