@@ -248,7 +248,7 @@ class EditSession:
             self._refusal = Refusal("unfit", str(error))
             return
         self._refusal = None
-        if self._opened.describe_strangers():
+        if not self._opened.is_known:
             key = "stranger_command" if self._opened.for_others else "stranger"
             self._refusal = Refusal(key, "the networks do not know this person", bundle=self.bundle)
 
