@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "evaluate-photos": "evaluate",
     "evaluate-inversion": "evaluate",
+    "compare": "compare",
     "benchmark": "benchmark",
     "benchmark-learning": "benchmark",
     "download": "weights",

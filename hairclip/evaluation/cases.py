@@ -17,7 +17,15 @@ from hairclip.portraits import spec as portrait_spec
 from hairclip.portraits.captions import BALD
 from hairclip.portraits.spec import HairColor, HairSpec, PortraitSpec
 
-__all__ = ["CaseKind", "EditCase", "calibrate_colors", "held_out_people", "make_cases", "portrait_colors"]
+__all__ = [
+    "CaseKind",
+    "EditCase",
+    "calibrate_colors",
+    "held_out_people",
+    "make_cases",
+    "make_paired_cases",
+    "portrait_colors",
+]
 
 CaseKind: TypeAlias = Literal["style", "color", "both"]
 STYLES = tuple(name for name in portrait_spec.STYLE_NAMES if name != BALD)
@@ -101,6 +109,54 @@ def make_cases(count: int, seed: int = 0, *, split: portrait_spec.Split = "test"
             )
         )
     return cases
+
+
+def make_paired_cases(
+    count: int, seed: int = 0, split: portrait_spec.Split = "test"
+) -> tuple[list[EditCase], list[EditCase]]:
+    """Return two lists of cases of the same people: one requests by text, the other by reference picture.
+
+    Both lists have the order style, color, both, style, ... A reference picture shows another person, whose hairstyle,
+    color or both are wanted. The first cases do not depend on `count`.
+
+    Args:
+        count: number of people.
+        seed: seed of everything.
+        split: which people. Settings are chosen on "val" and reported on "test".
+
+    Returns:
+        The cases by text and the cases by picture, `count` each.
+    """
+    random = np.random.default_rng([seed, 2027])
+    people = held_out_people(seed, split)
+    texts: list[EditCase] = []
+    pictures: list[EditCase] = []
+    for index in range(count):
+        kind: CaseKind = ("style", "color", "both")[index % 3]
+        source = _dress(next(people), random, style=None, color=None)
+        style = _choose_other(STYLES, source.hair.style, random)
+        color = _choose_other(portrait_spec.COLOR_NAMES, source.color.name, random)
+        other = _dress(next(people), random, style=style, color=color)
+        plain = HairColor(name=color, rgb=portrait_spec.COLORS[color][0])
+        for cases, hair, shade, reference in (
+            (texts, HairSpec(style=style), plain, None),
+            (pictures, other.hair, other.color, other),
+        ):
+            styled, colored = kind != "color", kind != "style"
+            cases.append(
+                EditCase(
+                    kind=kind,
+                    source=source,
+                    truth=replace(
+                        source, hair=hair if styled else source.hair, color=shade if colored else source.color
+                    ),
+                    hairstyle=style if styled else None,
+                    color=color if colored else None,
+                    hairstyle_reference=reference if styled else None,
+                    color_reference=reference if colored else None,
+                )
+            )
+    return texts, pictures
 
 
 def _choose_other(names: Sequence[str], current: str, random: np.random.Generator) -> str:
