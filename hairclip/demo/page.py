@@ -16,7 +16,8 @@ from PIL import Image
 from hairclip.common.image_files import MAX_PIXELS
 from hairclip.common.images import open_image
 from hairclip.demo.markup import data_uri, draw_comparison, draw_edits, draw_grid, draw_message, draw_swatches
-from hairclip.demo.session import MOST_IN_GRID, Edit, EditSession, Refusal
+from hairclip.demo.photo_input import PhotoInput
+from hairclip.demo.session import MAX_BYTES, MOST_IN_GRID, Edit, EditSession, Refusal
 from hairclip.demo.store import PrivateFolder, SessionStore
 from hairclip.demo.words import LANGUAGES, Words, choose_language, read_words
 
@@ -84,7 +85,7 @@ class _Page:
         self.message = gr.HTML(draw_message(""), elem_id="message")
         with gr.Row(equal_height=False, elem_id="columns"):
             with gr.Column(scale=3, min_width=300, elem_id="photo-side"):
-                self.photo = _picture_input("photo", height=340)
+                self.photo = _photo_input("photo", height=340)
                 self.bundle_note = gr.Markdown(elem_id="bundle-note", container=True)
                 with gr.Accordion(words["mask"], open=True, elem_id="mask-panel") as self.mask_panel:
                     self.mask_hint = gr.Markdown()
@@ -114,7 +115,7 @@ class _Page:
     def _lay_out_ways(self) -> None:
         """The four ways to say which hair is wanted."""
         with gr.Tab("1", id="words") as self.way_words:
-            self.wish = gr.Textbox(lines=2, max_lines=4, max_length=300, elem_id="wish", submit_btn=False)
+            self.wish = gr.Textbox(lines=1, max_lines=4, max_length=300, elem_id="wish", submit_btn=False)
             with gr.Row(elem_classes="suggestions"):
                 self.suggestions = [
                     gr.Button("…", size="sm", elem_id=f"suggestion-{number}") for number in range(1, _SUGGESTIONS + 1)
@@ -125,8 +126,8 @@ class _Page:
             self.color = gr.Radio([], elem_id="color-buttons", elem_classes="choices")
             self.go_buttons = gr.Button(variant="primary", elem_id="go-buttons")
         with gr.Tab("3", id="pictures") as self.way_pictures:
-            self.style_reference = _picture_input("style-reference", height=200)
-            self.color_reference = _picture_input("color-reference", height=200)
+            self.style_reference = _photo_input("style-reference", height=200)
+            self.color_reference = _photo_input("color-reference", height=200)
             self.go_pictures = gr.Button(variant="primary", elem_id="go-pictures")
         with gr.Tab("4", id="grid") as self.way_grid:
             self.grid_hint = gr.Markdown()
@@ -183,7 +184,8 @@ class _Page:
         self.download.click(self._download, [*asked, self.shown], [self.message, self.download_link], **heavy).success(
             None, js=_DOWNLOAD, api_visibility="private"
         )
-        self.start_over.click(self._start_over, asked, [*views, self.photo], **light)
+        pictures = [self.photo, self.style_reference, self.color_reference]
+        self.start_over.click(self._start_over, asked, [*views, *pictures], **light)
 
     def _greet(self, request: gr.Request) -> Updates:
         code = choose_language(request.headers.get("accept-language"))
@@ -200,10 +202,12 @@ class _Page:
 
     def _open(self, code: str, key: str, path: str | None) -> Iterator[Updates]:
         words = read_words(code)
-        self.store.forget(key)
         if path is None:
-            yield {self.key: "", **self._view(words, None)}
+            if key:  # else the person started over, and the page is empty
+                self.store.forget(key)
+                yield {self.key: "", **self._view(words, None)}
             return
+        self.store.forget(key)
         yield {self.message: draw_message(words["working_open"], "busy")}
         key, session = self.store.make()
         try:
@@ -298,13 +302,13 @@ class _Page:
         words = read_words(code)
         self.store.forget(key)
         empty = self._view(words, None)
-        return {self.key: "", **empty, self.photo: None, self.message: draw_message(words["started_over"])}
+        pictures = dict.fromkeys([self.photo, self.style_reference, self.color_reference])
+        return {self.key: "", **empty, **pictures, self.message: draw_message(words["started_over"])}
 
     # ------------------------------------------------------------------ what is shown
 
     def _labels(self, words: Words) -> Updates:
         """Return the words of everything that does not change with the photo."""
-        go = gr.update(value=words["go"])
         return {
             self.heading: _heading(words),
             self.photo: gr.update(label=words["photo"], placeholder=words["photo_hint"]),
@@ -317,9 +321,9 @@ class _Page:
             self.way_pictures: gr.update(label=words["way_pictures"]),
             self.way_grid: gr.update(label=words["way_grid"]),
             self.wish: gr.update(label=words["wish"], placeholder=words["wish_hint"]),
-            self.go: go,
-            self.go_buttons: go,
-            self.go_pictures: go,
+            self.go: words["go"],
+            self.go_buttons: words["go"],
+            self.go_pictures: words["go"],
             self.go_grid: words["go_grid"],
             self.style_reference: gr.update(label=words["style_reference"], placeholder=words["photo_hint"]),
             self.color_reference: gr.update(label=words["color_reference"], placeholder=words["photo_hint"]),
@@ -390,13 +394,9 @@ def _unexpected_as_refusal() -> Iterator[None]:
         raise Refusal("failed") from None
 
 
-def _picture_input(name: str, *, height: int) -> gr.Image:
-    """Return an input for a photo that hands over the file as it came. The page's own reader says what is wrong."""
-    picture = gr.Image(
-        sources=["upload", "webcam", "clipboard"], type="filepath", height=height, elem_id=name, buttons=[]
-    )
-    picture.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
-    return picture
+def _photo_input(name: str, *, height: int) -> PhotoInput:
+    sources: list[Literal["upload", "webcam", "clipboard"]] = ["upload", "webcam", "clipboard"]
+    return PhotoInput(sources=sources, type="filepath", height=height, elem_id=name, buttons=[])
 
 
 def _heading(words: Words) -> str:
@@ -404,7 +404,7 @@ def _heading(words: Words) -> str:
 
 
 def _error(refusal: Refusal, words: Words) -> str:
-    values = {"megapixels": MAX_PIXELS // 1_000_000, **refusal.values}
+    values = {"megapixels": MAX_PIXELS // 1_000_000, "megabytes": MAX_BYTES // 2**20, **refusal.values}
     return draw_message(str(refusal) if refusal.key is None else words.error(refusal.key, **values), "error")
 
 

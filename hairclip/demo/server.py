@@ -19,8 +19,8 @@ from hairclip.editing.bundle_choice import AUTO
 
 __all__ = ["Server", "start"]
 
-_MOST_BYTES = 200 * 2**20
-"""Largest file that is taken."""
+_MOST_BYTES = 2**30
+"""Largest file that is received. The page tells of smaller ones that they are too large."""
 _MOST_WAITING = 50
 _SWEEP_EVERY = 60.0  # seconds
 

@@ -35,10 +35,12 @@ from hairclip.editing.photo_result import CutPhoto, OpenPhoto
 from hairclip.editing.request import EditRequest
 from hairclip.editing.vocabulary import list_colors, list_hairstyles
 
-__all__ = ["MOST_IN_GRID", "SHOWN", "Edit", "EditSession", "Grid", "Networks", "Refusal"]
+__all__ = ["MAX_BYTES", "MOST_IN_GRID", "SHOWN", "Edit", "EditSession", "Grid", "Networks", "Refusal"]
 
 SHOWN = 1024
 """Longest side in pixels of the photo that the person sees."""
+MAX_BYTES = 200 * 2**20
+"""Size of the largest file that is taken for a photo."""
 MOST_EDITS = 24
 """Edits that one session keeps; older ones are forgotten."""
 MOST_IN_GRID = 24
@@ -185,6 +187,7 @@ class EditSession:
         self.bundle = networks.bundle
         self.edits: list[Edit] = []
         self.faces = 0
+        self.path: Path | None = None
         self._file = b""
         self._photo: Photo | None = None
         self._cut: CutPhoto | None = None
@@ -210,8 +213,14 @@ class EditSession:
         self.close()
         with self.networks.lock:
             try:
-                self._file = Path(source).read_bytes() if isinstance(source, (str, Path)) else b""
+                if isinstance(source, (str, Path)):
+                    self.path = Path(source)
+                    if self.path.stat().st_size > MAX_BYTES:
+                        raise Refusal("too_large")
+                    self._file = self.path.read_bytes()
                 photo = replace(read_photo(self._file or source), name="the photo")
+            except Refusal:
+                raise
             except (HairclipError, OSError) as error:
                 self._file = b""
                 raise Refusal("unreadable", str(error)) from None

@@ -43,7 +43,7 @@ class SessionStore:
         with self._lock:
             self._sessions[key] = session, self._clock()
             if len(self._sessions) > _MOST_SESSIONS:
-                self._sessions.popitem(last=False)
+                self._delete(next(iter(self._sessions)))
         return key, session
 
     def find(self, key: str) -> EditSession:
@@ -61,16 +61,21 @@ class SessionStore:
         return session
 
     def forget(self, key: str) -> None:
-        """Delete a session."""
+        """Delete a session and the file of its photo."""
         with self._lock:
-            self._sessions.pop(key, None)
+            self._delete(key)
 
     def sweep(self) -> None:
         """Delete sessions that were not used for `LIFETIME`."""
         with self._lock:
             for key, (_, used) in list(self._sessions.items()):
                 if self._clock() - used > LIFETIME:
-                    del self._sessions[key]
+                    self._delete(key)
+
+    def _delete(self, key: str) -> None:
+        session, _ = self._sessions.pop(key, (None, 0.0))
+        if session is not None and session.path is not None:
+            session.path.unlink(missing_ok=True)
 
 
 class PrivateFolder:
