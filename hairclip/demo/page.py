@@ -107,7 +107,7 @@ class _Page:
                 self.comparison = gr.HTML(elem_id="before-after")
                 self.edits_title = gr.Markdown(elem_id="edits-title")
                 self.edits = gr.HTML(js_on_load=_PICK_EDIT, elem_id="gallery")
-                self.download = gr.Button(variant="primary", elem_id="download")
+                self.download = gr.Button(variant="primary", elem_id="download", visible=False)
                 self.download_link = gr.HTML(elem_id="download-link")
                 self.grid = gr.HTML(elem_id="grid")
                 self.start_over = gr.Button(elem_id="start-over", variant="stop", size="sm")
@@ -141,13 +141,13 @@ class _Page:
         asked = [self.language, self.key]
         views = [
             self.key, self.shown, self.message, self.bundle_note, self.mask, self.comparison, self.edits, self.grid,
-            self.download, self.style, self.color, self.grid_styles, self.grid_colors, *self.suggestions,
+            self.edits_title, self.download, self.style, self.color, self.grid_styles, self.grid_colors, *self.suggestions,
         ]  # fmt: skip
         labels = [
             self.heading, self.photo, self.mask_panel, self.mask_hint, self.mask_apply, self.mask_reset, self.wish,
             self.way_words, self.way_buttons, self.way_pictures, self.way_grid, self.go, self.go_buttons,
             self.go_pictures, self.go_grid, self.style_reference, self.color_reference, self.grid_hint, self.strength,
-            self.result_title, self.edits_title, self.start_over,
+            self.result_title, self.start_over,
         ]  # fmt: skip
         light = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
         heavy = {
@@ -330,7 +330,6 @@ class _Page:
             self.grid_hint: words.fill("grid_hint", most=MOST_IN_GRID),
             self.strength: gr.update(label=words["strength"], info=words["strength_hint"]),
             self.result_title: f"### {words['result']}",
-            self.edits_title: f"### {words['edits']}",
             self.start_over: words["start_over"],
         }
 
@@ -375,7 +374,8 @@ class _Page:
             self.shown: 0 if edit is None else edit.number,
             self.comparison: draw_comparison(before, edit, "" if edit is None else _label(edit, words), words),
             self.edits: draw_edits(edits, labels, 0 if edit is None else edit.number),
-            self.download: gr.update(value=words["download"], interactive=edit is not None),
+            self.download: gr.update(value=words["download"], visible=edit is not None),
+            self.edits_title: gr.update(value=f"### {words['edits']}", visible=edit is not None),
         }
 
 

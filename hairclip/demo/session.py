@@ -219,11 +219,9 @@ class EditSession:
                         raise Refusal("too_large")
                     self._file = self.path.read_bytes()
                 photo = replace(read_photo(self._file or source), name="the photo")
-            except Refusal:
-                raise
             except (HairclipError, OSError) as error:
                 self._file = b""
-                raise Refusal("unreadable", str(error)) from None
+                raise error if isinstance(error, Refusal) else Refusal("unreadable", str(error)) from None
             shown = _reduce(photo)
             if shown is photo:
                 self._file = b""
@@ -235,7 +233,7 @@ class EditSession:
             try:
                 faces, others, _ = editor.find(shown)
             except HairclipError as error:
-                self.close()
+                self._file, self._photo = b"", None
                 raise Refusal("no_face", str(error)) from None
             squares = [face.square(editor.framing) for face in faces]
             self._cut = editor.find_hair(CutPhoto(shown, faces, squares, [], {}, others))
