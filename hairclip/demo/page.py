@@ -141,7 +141,8 @@ class _Page:
         asked = [self.language, self.key]
         views = [
             self.key, self.shown, self.message, self.bundle_note, self.mask, self.comparison, self.edits, self.grid,
-            self.edits_title, self.download, self.style, self.color, self.grid_styles, self.grid_colors, *self.suggestions,
+            self.edits_title, self.download, self.style, self.color, self.grid_styles, self.grid_colors,
+            *self.suggestions,
         ]  # fmt: skip
         labels = [
             self.heading, self.photo, self.mask_panel, self.mask_hint, self.mask_apply, self.mask_reset, self.wish,
