@@ -38,6 +38,8 @@ COMMANDS = {
     "evaluate-photo-parser": "photo_parser",
     "evaluate-hair-mask": "photo_parser",
     "train-denoiser": "denoiser",
+    "hair-priors": "tokens",
+    "train-tokens": "tokens",
     "directions": "styleclip",
     "train-style-mappers": "styleclip",
     "sweep": "sweep",

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hairclip.common.color import NamedColors
 from hairclip.common.images import Images, Masks, Scores, save_image
+from hairclip.common.metrics import psnr
 from hairclip.common.sheets import draw_sheet
 from hairclip.editing.choices import InversionMethod
 from hairclip.editing.editor import HairEditor
@@ -23,10 +24,12 @@ from hairclip.editing.options import InversionOptions
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.evaluation.cases import EditCase, make_cases, portrait_colors
-from hairclip.evaluation.metrics import mask_iou, ms_ssim, named_hair_color
-from hairclip.evaluation.renders import render_all
+from hairclip.evaluation.metrics import cosine, mask_iou, ms_ssim, named_hair_color
+from hairclip.evaluation.renders import Rendered, render_all
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.codec import Codec
+from hairclip.pretrained.bundle import MissingPartError
 
 __all__ = ["INVERSION_FIGURES", "evaluate_inversions", "measure_sharpness"]
 
@@ -59,6 +62,9 @@ def evaluate_inversions(
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Print a table of figures of each method, and write `inversions.json` and a sheet of pictures to a folder.
+
+    Where the bundle has a codec of pictures and tokens, the row "codec" says how well its tokens rebuild the portraits.
+    It has no figures of edits, because it finds no code.
 
     No inversion uses the judge. The descent and the tuning use the identity network, so its cosine is a fair figure
     of the encoder only.
@@ -104,11 +110,16 @@ def evaluate_inversions(
             prepared = editor.prepare(list(images), options, plain=False, progress=progress)
             prepared.inversion.psnr.cpu()  # waits for the device
             seconds = (time.perf_counter() - started) / len(images)
-            measured = _measure(editor, perceptual, prepared, hair)
+            found = prepared.inversion
+            measured = _measure(editor, perceptual, found.images, prepared.aligned, hair, found.psnr, found.identity)
             edited = _measure_edits(editor, judge, named, prepared, cases[part])
             rows += [{**one, **edit, "seconds": seconds} for one, edit in zip(measured, edited, strict=True)]
             made.append(prepared.inversion.images.cpu())
         records[method] = rows
+        pictures.append(list(torch.cat(made)))
+    codec = _codec_of(editor)
+    if codec is not None:
+        made, records["codec"] = _measure_codec(editor, codec, perceptual, rendered, batch_size)
         pictures.append(list(torch.cat(made)))
     figures = {method: {f.name: mean_of(rows, f.name) for f in INVERSION_FIGURES} for method, rows in records.items()}
     low = {
@@ -122,7 +133,7 @@ def evaluate_inversions(
     report = {"count": count, "seed": seed, "steps": steps, "figures": figures, "low": low, "portraits": records}
     write_json(report, out / "inversions.json")
     shown = [list(row) for row in zip(*pictures, strict=True)][:12]
-    save_image(draw_sheet(shown, columns=["portrait", *methods], tile=224), out / "inversions.png")
+    save_image(draw_sheet(shown, columns=["portrait", *records], tile=224), out / "inversions.png")
     say(format_figures(INVERSION_FIGURES, figures))
     for name, values in low.items():
         say(f"{name}: 5 % are below {' and '.join(f'{value:.2f} ({figure})' for figure, value in values.items())}")
@@ -130,20 +141,56 @@ def evaluate_inversions(
     return report
 
 
+def _codec_of(editor: HairEditor) -> Codec | None:
+    """Return the codec of an editor's networks; None where they have none."""
+    try:
+        return getattr(editor.networks, "codec", None)
+    except MissingPartError:
+        return None
+
+
+@torch.no_grad()
+def _measure_codec(
+    editor: HairEditor, codec: Codec, perceptual: PerceptualDistance, rendered: Rendered, batch_size: int
+) -> tuple[list[Images], list[dict[str, float]]]:
+    """Return what the codec's tokens keep of the portraits, and one record per portrait."""
+    made, rows = [], []
+    for first in range(0, len(rendered), batch_size):
+        part = slice(first, first + batch_size)
+        images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
+        started = time.perf_counter()
+        rebuilt = codec(images)
+        quality = psnr(rebuilt, images)
+        quality.cpu()  # waits for the device
+        seconds = (time.perf_counter() - started) / len(images)
+        network = editor.identity
+        identity = None if network is None else cosine(network(rebuilt), network(images))
+        measured = _measure(editor, perceptual, rebuilt, images, hair, quality, identity)
+        rows += [{**one, "seconds": seconds} for one in measured]
+        made.append(rebuilt.cpu())
+    return made, rows
+
+
 @torch.no_grad()
 def _measure(
-    editor: HairEditor, perceptual: PerceptualDistance, prepared: Prepared, hair: Masks
+    editor: HairEditor,
+    perceptual: PerceptualDistance,
+    rebuilt: Images,
+    images: Images,
+    hair: Masks,
+    quality: Scores,
+    identity: Scores | None,
 ) -> list[dict[str, float]]:
-    inversion, images = prepared.inversion, prepared.aligned
+    """Return one record per rebuilt picture. `quality` is its PSNR, `hair` the hair of the true one."""
     columns = {
-        "psnr": inversion.psnr,
-        "ms_ssim": ms_ssim(inversion.images, images),
-        "perceptual": perceptual(inversion.images, images),
-        "hair_iou": mask_iou(editor.networks.parser.hair_mask(inversion.images), hair),
-        "hair_sharpness": measure_sharpness(inversion.images, images, hair),
+        "psnr": quality,
+        "ms_ssim": ms_ssim(rebuilt, images),
+        "perceptual": perceptual(rebuilt, images),
+        "hair_iou": mask_iou(editor.networks.parser.hair_mask(rebuilt), hair),
+        "hair_sharpness": measure_sharpness(rebuilt, images, hair),
     }
-    if inversion.identity is not None:
-        columns["identity"] = inversion.identity
+    if identity is not None:
+        columns["identity"] = identity
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 

@@ -9,6 +9,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.files import digest
 from hairclip.common.framing import Framing
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.codec import Codec
 from hairclip.networks.denoiser import HairPainter
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
@@ -18,6 +19,7 @@ from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.style_directions import StyleDirections
 from hairclip.networks.style_mappers import StyleMappers
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.token_transformer import TokenTransformer
 from hairclip.pretrained.bundle_files import (
     NEEDED_TO_EDIT,
     PARTS,
@@ -31,6 +33,7 @@ from hairclip.pretrained.bundle_files import (
 )
 from hairclip.pretrained.loaders import (
     load_clip,
+    load_codec,
     load_denoiser,
     load_directions,
     load_encoder,
@@ -42,6 +45,7 @@ from hairclip.pretrained.loaders import (
     load_mapper,
     load_parser,
     load_style_mappers,
+    load_token_transformer,
 )
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_files import Device
@@ -73,6 +77,8 @@ EDITING_PARTS = (
     "encoder",
     "mapper",
     "hair_priors",
+    "codec",
+    "token_transformer",
     "denoiser",
     "style_mappers",
     "directions",
@@ -115,6 +121,10 @@ if TYPE_CHECKING:
         def mapper(self) -> HairMapper: ...
         @property
         def hair_priors(self) -> HairPriors: ...
+        @property
+        def codec(self) -> Codec: ...
+        @property
+        def token_transformer(self) -> TokenTransformer: ...
         @property
         def style_mappers(self) -> StyleMappers: ...
         @property
@@ -196,6 +206,16 @@ class Bundle(BundleFile):
     def hair_priors(self) -> HairPriors:
         """The mean hair of hairstyles, which tells where an edit may paint."""
         return load_hair_priors(self._source("hair_priors"), self.device)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec of pictures and tokens."""
+        return load_codec(self._source("codec"), self.device)
+
+    @cached_property
+    def token_transformer(self) -> TokenTransformer:
+        """The transformer that fills in tokens of `codec`."""
+        return load_token_transformer(self._source("token_transformer"), self.device)
 
     def known_words(self) -> BundleWords:
         """Return the words of the YAML; where it gives none, the labels of the latents, or None without labels."""

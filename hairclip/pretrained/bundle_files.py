@@ -83,6 +83,8 @@ PARTS: tuple[str, ...] = (
     "mapper",
     "judge",
     "hair_priors",
+    "codec",
+    "token_transformer",
     "latents",
     "denoiser",
     "style_mappers",
@@ -95,6 +97,8 @@ STAND_INS: dict[str, str] = {"photo_parser": "parser"}
 
 TRAINED_BY: dict[str, str] = {
     "hair_priors": "hair-priors",
+    "codec": "train-tokens",
+    "token_transformer": "train-tokens",
     "denoiser": "train-denoiser",
     "style_mappers": "train-style-mappers",
     "directions": "directions",

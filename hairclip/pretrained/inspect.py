@@ -19,6 +19,9 @@ _KINDS = (
     "mapper",
     "judge",
     "denoiser",
+    "hair_priors",
+    "codec",
+    "token_transformer",
     "style_mappers",
     "directions",
 )

@@ -14,6 +14,7 @@ import torch
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import WPlus
 from hairclip.networks.classifier import HairstyleClassifier
+from hairclip.networks.codec import Codec
 from hairclip.networks.denoiser import HairPainter
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import FaceParser
@@ -23,6 +24,7 @@ from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.style_directions import StyleDirections
 from hairclip.networks.style_mappers import StyleMappers
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.token_transformer import TokenTransformer
 from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.latent_files import map_latents, read_labels
 from hairclip.pretrained.mapper import HairMapper, build_mapper, check_companions
@@ -43,6 +45,7 @@ if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the fi
 
 __all__ = [
     "load_clip",
+    "load_codec",
     "load_directions",
     "load_encoder",
     "load_generator",
@@ -55,6 +58,7 @@ __all__ = [
     "load_mapper",
     "load_parser",
     "load_style_mappers",
+    "load_token_transformer",
     "open_latents",
 ]
 
@@ -129,6 +133,16 @@ def load_judge(name_or_path: Source, device: Device = "cpu") -> HairstyleClassif
 def load_hair_priors(name_or_path: Source, device: Device = "cpu") -> HairPriors:
     """Return the mean hair of hairstyles and the mean colors."""
     return _load(name_or_path, "hair_priors", device)
+
+
+def load_codec(name_or_path: Source, device: Device = "cpu") -> Codec:
+    """Return a codec that turns pictures into tokens."""
+    return _load(name_or_path, "codec", device)
+
+
+def load_token_transformer(name_or_path: Source, device: Device = "cpu") -> TokenTransformer:
+    """Return a transformer that fills in hidden tokens."""
+    return _load(name_or_path, "token_transformer", device)
 
 
 def load_style_mappers(name_or_path: Source, device: Device = "cpu") -> StyleMappers:

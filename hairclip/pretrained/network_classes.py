@@ -19,6 +19,8 @@ _PLACES: dict[str, dict[str, str]] = {
     "mapper": {"HairMapper": "mapper"},
     "judge": {"HairstyleClassifier": "classifier"},
     "hair_priors": {"HairPriors": "hair_priors"},
+    "codec": {"Codec": "codec"},
+    "token_transformer": {"TokenTransformer": "token_transformer"},
     "denoiser": {"HairPainter": "denoiser"},
     "style_mappers": {"StyleMappers": "style_mappers"},
     "directions": {"StyleDirections": "style_directions"},

@@ -2,7 +2,8 @@
 
 Our own files are safetensors. Their metadata says what they hold, so a network is rebuilt from its file alone:
 
-    hairclip_kind    generator, clip, parser, identity, encoder, mapper, judge, hair_priors, denoiser or latents
+    hairclip_kind    generator, clip, parser, identity, encoder, mapper, judge, hair_priors, denoiser, codec,
+                     token_transformer or latents
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
@@ -45,6 +46,8 @@ Kind = Literal[
     "mapper",
     "judge",
     "hair_priors",
+    "codec",
+    "token_transformer",
     "denoiser",
     "latents",
     "style_mappers",

@@ -9,12 +9,14 @@ import torch
 from hairclip.common.framing import FFHQ
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import Clip
+from hairclip.networks.codec import Codec
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import UNetParser
 from hairclip.networks.hair_priors import HairPriors
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairMapper
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.token_transformer import TokenTransformer
 from hairclip.pretrained import save_network
 from hairclip.pretrained.bundle_files import read_bundle
 
@@ -42,6 +44,8 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
             ),
             mapper=HairMapper(N_LATENT, W_DIM, WIDTH, groups=(3, 5), absent=absent),
             hair_priors=HairPriors(("afro", "bob cut", "mohawk"), ("blond", "red"), size=8),
+            codec=tiny_codec(),
+            token_transformer=TokenTransformer(16, 6, WIDTH, 4, width=8, deep_width=8, layers=1, heads=2),
             judge=HairstyleClassifier(("afro", "bob cut", "mohawk"), widths=(8, 8), input_size=32),
         )
         make_hair_visible(networks.parser, generator)
@@ -54,6 +58,13 @@ def tiny_networks(seed: int = 0, absent: str = "zero") -> SimpleNamespace:
     networks.framing, networks.plain_background = FFHQ, False
     networks.inversion_limits, networks.for_others = read_bundle("portraits").inversion_limits, "ffhq"
     return networks
+
+
+def tiny_codec() -> Codec:
+    """Return a codec of 16 entries that was fitted to random pictures of 32 px."""
+    random = torch.Generator().manual_seed(3)
+    smooth = torch.nn.functional.interpolate(torch.rand(8, 3, 8, 8, generator=random), size=(32, 32), mode="bilinear")
+    return Codec(8, 6, 16, encoder_width=8, decoder_widths=(8, 8, 8)).fit(smooth * 2 - 1)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ METHODS: NameTable[Any] = NameTable(
         "mapper": "hairclip.editing.methods.hair_mapper:HairMapperMethod",
         "optimize": "hairclip.editing.methods.latent_descent:LatentDescent",
         "styleclip-optimize": "hairclip.editing.methods.styleclip_optimize:StyleClipOptimize",
+        "vq": "hairclip.editing.methods.vq:VectorQuantized",
         "mean-hair": "hairclip.editing.methods.mean_hair:MeanHair",
         "styleclip-mapper": "hairclip.editing.methods.styleclip_mapper:StyleClipMapper",
         "styleclip-global": "hairclip.editing.methods.styleclip_global:StyleClipGlobal",
