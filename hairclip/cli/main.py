@@ -35,6 +35,7 @@ COMMANDS = {
     "train-portrait-networks": "portraits",
     "evaluate-portrait-networks": "portraits",
     "train-photo-parser": "photo_parser",
+    "train-text-encoder": "text_encoder",
     "evaluate-photo-parser": "photo_parser",
     "evaluate-hair-mask": "photo_parser",
     "train-denoiser": "denoiser",

@@ -17,6 +17,7 @@ from hairclip.common.images import Embeddings, Flags, Images, Masks
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
 from hairclip.networks.face_parser import FaceParser
 from hairclip.networks.mapper import HairCondition, References
+from hairclip.networks.text_encoder import Words, nearest_words
 
 if TYPE_CHECKING:  # open_clip takes seconds to import: it is loaded with the first CLIP
     import hairclip.networks.clip
@@ -74,6 +75,24 @@ class EditBatch:
     def color_is_image(self) -> Flags:
         """Whether the color is given as a reference, (B,)."""
         return self.condition.has_color & ~self.color_is_text
+
+    def in_words(self, hairstyles: Words, colors: Words) -> HairCondition:
+        """Return the condition in which each reference picture is replaced by its most similar word.
+
+        Args:
+            hairstyles: embeddings of the known hairstyles, (N, width).
+            colors: embeddings of the known colors, (N, width).
+        """
+
+        def read(embeddings: Tensor, is_picture: Tensor, words: Tensor) -> Tensor:
+            return torch.where(is_picture[:, None], nearest_words(embeddings, words), embeddings)
+
+        return HairCondition(
+            read(self.condition.hairstyle, self.hairstyle_is_image, hairstyles),
+            read(self.condition.color, self.color_is_image, colors),
+            self.condition.has_hairstyle,
+            self.condition.has_color,
+        )
 
     def to(self, device: torch.device | str) -> "EditBatch":
         """Return the batch on another device; `on_host` stays in host memory."""
@@ -149,6 +168,14 @@ class ConditionEncoder:
             self._check_lengths(new)
             self._texts.update(zip(new, self.clip.encode_text(new)))
         return torch.stack([self._texts[prompt].to(self.device, non_blocking=True) for prompt in prompts])
+
+    def hairstyle_words(self, names: Sequence[str]) -> Embeddings:
+        """Return the embeddings of the prompts of hairstyles, (B, width)."""
+        return self.texts([hairstyle_prompt(name) for name in names])
+
+    def color_words(self, names: Sequence[str]) -> Embeddings:
+        """Return the embeddings of the prompts of colors, (B, width)."""
+        return self.texts([color_prompt(name) for name in names])
 
     @torch.no_grad()
     def references(self, images: Images) -> list[Reference]:

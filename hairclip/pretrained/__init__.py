@@ -28,6 +28,7 @@ _HOMES = {
             "load_mapper",
             "load_parser",
             "load_style_mappers",
+            "load_text_encoder",
             "open_latents",
         ),
         "loaders",

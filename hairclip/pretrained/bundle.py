@@ -19,6 +19,7 @@ from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.style_directions import StyleDirections
 from hairclip.networks.style_mappers import StyleMappers
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.text_encoder import TextEncoder
 from hairclip.networks.token_transformer import TokenTransformer
 from hairclip.pretrained.bundle_files import (
     NEEDED_TO_EDIT,
@@ -45,6 +46,7 @@ from hairclip.pretrained.loaders import (
     load_mapper,
     load_parser,
     load_style_mappers,
+    load_text_encoder,
     load_token_transformer,
 )
 from hairclip.pretrained.mapper import HairMapper
@@ -82,6 +84,7 @@ EDITING_PARTS = (
     "denoiser",
     "style_mappers",
     "directions",
+    "text_encoder",
 )
 """The parts on which the picture of an edit depends."""
 
@@ -216,6 +219,10 @@ class Bundle(BundleFile):
     def token_transformer(self) -> TokenTransformer:
         """The transformer that fills in tokens of `codec`."""
         return load_token_transformer(self._source("token_transformer"), self.device)
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        return load_text_encoder(self._source("text_encoder"), self.device)
 
     def known_words(self) -> BundleWords:
         """Return the words of the YAML; where it gives none, the labels of the latents, or None without labels."""

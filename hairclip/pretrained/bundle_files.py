@@ -85,6 +85,7 @@ PARTS: tuple[str, ...] = (
     "hair_priors",
     "codec",
     "token_transformer",
+    "text_encoder",
     "latents",
     "denoiser",
     "style_mappers",
@@ -102,8 +103,9 @@ TRAINED_BY: dict[str, str] = {
     "denoiser": "train-denoiser",
     "style_mappers": "train-style-mappers",
     "directions": "directions",
+    "text_encoder": "train-text-encoder",
 }
-"""Part that only one method needs -> the command that makes it."""
+"""Part that only some methods need -> the command that makes it."""
 
 NEEDED_TO_EDIT: tuple[str, ...] = ("generator", "clip", "parser", "encoder", "mapper")
 """The parts without which the trained mapper edits no photo."""

@@ -24,6 +24,7 @@ _KINDS = (
     "token_transformer",
     "style_mappers",
     "directions",
+    "text_encoder",
 )
 
 

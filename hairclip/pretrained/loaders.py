@@ -24,6 +24,7 @@ from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.style_directions import StyleDirections
 from hairclip.networks.style_mappers import StyleMappers
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.text_encoder import TextEncoder
 from hairclip.networks.token_transformer import TokenTransformer
 from hairclip.pretrained.bundle_files import OwnNetwork, Source, list_bundles, read_bundle
 from hairclip.pretrained.latent_files import map_latents, read_labels
@@ -58,6 +59,7 @@ __all__ = [
     "load_mapper",
     "load_parser",
     "load_style_mappers",
+    "load_text_encoder",
     "load_token_transformer",
     "open_latents",
 ]
@@ -185,6 +187,11 @@ def load_directions(name_or_path: Source, device: Device = "cpu") -> StyleDirect
     directions = StyleDirections(*content.shape, measured=False)
     directions.relevance.copy_(torch.nn.functional.normalize(content.float(), dim=1))
     return directions.to(device).eval()
+
+
+def load_text_encoder(name_or_path: Source, device: Device = "cpu") -> TextEncoder:
+    """Return an encoder from texts of hair to W+ codes."""
+    return _load(name_or_path, "text_encoder", device)
 
 
 def load_hairclip(

@@ -24,6 +24,7 @@ _PLACES: dict[str, dict[str, str]] = {
     "denoiser": {"HairPainter": "denoiser"},
     "style_mappers": {"StyleMappers": "style_mappers"},
     "directions": {"StyleDirections": "style_directions"},
+    "text_encoder": {"TextEncoder": "text_encoder"},
 }
 
 CLASSES: "dict[str, NameTable[type[nn.Module]]]" = {

@@ -3,7 +3,7 @@
 Our own files are safetensors. Their metadata says what they hold, so a network is rebuilt from its file alone:
 
     hairclip_kind    generator, clip, parser, identity, encoder, mapper, judge, hair_priors, denoiser, codec,
-                     token_transformer or latents
+                     token_transformer, text_encoder or latents
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
@@ -49,6 +49,7 @@ Kind = Literal[
     "codec",
     "token_transformer",
     "denoiser",
+    "text_encoder",
     "latents",
     "style_mappers",
     "directions",

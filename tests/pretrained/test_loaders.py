@@ -18,6 +18,7 @@ from hairclip.networks.face_parser import BiSeNet, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
 from hairclip.networks.mapper import HairCondition
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.text_encoder import TextEncoder
 from hairclip.pretrained import HairMapper
 from hairclip.pretrained.network_files import stored
 from hairclip.pretrained.weight_files import write_safetensors
@@ -40,6 +41,9 @@ MAKERS = {
     ),
     "mapper": lambda: HairMapper(6, w_dim=16, condition_dim=32, groups=(2, 4)),
     "judge": lambda: HairstyleClassifier(["bob cut", "afro"], widths=(4, 8), input_size=16),
+    "text_encoder": lambda: TextEncoder(
+        n_latent=6, w_dim=16, condition_dim=32, width=8, components=4, hairstyles=["afro"], colors=["red"]
+    ),
 }
 
 

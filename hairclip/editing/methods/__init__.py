@@ -16,6 +16,9 @@ METHODS: NameTable[Any] = NameTable(
         "mean-hair": "hairclip.editing.methods.mean_hair:MeanHair",
         "styleclip-mapper": "hairclip.editing.methods.styleclip_mapper:StyleClipMapper",
         "styleclip-global": "hairclip.editing.methods.styleclip_global:StyleClipGlobal",
+        "tedigan": "hairclip.editing.methods.tedigan:TediGan",
+        "tedigan-clip": "hairclip.editing.methods.tedigan_clip:TediGanClip",
+        "difference": "hairclip.editing.methods.difference:Difference",
         "inversion": "hairclip.editing.methods.inversion_floor:InversionFloor",
     },
 )
