@@ -265,6 +265,12 @@ class TrainingConfig(Section):
         default=None,
         description="mapper to start from: a name, a file, or an official hairclip.pt; null: random weights",
     )
+    teacher: str | None = Field(
+        default=None,
+        description="text encoder from which the mapper learns before the first step: a name or a file; null: none, as "
+        "in HairCLIP",
+    )
+    teacher_steps: Count = Field(default=1000, description="steps of learning from the teacher; they draw no picture")
     checkpoint_every: Count = Field(default=200, description="steps between two checkpoints")
     keep_checkpoints: Count = Field(default=2, description="how many checkpoints are kept, the newest")
     precision: Precision = Field(

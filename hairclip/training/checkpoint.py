@@ -62,6 +62,7 @@ FREE_TO_CHANGE = (
     "data.validation_hairstyle_images",
     "data.validation_color_images",
     "training.init",
+    "training.teacher",
 )
 """Settings that may differ between a run and its continuation; any other would make it another experiment."""
 

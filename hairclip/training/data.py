@@ -88,15 +88,19 @@ class EditData:
     def collate(self, tasks: Sequence[Task]) -> Sample:
         """Return the batch of these tasks, on the device of the networks."""
         numbers = [task.latent for task in tasks]
+        return Sample(w_plus=self.codes(numbers), source=self._source(numbers), batch=self.conditions(tasks))
+
+    def codes(self, numbers: Sequence[int]) -> WPlus:
+        """Return the source codes with these numbers, on the device of the networks."""
+        return _moved(self.latents[numbers], self.device)
+
+    def conditions(self, tasks: Sequence[Task]) -> EditBatch:
+        """Return what these tasks ask for."""
         styles: list[ConditionInput] = [
             self.hairstyle_references[task.hairstyle] if isinstance(task.hairstyle, int) else task.hairstyle
             for task in tasks
         ]
-        return Sample(
-            w_plus=_moved(self.latents[numbers], self.device),
-            source=self._source(numbers),
-            batch=self.encoder.encode(styles, [self._color(task) for task in tasks]),
-        )
+        return self.encoder.encode(styles, [self._color(task) for task in tasks])
 
     def _color(self, task: Task) -> ConditionInput:
         """Return the color of a task; None where its reference shows too little hair."""

@@ -14,8 +14,9 @@ from hairclip.conditions.prompts import COLORS, HAIRSTYLES, color_prompt, hairst
 from hairclip.config import TRAINED_WITH, Config
 from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.text_encoder import TextEncoder
 from hairclip.pretrained.bundle import Bundle, BundleWords, load_bundle
-from hairclip.pretrained.loaders import load_mapper
+from hairclip.pretrained.loaders import load_mapper, load_text_encoder
 from hairclip.pretrained.mapper import HairMapper
 from hairclip.pretrained.network_classes import CLASSES
 from hairclip.pretrained.network_files import Device
@@ -33,6 +34,7 @@ from hairclip.training.references import (
 from hairclip.training.sampled_codes import SAMPLED, SampledCodes, Stream
 from hairclip.training.sources import SourceFolder, SourceMemory, Sources, features_key
 from hairclip.training.tasks import Task, TaskSampler
+from hairclip.training.teacher import check_teacher
 
 _DRY_RUN_CODES = 64
 _REFERENCE_FOLDERS = (
@@ -60,6 +62,7 @@ class Parts:
         validation: makes batches of the held-out codes.
         sampler: draws the training requests.
         validation_tasks: the fixed list of validation requests.
+        teacher: what the mapper learns from before the first step; None for none.
     """
 
     networks: Networks
@@ -69,6 +72,7 @@ class Parts:
     validation: EditData
     sampler: TaskSampler
     validation_tasks: list[Task]
+    teacher: TextEncoder | None = None
 
 
 def build_parts(config: Config, device: torch.device) -> Parts:
@@ -120,7 +124,10 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     tasks = validation_sampler.sample(config.validation.count, config.validation.seed)
     # The sampler knows the training codes: the validation list goes through the held-out ones in order.
     tasks = [Task(number % len(held_out), task.hairstyle, task.color) for number, task in enumerate(tasks)]
-    return Parts(networks, mapper, loss, training, validation, sampler, tasks)
+    teacher = None if config.training.teacher is None else load_text_encoder(config.training.teacher, device)
+    if teacher is not None:
+        check_teacher(teacher, mapper, latents)
+    return Parts(networks, mapper, loss, training, validation, sampler, tasks, teacher)
 
 
 def build_networks(config: Config, device: torch.device) -> Networks:

@@ -24,6 +24,7 @@ from hairclip.common.version import __version__
 from hairclip.config import Config, dump_config
 from hairclip.losses.hair_edit import HairEditLoss, LossOutput
 from hairclip.networks.mapper import HairMapper
+from hairclip.networks.text_encoder import TextEncoder
 from hairclip.pretrained.mapper import describe_companions
 from hairclip.pretrained.network_files import save_network
 from hairclip.pretrained.sources import weight_names
@@ -40,6 +41,7 @@ from hairclip.training.checkpoint import Best, input_digests, remove_run, resume
 from hairclip.training.data import Sample
 from hairclip.training.setup import Parts, build_parts, network_bundle
 from hairclip.training.tasks import Task
+from hairclip.training.teacher import teach
 from hairclip.training.tracking import Averages, Tracker, edit_grid
 from hairclip.training.updates import Updates
 
@@ -111,6 +113,8 @@ class _Training:
         self.inputs = input_digests(self.parts)
         if config.training.init is not None:
             self.inputs["training.init"] = digest(self.parts.mapper)
+        if self.parts.teacher is not None:
+            self.inputs["training.teacher"] = digest(self.parts.teacher)
         self.notes = {} if config.dry_run else {"contents": describe_companions(network_bundle(config).parts)}
         self.step, self.saved, self.best, self.averages = 0, -1, Best(), Averages()
 
@@ -120,6 +124,8 @@ class _Training:
         checkpoint, passed = resume_from(resume, self.run, config.model_dump(), self.inputs, self._load)
         if checkpoint is None and world.is_main:
             remove_run(self.run)
+        if checkpoint is None and self.parts.teacher is not None:
+            self._learn_from_teacher(self.parts.teacher)
         self.mapper = world.wrap(self.parts.mapper)
         self.track = Tracker(
             self.run,
@@ -169,6 +175,19 @@ class _Training:
         self.updates.update(self.step)
         self.step += 1
         self.track.bar.update()
+
+    def _learn_from_teacher(self, teacher: TextEncoder) -> None:
+        """Let the mapper start where the teacher leads it; each process computes the same."""
+        parts, config = self.parts, self.config
+        teach(
+            parts.mapper,
+            teacher,
+            parts.training,
+            parts.sampler,
+            steps=config.training.teacher_steps,
+            seed=config.seed,
+            progress=self.world.is_main,
+        )
 
     def report(self) -> None:
         """Write the means of the training figures; every process must call this."""
