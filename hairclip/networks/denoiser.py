@@ -6,6 +6,7 @@ augmentation). Both see the picture around the region and are told the hairstyle
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,11 +173,11 @@ class HairPainter(nn.Module):
         self,
         embedding: int,
         *,
-        channels: tuple[int, int] = (16, 16),
-        coarse: tuple[int, int] = (96, 160),
-        fine: tuple[int, int] = (48, 96),
-        middle: tuple[int, int] = (3, 2),
-        hidden: tuple[int, int] = (192, 128),
+        channels: Sequence[int] = (16, 16),
+        coarse: Sequence[int] = (96, 160),
+        fine: Sequence[int] = (48, 96),
+        middle: Sequence[int] = (3, 2),
+        hidden: Sequence[int] = (192, 128),
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {

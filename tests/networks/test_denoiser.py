@@ -4,20 +4,14 @@ import pytest
 import torch
 
 from hairclip.networks.denoiser import Canvas, HairPainter, unit_embeddings
+from tests.helpers.tiny_painter import tiny_painter
 
 SIZE = 32
 
 
 @pytest.fixture(scope="module")
 def painter() -> HairPainter:
-    torch.manual_seed(0)
-    made = HairPainter(8, channels=(6, 6), coarse=(8, 16), fine=(8, 8), middle=(2, 1), hidden=(16, 16)).eval()
-    pictures = torch.nn.functional.interpolate(torch.rand(16, 3, 8, 8) * 2 - 1, size=(SIZE, SIZE), mode="bicubic")
-    made.codec.fit(pictures, power=0.5)
-    made.detail.fit(pictures - made.codec(pictures), power=0.5)
-    for part in (made.coarse.last, made.fine.last):  # they start as zeros, and every answer would be the same
-        torch.nn.init.normal_(part.weight, std=0.1)
-    return made
+    return tiny_painter(8, SIZE)
 
 
 def canvas(seed: int = 1) -> Canvas:

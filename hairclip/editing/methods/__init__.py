@@ -13,6 +13,7 @@ METHODS: NameTable[Any] = NameTable(
         "optimize": "hairclip.editing.methods.latent_descent:LatentDescent",
         "styleclip-optimize": "hairclip.editing.methods.styleclip_optimize:StyleClipOptimize",
         "vq": "hairclip.editing.methods.vq:VectorQuantized",
+        "diffusion": "hairclip.editing.methods.diffusion:Diffusion",
         "mean-hair": "hairclip.editing.methods.mean_hair:MeanHair",
         "styleclip-mapper": "hairclip.editing.methods.styleclip_mapper:StyleClipMapper",
         "styleclip-global": "hairclip.editing.methods.styleclip_global:StyleClipGlobal",

@@ -20,11 +20,12 @@ from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
 from hairclip.networks.hair_priors import HairPriors
 
-__all__ = ["edit_region", "name_hairstyles", "paste_region", "reduce_region"]
+__all__ = ["edit_region", "head_region", "name_hairstyles", "paste_region", "reduce_region"]
 
 MAY_COVER, COVERS_SKIN = 0.12, 0.35
 """Share of people of a hairstyle who have hair at a pixel: the least that opens it, and the least that opens skin."""
 _GROW, _RAMP = 3 / 128, 2 / 128  # of the picture's height
+_AROUND = 12 / 128  # how far new hair reaches where nothing says how far
 _FEATURES = [CELEBAMASK_CLASSES.index(name) for name in (
     "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip"
 )]  # fmt: skip
@@ -55,6 +56,26 @@ def edit_region(
             skin = select_labels(labels[i : i + 1], _SKIN)
             may = torch.where(skin, shape > COVERS_SKIN, dilate(shape > MAY_COVER, grow))
             region[i : i + 1] |= may
+    return region & ~select_labels(labels, _FEATURES)
+
+
+def head_region(labels: Labels, new_hairstyle: Sequence[bool | None]) -> Masks:
+    """Return the pixels that each edit may change where no mean shapes of hairstyles are known, (B, 1, H, W) bool.
+
+    Args:
+        labels: what the parser sees in the photos, CelebAMask-HQ ids, (B, H, W).
+        new_hairstyle: whether an edit asks for a hairstyle. Then all around head and hair may change. None asks for
+            nothing.
+    """
+    height = labels.shape[-2]
+    hair, skin = (labels == HAIR)[:, None], select_labels(labels, [*_SKIN, *_FEATURES])
+    region = dilate(hair, to_pixels(_GROW, height))
+    for i, is_new in enumerate(new_hairstyle):
+        if is_new is None:
+            region[i] = False
+        elif is_new:
+            around = dilate((hair | skin)[i : i + 1], to_pixels(_AROUND, height))
+            region[i : i + 1] |= around & ~erode(skin[i : i + 1], to_pixels(_GROW, height))
     return region & ~select_labels(labels, _FEATURES)
 
 

@@ -4,14 +4,15 @@ A region that hides the hair, and often more, is cut out. The denoisers are told
 embedding or by that of a picture, and so learn to take both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hairclip.common.averages import moving_average, update_average
@@ -154,36 +155,40 @@ def fit_painter(
             residual = painter.detail.encode(images - coarse)
         return _loss(painter.fine, residual, context, style, color, weight, rng)
 
-    for name, network, loss, count in (
-        ("coarse", painter.coarse, coarse_loss, steps),
-        ("fine", painter.fine, fine_loss, fine_steps),
-    ):
-        average = moving_average(network, 0.998)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-2)
-
-        def step(
-            index: int,
-            rng: np.random.Generator,
-            network: Denoiser = network,
-            average: moving_average = average,
-            optimizer: torch.optim.Optimizer = optimizer,
-            loss=loss,
-            count: int = count,
-        ) -> StepLog:
-            for group in optimizer.param_groups:
-                group["lr"] = _RATE * warm_up_then_half_cosine(index, count, warmup=50, floor=0.01)
-            value = loss(rng)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            update_average(average, network, index)
-            return {"loss": value.item()}
-
-        state = {"network": network, "average": average, "optimizer": optimizer}
-        run(name, steps=count, state=state, step=step, folder=folder, seed=seed, save_every=save_every)
-        network.load_state_dict(average.module.state_dict())
+    settings: dict[str, Any] = {"folder": folder, "seed": seed, "save_every": save_every}
+    _train("coarse", painter.coarse, coarse_loss, steps=steps, **settings)
+    _train("fine", painter.fine, fine_loss, steps=fine_steps, **settings)
     return painter.eval()
+
+
+def _train(
+    name: str,
+    network: Denoiser,
+    loss: Callable[[np.random.Generator], Tensor],
+    *,
+    steps: int,
+    folder: Path,
+    seed: int,
+    save_every: int,
+) -> None:
+    """Minimize a loss of one network, and leave it with averaged weights."""
+    average = moving_average(network, 0.998)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-2)
+
+    def step(index: int, rng: np.random.Generator) -> StepLog:
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * warm_up_then_half_cosine(index, steps, warmup=50, floor=0.01)
+        value = loss(rng)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        update_average(average, network, index)
+        return {"loss": value.item()}
+
+    state = {"network": network, "average": average, "optimizer": optimizer}
+    run(name, steps=steps, state=state, step=step, folder=folder, seed=seed, save_every=save_every)
+    network.load_state_dict(average.module.state_dict())
 
 
 def save_painter(path: Path, painter: HairPainter) -> None:
@@ -259,7 +264,7 @@ class _Samples:
         style[nothing | no_style], color[nothing | no_color] = 0.0, 0.0
         return canvas.picture, canvas, style.to(self.device), color.to(self.device)
 
-    def _hair_of_style(self, rng: np.random.Generator, hairstyle: str) -> Masks:
+    def _hair_of_style(self, rng: np.random.Generator, hairstyle: str) -> Bool[Tensor, "1 height width"]:
         """Return where any of three people of a hairstyle has hair, (1, H, W)."""
         return self.pictures.hair(rng.choice(self.same_style[hairstyle], 3)).any(dim=0)
 
@@ -269,7 +274,7 @@ class _Samples:
         rows: np.ndarray,
         names: Sequence[str],
         texts: dict[str, Tensor],
-        read: Embeddings,
+        read: Tensor,
         same: dict[str, np.ndarray],
     ) -> Embeddings:
         told = []

@@ -8,10 +8,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from hairclip.common.errors import HairclipError
@@ -28,6 +29,9 @@ from hairclip.pretrained.loaders import Source, load_latent_labels, load_latents
 from hairclip.pretrained.weight_files import read_safetensors, write_safetensors
 
 __all__ = ["LabeledPictures", "generate_pictures", "labeled_pictures", "rendered_pictures"]
+
+Rows: TypeAlias = Sequence[int] | Int[np.ndarray, " rows"] | slice
+"""Which pictures of a set are meant."""
 
 _KIND = "labeled pictures"
 
@@ -51,11 +55,11 @@ class LabeledPictures:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def images(self, rows: Sequence[int] | Tensor | slice) -> Images:
+    def images(self, rows: Rows) -> Images:
         """Return some pictures, (B, 3, size, size) in [-1, 1]."""
         return self.pixels[rows].float() / 127.5 - 1
 
-    def hair(self, rows: Sequence[int] | Tensor | slice) -> Masks:
+    def hair(self, rows: Rows) -> Masks:
         """Return where some pictures show hair, (B, 1, size, size)."""
         return self.labels[rows][:, None] == HAIR
 
