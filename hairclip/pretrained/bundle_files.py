@@ -101,7 +101,6 @@ TRAINED_BY: dict[str, str] = {
     "codec": "train-tokens",
     "token_transformer": "train-tokens",
     "denoiser": "train-denoiser",
-    "denoiser": "train-denoiser",
     "style_mappers": "train-style-mappers",
     "directions": "directions",
     "text_encoder": "train-text-encoder",
