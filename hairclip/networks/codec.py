@@ -4,6 +4,7 @@ Principal components of patches do most of the work on both sides. Convolutions 
 these start at zero, so that a new codec is as good as its components, and training can only improve it.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -45,7 +46,7 @@ class Codec(nn.Module):
         channels: int = 32,
         entries: int = 512,
         encoder_width: int = 96,
-        decoder_widths: tuple[int, int, int] = (128, 64, 32),
+        decoder_widths: Sequence[int] = (128, 64, 32),
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
