@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import gradio as gr
 import numpy as np
@@ -150,8 +150,8 @@ class _Page:
             self.go_pictures, self.go_grid, self.style_reference, self.color_reference, self.grid_hint, self.strength,
             self.result_title, self.start_over,
         ]  # fmt: skip
-        light = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-        heavy = {
+        light: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+        heavy: dict[str, Any] = {
             "show_progress": "hidden",
             "concurrency_limit": 1,
             "concurrency_id": _QUEUE,

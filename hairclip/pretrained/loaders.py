@@ -184,7 +184,7 @@ def load_directions(name_or_path: Source, device: Device = "cpu") -> StyleDirect
             f"{path} holds an array {tuple(content.shape)} of {str(content.dtype).removeprefix('torch.')}, but "
             "directions are finite numbers (channels, width of CLIP): give another file."
         )
-    directions = StyleDirections(*content.shape, measured=False)
+    directions = StyleDirections(content.shape[0], content.shape[1], measured=False)
     directions.relevance.copy_(torch.nn.functional.normalize(content.float(), dim=1))
     return directions.to(device).eval()
 

@@ -1,7 +1,7 @@
 """Train the text encoder: it regresses W+ codes by the words that label them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -97,6 +97,6 @@ def fit_text_encoder(
         optimizer.step()
         return {"loss": loss.item()}
 
-    state = {"network": network, "optimizer": optimizer}
+    state: dict[str, Any] = {"network": network, "optimizer": optimizer}
     run("text_encoder", steps=steps, state=state, step=step, folder=folder, seed=seed, save_every=save_every)
     return network.eval()

@@ -65,15 +65,16 @@ class MeanHair(EditingMethod):
         edited = []
         for i, request in enumerate(requests):
             color = own[i] if request.color is None else priors.color_of(str(request.color))
-            if styles[i] is None:
+            style = styles[i]
+            if style is None:
                 weight = soften(hair[i : i + 1].float(), 1)
                 lab = rgb_to_lab(photos[i : i + 1]) + (color - own[i])[None, :, None, None]
                 behind = photos[i : i + 1]
             else:
                 size = photos.shape[-1]
-                weight = smoothstep(*_EDGE, priors.shapes([styles[i]], size))
+                weight = smoothstep(*_EDGE, priors.shapes([style], size))
                 lab = color[None, :, None, None].expand(1, 3, size, size).clone()
-                lab[:, :1] += priors.lights([styles[i]], size)
+                lab[:, :1] += priors.lights([style], size)
                 behind = bare[i : i + 1]
             painted = lab_to_rgb(lab).clamp(-1, 1)
             edited.append(behind + weight * (painted - behind))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.names import nearest
-from hairclip.conditions.encoder import EditBatch
+from hairclip.conditions.encoder import ConditionEncoder, EditBatch
 from hairclip.editing.methods import METHODS
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def fit_codec(
         mse = F.mse_loss(rebuilt.detach().clamp(-1, 1), images)
         return {"error": error.item(), "dB": 10 * math.log10(4 / mse.item())}
 
-    state = {"codec": codec, "average": average, "optimizer": optimizer}
+    state: dict[str, Any] = {"codec": codec, "average": average, "optimizer": optimizer}
     run("codec", steps=steps, state=state, step=step, folder=folder, seed=seed, save_every=save_every)
     return codec.eval().requires_grad_(False)
 
@@ -120,6 +121,7 @@ class CodebookAverage(nn.Module):
 
     usage: Tensor
     totals: Tensor
+    started: Tensor
 
     def __init__(self, codebook: Float[Tensor, "entries channels"]) -> None:
         super().__init__()
