@@ -30,7 +30,7 @@ from hairclip.pretrained.weight_files import read_safetensors, write_safetensors
 
 __all__ = ["LabeledPictures", "generate_pictures", "labeled_pictures", "rendered_pictures"]
 
-Rows: TypeAlias = Sequence[int] | Int[np.ndarray, " rows"] | slice
+Rows: TypeAlias = Sequence[int] | np.ndarray | Tensor | slice
 """Which pictures of a set are meant."""
 
 _KIND = "labeled pictures"
