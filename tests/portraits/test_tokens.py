@@ -50,7 +50,7 @@ def test_priors_are_the_mean_shape_light_and_color(pictures: LabeledPictures):
 class Stopping(LabeledPictures):
     """Pictures that stop a training as Ctrl-C does, when they are asked for a third batch of four."""
 
-    def images(self, rows: torch.Tensor) -> torch.Tensor:
+    def images(self, rows: np.ndarray) -> torch.Tensor:
         object.__setattr__(self, "batches", getattr(self, "batches", 0) + (len(rows) == 4))
         if self.batches == 3:
             raise KeyboardInterrupt

@@ -82,12 +82,12 @@ def fit_codec(
             f"{len(pictures)} pictures have {patches} patches, and the codebook has {codec.entries} entries: give "
             "more pictures."
         )
-    codec = codec.fit(pictures.images(torch.from_numpy(sample)), seed=seed).to(device)
+    codec = codec.fit(pictures.images(sample), seed=seed).to(device)
     average = CodebookAverage(codec.codebook)
     optimizer = torch.optim.AdamW(codec.parameters(), lr=_CODEC_RATE, weight_decay=1e-3)
 
     def step(index: int, rng: np.random.Generator) -> StepLog:
-        images = pictures.images(torch.from_numpy(rng.integers(len(pictures), size=batch))).to(device)
+        images = pictures.images(rng.integers(len(pictures), size=batch)).to(device)
         for group in optimizer.param_groups:
             group["lr"] = _CODEC_RATE * warm_up_then_half_cosine(index, steps, warmup=min(_WARMUP, steps // 4 + 1))
         with autocast(device):
