@@ -1,6 +1,7 @@
 """A person at the page `python -m hairclip demo`: what they do, and what they see."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 300.0
 """Seconds that something may take on a busy machine before a test fails."""
+_SOMETHING = re.compile(r"\S")
 WAYS = ("words", "buttons", "pictures", "grid")
 
 _DIFFERENCE = """
@@ -64,6 +66,11 @@ class Visitor:
         """Return the elements of a CSS selector."""
         return self.page.locator(selector)
 
+    @property
+    def wish(self) -> "Locator":
+        """The field for words."""
+        return self.find("#wish textarea, #wish input").first
+
     # ------------------------------------------------------------------ what they do
 
     def upload(self, photo: Path, into: str = "photo") -> None:
@@ -81,7 +88,7 @@ class Visitor:
 
     def write(self, wish: str) -> None:
         """Write into the field for words."""
-        self.find("#wish textarea, #wish input").first.fill(wish)
+        self.wish.fill(wish)
 
     def ask(self, wish: str) -> None:
         """Ask in words, and wait for the edit."""
@@ -136,11 +143,18 @@ class Visitor:
                 arg=picture,
             )
 
-    def say(self, kind: str) -> str:
-        """Return the sentence on the page, which must be of a kind: "ok" or "error"."""
-        sentence = self.find(f"#message p.{kind}")
+    def hear(self, kind: str, words: str = "") -> str:
+        """Wait for a sentence on the page and return it.
+
+        Args:
+            kind: "ok" or "error".
+            words: what the sentence must hold, in any case of letters.
+        """
+        sentence = self.find(f"#message p.{kind}").filter(has_text=words).filter(has_text=_SOMETHING)
         sentence.wait_for()
-        return sentence.inner_text()
+        told = sentence.inner_text().strip()
+        assert "\n" not in told
+        return told
 
     def wait_for_mask(self, version: int) -> None:
         """Wait until the mask of this version is drawn."""
