@@ -23,6 +23,7 @@ from hairclip.editing.options import EditOptions
 from hairclip.editing.photo.files import read_photo
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
+from hairclip.evaluation.compare.costs import COSTS, Cost
 from hairclip.evaluation.edits import RenderedCases, stack_field
 from hairclip.evaluation.renders import fingerprint_source
 
@@ -134,7 +135,8 @@ class MethodCandidate:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the bundle that were trained for this method."""
-        return tuple(part for part in getattr(self.method, "parts", ()) if part not in _SHARED)
+        named = (*getattr(self.method, "parts", ()), *COSTS.get(self.options.method, Cost()).parts)
+        return tuple(dict.fromkeys(part for part in named if part not in _SHARED))
 
     def _content(self, part: str) -> str | None:
         network = self._part(part)
@@ -290,7 +292,7 @@ def plan_methods(
 def _count_numbers(part: Any) -> int:
     """Return how many numbers a network, a tensor or a dataclass of tensors holds."""
     if isinstance(part, nn.Module):
-        return sum(value.numel() for value in part.parameters())
+        return sum(value.numel() for value in part.state_dict().values() if value.is_floating_point())
     if isinstance(part, torch.Tensor):
         return part.numel()
     if isinstance(part, Mapping):

@@ -8,21 +8,31 @@ __all__ = ["COSTS", "Cost"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor seconds before the first edit. None where nobody has measured them.
+    """Processor seconds before the first edit of one method. None where nobody has measured them.
 
     Attributes:
-        training: once for all texts: what the training command of the method's own networks takes.
+        training: once for all texts: what the training of the method's own networks takes.
         per_text: for each new text, training included.
+        parts: parts of the bundle that were trained for the method, besides those that the method names itself.
     """
 
     training: float | None = None
     per_text: float | None = None
+    parts: tuple[str, ...] = ()
 
 
 COSTS: Mapping[str, Cost] = {
     "inversion": Cost(0.0, 0.0),
+    "mean-hair": Cost(None, None),
     "mapper": Cost(600.0, 0.0),
     "optimize": Cost(0.0, 0.0),
     "styleclip-optimize": Cost(0.0, 0.0),
+    "styleclip-mapper": Cost(0.0, 17.0, ("style_mappers",)),
+    "styleclip-global": Cost(None, 0.0, ("directions",)),
+    "tedigan": Cost(None, 0.0, ("text_encoder",)),
+    "tedigan-clip": Cost(0.0, 0.0),
+    "difference": Cost(None, 0.0, ("text_encoder",)),
+    "diffusion": Cost(None, 0.0, ("denoiser",)),
+    "vq": Cost(None, 0.0, ("codec", "token_transformer")),
 }
 """Method -> its cost for the shipped networks. A descent for each edit counts among the seconds of an edit."""

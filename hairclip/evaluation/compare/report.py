@@ -82,7 +82,6 @@ _PEOPLE = 12
 def make_report(
     candidates: Sequence[Candidate],
     results: Mapping[str, Mapping[Asked, Sequence[Answered]]],
-    cases: Mapping[Asked, RenderedCases],
     *,
     seed: int,
     split: str,
@@ -92,9 +91,8 @@ def make_report(
     """Return the content of `report.json`.
 
     Args:
-        candidates: who answered; the truth need not be among them.
+        candidates: who has answered; the truth need not be among them.
         results: label of a candidate -> how hair is requested -> the answers.
-        cases: how hair is requested -> all cases.
         seed: seed of the intervals.
         split: which people.
         count: number of people.

@@ -67,13 +67,21 @@ class _Batch:
         jury: looks at them.
         numbers: numbers of the people.
         rendered: their cases.
+        prepared: their inverted photos; None inverts them when they are first needed.
     """
 
-    def __init__(self, editor: HairEditor, jury: Jury, numbers: Sequence[int], rendered: RenderedCases) -> None:
+    def __init__(
+        self,
+        editor: HairEditor,
+        jury: Jury,
+        numbers: Sequence[int],
+        rendered: RenderedCases,
+        prepared: Prepared | None = None,
+    ) -> None:
         self.editor, self.jury, self.numbers, self.rendered = editor, jury, list(numbers), rendered
         pairs = zip(rendered.hairstyles(), rendered.colors(), strict=True)
         self.requests: list[EditRequest] = [editor.ask(style, color) for style, color in pairs]
-        self._prepared: Prepared | None = None
+        self._prepared = prepared
         self._scene: Scene | None = None
 
     @property
@@ -149,18 +157,25 @@ def compare_methods(
     batches = {how: _split(editor, jury, rendered, together) for how, rendered in cases.items()}
     judging = digest(_FORMAT, __version__, jury.key(), split, seed)
     results: Results = {}
-    for candidate in [*everybody, TruthCandidate()]:
-        results[candidate.label] = {}
+    report: dict[str, Any] = {}
+    tables = ""
+    for candidate in [TruthCandidate(), *everybody]:
+        answered: dict[Asked, list[Answered]] = {}
         for how in asked:
             place, key = out / "answers" / _folder_name(candidate), digest(judging, candidate.key())
             bar = progress_bar(
                 batches[how], label=f"{candidate.label}, {how}", show=progress, log_every=60, leave=False
             )
-            results[candidate.label][how] = _answer_all(candidate, how, bar, place, key, slow_count)
-    report = make_report(everybody, results, cases, seed=seed, split=split, count=count, slow_count=slow_count)
-    write_json(report, out / "report.json")
-    tables = format_report(report)
-    write_atomic(out / "report.md", tables + "\n")
+            answered[how] = _answer_all(candidate, how, bar, place, key, slow_count)
+        truth = {label: ones for label, ones in results.items() if label == TruthCandidate.label}
+        results = {**results, candidate.label: answered}
+        results |= {label: results.pop(label) for label in truth}  # the last rows of the tables
+        # After each method, so that the tables can be read while the others answer.
+        done = [one for one in everybody if one.label in results]
+        report = make_report(done, results, seed=seed, split=split, count=count, slow_count=slow_count)
+        write_json(report, out / "report.json")
+        tables = format_report(report)
+        write_atomic(out / "report.md", tables + "\n")
     for how, rendered in cases.items():
         for form in ("raw", "blended"):
             sheet = draw_answers(rendered, {label: ones[how] for label, ones in results.items()}, form)
@@ -201,52 +216,50 @@ def _is_slow(done: Sequence[Answered]) -> bool:
 
 
 def _answer_batch(candidate: Candidate, asked: Asked, batch: _Batch, place: Path, key: str) -> list[Answered]:
-    """Return the answers of one batch; one that lacks an answer is made anew, because noise depends on the batch."""
+    """Return the answers of one batch; one that lacks an answer is made anew, because noise depends on the batch.
+
+    A refusal is never kept: a network or a package may be there the next time.
+    """
     paths = [place / f"{name_answer(number, asked).removesuffix('.png')}.safetensors" for number in batch.numbers]
-    keys = [digest(key, _facts(case), case.source, case.truth, asked) for case in batch.rendered.cases]
-    found = [read_record(path, one) for path, one in zip(paths, keys, strict=True)]
-    if any(record is None for record in found):
-        found = list(_make_answers(candidate, asked, batch))
-        for record, path, one in zip(found, paths, keys, strict=True):
-            assert record is not None
-            write_record(record, path, one)
-    return [
-        Answered(number, record, path)
-        for number, record, path in zip(batch.numbers, found, paths, strict=True)
-        if record is not None
-    ]
-
-
-def _make_answers(candidate: Candidate, asked: Asked, batch: _Batch) -> list[AnswerRecord]:
-    """Answer a batch and measure the answers."""
     records = [AnswerRecord(_facts(case)) for case in batch.rendered.cases]
     for record, number, request in zip(records, batch.numbers, batch.requests, strict=True):
         record.refused = candidate.refuse(number, asked, request)
     chosen = [i for i, record in enumerate(records) if record.refused is None]
-    if not chosen:
-        return records
-    whole = len(chosen) == len(records)
-    part = (
-        batch
-        if whole
-        else _Batch(batch.editor, batch.jury, [batch.numbers[i] for i in chosen], batch.rendered.pick(chosen))
-    )
-    if not whole:
-        part._prepared = batch.prepared[chosen]
-    truth = part.scene.truth_pooled.cpu().numpy()
-    for place, i in enumerate(chosen):
-        records[i].features["truth"] = truth[place]
+    cases = batch.rendered.cases
+    keys = {i: digest(key, _facts(cases[i]), cases[i].source, cases[i].truth, asked) for i in chosen}
+    kept = {i: read_record(paths[i], keys[i]) for i in chosen}
+    found = {i: record for i, record in kept.items() if record is not None}
+    if len(found) < len(chosen):
+        try:
+            found = _make_answers(candidate, asked, batch, chosen)
+        except HairclipError as error:
+            found = {i: AnswerRecord(records[i].facts, refused=str(error)) for i in chosen}
+        for i, record in found.items():
+            if record.refused is None:
+                write_record(record, paths[i], keys[i])
+    answers = [found.get(i, record) for i, record in enumerate(records)]
+    return [Answered(*one) for one in zip(batch.numbers, answers, paths, strict=True)]
+
+
+def _make_answers(candidate: Candidate, asked: Asked, batch: _Batch, chosen: Sequence[int]) -> dict[int, AnswerRecord]:
+    """Answer the chosen requests of a batch and measure the answers."""
+    part = batch
+    if len(chosen) < len(batch.numbers):
+        numbers = [batch.numbers[i] for i in chosen]
+        part = _Batch(batch.editor, batch.jury, numbers, batch.rendered.pick(chosen), batch.prepared[chosen])
+    records = [AnswerRecord(_facts(case)) for case in part.rendered.cases]
+    for record, features in zip(records, part.scene.truth_pooled.cpu(), strict=True):
+        record.features["truth"] = features.numpy()
     made = candidate.answer(part.numbers, asked, part.rendered, part.prepared, part.requests)
     for form, pictures in made.pictures.items():
-        figures, features = batch.jury.measure(part.scene, pictures)
-        for place, i in enumerate(chosen):
-            record = records[i]
-            record.figures[form] = figures[place]
-            record.features[form] = features[place].numpy()
-            record.keep_picture(form, pictures[place : place + 1])
+        figures, measured = batch.jury.measure(part.scene, pictures)
+        for i, record in enumerate(records):
+            record.figures[form] = figures[i]
+            record.features[form] = measured[i].numpy()
+            record.keep_picture(form, pictures[i : i + 1])
             if form in made.seconds:
                 record.figures[form]["seconds"] = made.seconds[form]
-    return records
+    return dict(zip(chosen, records, strict=True))
 
 
 def _facts(case: EditCase) -> dict[str, Any]:

@@ -277,6 +277,8 @@ def test_the_command_compares_writes_a_study_and_scores_it(painted: Path, capsys
     answers.write_text(json.dumps({"study": page_of(study)["study"], "answers": [{"item": 1, "accuracy": "A"}]}))
     assert cli.main(["compare", "--study", str(study), "--study-answers", str(answers)]) == 0
     assert "100.0 %" in capsys.readouterr().out
+    assert cli.main(["compare", "--photos", str(painted / "none"), "--bundle", str(bundle), "--device", "cpu"]) == 2
+    assert "there is no folder of photos" in capsys.readouterr().err
     assert cli.main(["compare", *shared, "--sweep", "mapper", "strength=0.5,1", "--asked", "text"]) == 0
     table = capsys.readouterr().out
     assert "mapper strength=0.5" in table
