@@ -127,9 +127,11 @@ class MethodCandidate:
         self.method = load_method(options)
 
     def key(self) -> str:
-        """See `Candidate.key`. The code of the method counts too."""
-        module = sys.modules[type(self.method).__module__]
-        code = fingerprint_source(inspect.getsource(module))
+        """See `Candidate.key`. The code of the method counts too, and what it takes from modules beside it."""
+        own = type(self.method).__module__
+        used = {getattr(value, "__module__", "") or "" for value in vars(sys.modules[own]).values()}
+        names = sorted({own, *(name for name in used if name.startswith("hairclip.editing.methods."))})
+        code = [fingerprint_source(inspect.getsource(sys.modules[name])) for name in names]
         return digest(code, self.options, {part: self._content(part) for part in (*_SHARED, *self.parts)})
 
     @property
@@ -251,18 +253,20 @@ def set_options(method: str, settings: Mapping[str, Any], options: EditOptions |
 
     Args:
         method: name of the method.
-        settings: name -> value. `steps`, `strength` and `seed` are fields of `EditOptions`, others are the method's.
+        settings: name -> value. What is no setting of the method's own is a field of `EditOptions`: `steps`,
+            `strength` or `seed`.
         options: what the other fields are; None takes the defaults.
 
     Raises:
         HairclipError: if there is no such method or setting.
     """
-    own = {one.name for one in fields(EditOptions)} - set(_NOT_SET)
-    mine = {name: value for name, value in settings.items() if name in own}
-    others = {name: value for name, value in settings.items() if name not in own}
-    made = replace(options or EditOptions(), method=method, **mine)
+    made = replace(options or EditOptions(), method=method)
+    own = inspect.signature(type(load_method(made))).parameters
+    shared = {one.name for one in fields(EditOptions)} - set(_NOT_SET) - set(own)
+    made = replace(made, **{name: value for name, value in settings.items() if name in shared})
+    others = {name: value for name, value in settings.items() if name not in shared}
     made = replace(made, method_settings={**made.method_settings, **others})
-    load_method(made)
+    load_method(made)  # refuses a setting that it does not have
     return made
 
 

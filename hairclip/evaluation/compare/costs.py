@@ -29,9 +29,9 @@ COSTS: Mapping[str, Cost] = {
     "styleclip-optimize": Cost(0.0, 0.0),
     "styleclip-mapper": Cost(0.0, 17.0, ("style_mappers",)),
     "styleclip-global": Cost(None, 0.0, ("directions",)),
-    "tedigan": Cost(None, 0.0, ("text_encoder",)),
+    "tedigan": Cost(10.0, 0.0, ("text_encoder",)),
     "tedigan-clip": Cost(0.0, 0.0),
-    "difference": Cost(None, 0.0, ("text_encoder",)),
+    "difference": Cost(10.0, 0.0, ("text_encoder",)),
     "diffusion": Cost(None, 0.0, ("denoiser",)),
     "vq": Cost(None, 0.0, ("codec", "token_transformer")),
 }

@@ -218,6 +218,8 @@ def test_pictures_of_other_programs_are_measured_too(painted: Path):
 def test_settings_go_to_the_options_or_to_the_method():
     options = set_options("optimize", {"steps": 7, "lr": 0.05})
     assert (options.steps, options.method_settings) == (7, {"lr": 0.05})
+    options = set_options("vq", {"steps": 7, "strength": 0.5})  # which has steps of its own
+    assert (options.steps, options.strength, options.method_settings) == (100, 0.5, {"steps": 7})
     with pytest.raises(HairclipError, match="has no setting 'blend'"):
         set_options("optimize", {"blend": False})
     with pytest.raises(HairclipError, match="it is not compared"):
