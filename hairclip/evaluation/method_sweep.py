@@ -14,7 +14,6 @@ from hairclip.editing.editor import HairEditor
 from hairclip.editing.options import EditOptions
 from hairclip.editing.result import Prepared
 from hairclip.evaluation.cases import EditCase, make_cases
-from hairclip.evaluation.edits import stack_field
 from hairclip.evaluation.metrics import cosine, named_hair_color
 from hairclip.evaluation.renders import render_all
 from hairclip.networks.classifier import HairstyleClassifier
@@ -91,13 +90,14 @@ def _measure(
     prepared: Prepared,
 ) -> SweepRow:
     own = {name: value for name, value in settings.items() if name != "strength"}
-    options = EditOptions(
-        method=method, method_settings=own, blend=False, strength=float(settings.get("strength", 1.0))
-    )
+    options = EditOptions(method=method, method_settings=own, strength=float(settings.get("strength", 1.0)))
     requests = [editor.ask(case.hairstyle, case.color) for case in cases]
     editor.check(requests, options)
-    results = editor.edit_prepared(prepared, requests, options)
-    answers = stack_field(results, "image").to(editor.device)
+    edited = editor.edit_codes(prepared, requests, options)
+    answers = edited.images
+    if edited.codes is not None:
+        answers = prepared.inversion.synthesize(edited.codes, editor.networks.generator)
+    assert answers is not None
     styles = judge.names(answers)
     colors = named_hair_color(answers, editor.networks.parser.hair_mask(answers), named)
     identity = editor.identity
