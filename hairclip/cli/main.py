@@ -43,7 +43,6 @@ COMMANDS = {
     "train-tokens": "tokens",
     "directions": "styleclip",
     "train-style-mappers": "styleclip",
-    "sweep": "sweep",
     "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""

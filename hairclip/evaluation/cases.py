@@ -73,10 +73,10 @@ def held_out_people(seed: int, split: portrait_spec.Split = "test") -> Iterator[
                 yield portrait
 
 
-def make_cases(count: int, seed: int = 0, *, split: portrait_spec.Split = "test") -> list[EditCase]:
+def make_cases(count: int, seed: int = 0) -> list[EditCase]:
     """Return cases in the order style, color, both, style, ...; half of each kind request by reference picture."""
     random = np.random.default_rng([seed, 2026])
-    people = held_out_people(seed, split)
+    people = held_out_people(seed)
     cases = []
     for index in range(count):
         kind: CaseKind = ("style", "color", "both")[index % 3]
