@@ -14,6 +14,7 @@ from torch import Tensor
 from hairclip.common.color import flat_hair_color, gray_hair
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.images import Embeddings, Images, Masks
+from hairclip.editing.blending.regions import dilate, to_pixels
 from hairclip.editing.methods.inpainting import check_pipeline, inpaint
 from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
 from hairclip.editing.methods.region import edit_region, head_region, name_hairstyles, paste_region
@@ -25,6 +26,8 @@ from hairclip.networks.mapper import References
 
 __all__ = ["Diffusion"]
 
+_SEAM = 4 / 128
+"""How far around old and new hair the painted picture is kept, as a share of the height."""
 _VISIBLE = 0.005
 """Share of a picture that must be hair before its color is read."""
 
@@ -118,7 +121,10 @@ class Diffusion(EditingMethod):
             seed=options.seed,
             progress=progress,
         )
-        return region, painted
+        # The denoiser may paint whatever the hairstyle may cover. Where no hair came of it, the photo is right.
+        grow = to_pixels(_SEAM, photos.shape[-2])
+        after = networks.parser.hair_mask(paste_region(photos, painted, region))
+        return region & dilate(hair | after, grow), painted
 
     def _paint_by_pipeline(
         self,
