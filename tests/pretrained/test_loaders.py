@@ -13,6 +13,7 @@ from hairclip.cli import main as cli
 from hairclip.common.errors import HairclipError
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.clip import Clip
+from hairclip.networks.denoiser import HairPainter
 from hairclip.networks.e4e import E4EEncoder
 from hairclip.networks.face_parser import BiSeNet, UNetParser
 from hairclip.networks.ir_se import IdentityEncoder
@@ -41,6 +42,7 @@ MAKERS = {
     ),
     "mapper": lambda: HairMapper(6, w_dim=16, condition_dim=32, groups=(2, 4)),
     "judge": lambda: HairstyleClassifier(["bob cut", "afro"], widths=(4, 8), input_size=16),
+    "denoiser": lambda: HairPainter(8, channels=(6, 6), coarse=(8, 16), fine=(8, 8), middle=(2, 1), hidden=(16, 16)),
     "text_encoder": lambda: TextEncoder(
         n_latent=6, w_dim=16, condition_dim=32, width=8, components=4, hairstyles=["afro"], colors=["red"]
     ),

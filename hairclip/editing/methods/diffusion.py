@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from hairclip.common.color import flat_hair_color, gray_hair
 from hairclip.common.errors import HairclipError, check_range
-from hairclip.common.images import Embeddings, Images, Masks
+from hairclip.common.images import Embeddings, Flags, Images, Masks
 from hairclip.editing.blending.regions import dilate, to_pixels
 from hairclip.editing.methods.inpainting import check_pipeline, inpaint
 from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
@@ -155,6 +154,6 @@ class Diffusion(EditingMethod):
         return region, painted
 
 
-def _told(asked: Embeddings, own: Embeddings, is_asked: Float[Tensor, " batch"] | Tensor) -> Embeddings:
+def _told(asked: Embeddings, own: Embeddings, is_asked: Flags) -> Embeddings:
     """Return the embeddings that the denoiser is told: those asked for, else the photo's own."""
     return unit_embeddings(torch.where(is_asked[:, None], asked, own))
