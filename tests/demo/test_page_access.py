@@ -53,6 +53,9 @@ def test_every_control_has_a_name_for_screen_readers_and_errors_are_announced(vi
         assert [role for role, name in controls if not name] == [], step
         roles |= {role for role, _ in controls}
     assert {"button", "textbox", "slider", "radio", "tab"} <= roles
+    pictures = visitor.find("#mask canvas[role=img], #before-after img, #grid img")
+    named = ("alt", "aria-label")
+    assert all(any(one.get_attribute(name) for name in named) for one in pictures.all())
 
 
 def test_an_edit_needs_no_mouse_and_tab_goes_from_the_photo_to_the_download(visit: Visit, people: dict[str, Path]):

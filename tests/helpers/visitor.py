@@ -193,7 +193,8 @@ class Visitor:
 
     def tab_stops(self, most: int = 120) -> list[str]:
         """Press Tab through the page, and return the id that lies around each stop, without repeats in a row."""
-        self.page.evaluate("() => { document.activeElement?.blur(); window.scrollTo(0, 0); }")
+        # Where nothing has the focus, Tab goes on from where it was last.
+        self.page.evaluate("() => { document.body.tabIndex = -1; document.body.focus(); }")
         stops: list[str] = []
         for _ in range(most):
             self.page.keyboard.press("Tab")
@@ -213,7 +214,7 @@ KNOWN = (
 """Ids of the page's parts, as the page's module names them."""
 _CONTROLS = (
     *("button", "textbox", "slider", "radio", "checkbox", "tab", "combobox", "link", "spinbutton", "searchbox"),
-    *("radiogroup", "switch", "listbox", "menuitem", "image", "img", "Canvas"),
+    *("radiogroup", "switch", "listbox", "menuitem"),
 )
 _AROUND_FOCUS = """
 (known) => {
