@@ -22,7 +22,6 @@ _SHOWN = 20
 
 def add_command(commands: Any) -> None:
     """Add `encode` to the subcommands of a parser."""
-    from hairclip.editing.bundle_choice import AUTO
     from hairclip.editing.options import InversionOptions
 
     encode = commands.add_parser(
@@ -70,7 +69,7 @@ def add_command(commands: Any) -> None:
     )
     encode.add_argument(
         "--bundle",
-        default=AUTO,
+        default="auto",
         metavar="NAME",
         help="name or folder of the networks. auto (the default) looks at a few of the photos: portraits for rendered "
         "people, ffhq for real ones",
