@@ -42,6 +42,7 @@ SHORT = {
     "benchmark": {"--repeats": "1", "--warmup": "0", "--measure": "step", "--resolution": "64"},
     "benchmark-learning": {"--edits": "3", "--seeds": "1"},
     "evaluate": {"--count": "3", "--workers": "1"},
+    "compare": {"--count": "3", "--slow-count": "3", "--workers": "1"},
     "evaluate-photos": {"--count": "1", "--inversion-steps": "2"},
     "evaluate-inversion": {"--count": "2", "--steps": "2", "--workers": "1"},
     "render-portraits": {"--count": "1", "--size": "32", "--workers": "1"},

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip.cli.evaluate import ANSWERS_HELP, BUNDLE_HELP, DEVICE_HELP
+from hairclip.cli.evaluate import BUNDLE_HELP, DEVICE_HELP
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hairclip.portraits.spec import Split
 
 _SPLITS: "dict[str, Split]" = {"test": "test", "validation": "val"}
+_ANSWERS_HELP = "pictures that other programs made, one folder a program, named as OUT/requests.json lists them"
 
 
 def add_command(commands: Any) -> None:
@@ -43,7 +44,7 @@ def add_command(commands: Any) -> None:
         metavar="METHOD|NAME=V1,V2",
         help="try every combination of the values of a method's settings, and print a small table",
     )
-    compare.add_argument("--answers", nargs="+", type=Path, default=[], metavar="DIR", help=ANSWERS_HELP)
+    compare.add_argument("--answers", nargs="+", type=Path, default=[], metavar="DIR", help=_ANSWERS_HELP)
     compare.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
     compare.add_argument("--mapper", help="file of a mapper (default: the bundle's)")
     compare.add_argument("--batch-size", type=int, metavar="N", help="photos that are edited together (default 16)")
