@@ -193,13 +193,21 @@ def format_report(report: Mapping[str, Any]) -> str:
         "of Inception's. The Fréchet distance grows where edits are few: compare it at equal counts. "
         "hairclip/evaluation/README.md defines the columns."
     )
-    told = [
-        f"- {one['method']}, {one['asked']}, {one['count']} of {one['of']}: {one['reason']}"
-        for one in report["refused"]
-    ]
+    told = _describe_refusals(report["refused"])
     if told:
         blocks.append("Not answered:\n\n" + "\n".join(told))
     return "\n\n".join(blocks)
+
+
+def _describe_refusals(refused: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line per method and way to request, with the first of the reasons."""
+    told: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for one in refused:
+        told.setdefault((one["method"], one["asked"]), []).append(one)
+    return [
+        f"- {method}, {asked}, {sum(one['count'] for one in ones)} of {ones[0]['of']}: {ones[0]['reason']}"
+        for (method, asked), ones in told.items()
+    ]
 
 
 def _format_costs(report: Mapping[str, Any]) -> str:
