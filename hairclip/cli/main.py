@@ -43,6 +43,7 @@ COMMANDS = {
     "train-tokens": "tokens",
     "directions": "styleclip",
     "train-style-mappers": "styleclip",
+    "evaluate-dye": "photo_parser",
     "doctor": "doctor",
 }
 """Name of a command -> the module of `hairclip.cli` that adds it, by its `add_command`."""

@@ -1,4 +1,4 @@
-"""The commands of the parser of photos: train-photo-parser, evaluate-photo-parser, evaluate-hair-mask."""
+"""The commands of the parser of photos: train-photo-parser, evaluate-photo-parser, evaluate-hair-mask, evaluate-dye."""
 
 import argparse
 import os
@@ -18,10 +18,11 @@ BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (defau
 
 
 def add_command(commands: Any) -> None:
-    """Add the three commands to the subcommands of a parser."""
+    """Add the four commands to the subcommands of a parser."""
     _add_train(commands)
     _add_evaluate(commands)
     _add_evaluate_mask(commands)
+    _add_evaluate_dye(commands)
 
 
 def _add_train(commands: Any) -> None:
@@ -77,6 +78,23 @@ def _add_evaluate_mask(commands: Any) -> None:
     mask.add_argument("--device", default="auto", help=DEVICE_HELP)
     mask.add_argument("--out", type=Path, default=Path("runs/evaluate_hair_mask"), help="folder of the report")
     mask.set_defaults(run=_evaluate_mask)
+
+
+def _add_evaluate_dye(commands: Any) -> None:
+    dye = commands.add_parser(
+        "evaluate-dye",
+        help="measure how near dyed hair comes to colors that no word names",
+        description="Dye the hair of rendered people in twelve codes and shades, and measure the distance of the mean "
+        "color of the hair from the color. Prints a table; writes dyes.json.",
+    )
+    dye.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
+    dye.add_argument("--file", type=Path, help="find hair by the parser in this file in place of the bundle's")
+    dye.add_argument("--count", type=int, default=6, help="number of people (default 6)")
+    dye.add_argument("--photos", type=Path, help="folder of photos NAME.jpg that are dyed, too")
+    dye.add_argument("--seed", type=int, default=0, help="seed of the people (default 0)")
+    dye.add_argument("--device", default="auto", help=DEVICE_HELP)
+    dye.add_argument("--out", type=Path, default=Path("runs/evaluate_dye"), help="folder of the report")
+    dye.set_defaults(run=_evaluate_dye)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -153,6 +171,20 @@ def _evaluate_mask(options: argparse.Namespace) -> int:
     return _exit_code(
         evaluate_hair_masks(parser, options.out, count=options.count, seed=options.seed, size=options.size)
     )
+
+
+def _evaluate_dye(options: argparse.Namespace) -> None:
+    check_range("--count", options.count, 1)
+    check_range("--seed", options.seed, 0)
+    from hairclip.common.device import pick_device
+    from hairclip.editing.photo.faces import FINDERS
+    from hairclip.evaluation.dyes import evaluate_dyes
+    from hairclip.pretrained.bundle import load_bundle
+
+    device = pick_device(options.device)
+    finder = None if options.photos is None else FINDERS.load("mtcnn")(device)
+    parser = _photo_parser(options, load_bundle(options.bundle, device), device)
+    evaluate_dyes(parser, options.out, count=options.count, seed=options.seed, photos=options.photos, finder=finder)
 
 
 def _photo_parser(options: argparse.Namespace, bundle: "Bundle", device: "torch.device") -> "FaceParser":

@@ -26,7 +26,7 @@ from scipy import ndimage
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.editing.photo.align import Rectangle, strips
 
-__all__ = ["RGB", "Zone", "dye_hair", "measure_mean_color"]
+__all__ = ["RGB", "Zone", "dye_hair", "measure_mean_color", "to_oklab"]
 
 RGB: TypeAlias = tuple[int, int, int]
 """A color in sRGB, each part 0 to 255."""
@@ -134,7 +134,7 @@ def dye_hair(
         return dyed
     hair = _measure_hair(photo, alpha, box)
     dim = min(1.0, hair.white / DIM_WHITE)
-    curves = [_Curve.fit(hair, dim * _to_oklab(np.array(zone.color, np.uint8)), strength) for zone in zones]
+    curves = [_Curve.fit(hair, dim * to_oklab(np.array(zone.color, np.uint8)), strength) for zone in zones]
     for strip in strips(box):
         pixels = np.array(photo.crop(strip))
         share = alpha[strip[1] : strip[3], strip[0] : strip[2]]
@@ -203,7 +203,7 @@ def _measure_hair(photo: Image.Image, alpha: UInt8[np.ndarray, "height width"], 
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = photo.resize(size, Image.Resampling.BOX, box=box)
     share = Image.fromarray(alpha[box[1] : box[3], box[0] : box[2]]).resize(size, Image.Resampling.BOX)
-    colors, covered = _to_oklab(np.asarray(small)), np.asarray(share, np.float32) / 255
+    colors, covered = to_oklab(np.asarray(small)), np.asarray(share, np.float32) / 255
     solid = covered**4  # pixels that are hair alone count; where there are none, the best there are
     near, far = max(1.0, 0.012 * max(size)), max(2.0, 0.1 * max(size))
     smooth = [_spread(colors[..., i], solid, near) for i in range(3)]
@@ -216,10 +216,10 @@ def _measure_hair(photo: Image.Image, alpha: UInt8[np.ndarray, "height width"], 
     chosen = within >= min(255 * SOLID, float(within.max()))
     pixels = np.asarray(photo.crop(box))[::step, ::step][chosen]
     around = _place_field(smooth[3], box, box)[::step, ::step][chosen]
-    samples = np.stack([_to_oklab(pixels)[:, 0], around], axis=-1)
+    samples = np.stack([to_oklab(pixels)[:, 0], around], axis=-1)
     thumbnail = photo.copy()
     thumbnail.thumbnail((128, 128), Image.Resampling.BOX)
-    white = float(np.quantile(_to_oklab(np.asarray(thumbnail))[..., 0], 0.98))
+    white = float(np.quantile(to_oklab(np.asarray(thumbnail))[..., 0], 0.98))
     return _Hair(box, smooth, samples, mean, white)
 
 
@@ -347,7 +347,7 @@ def _dye_pixels(
     """
     share = alpha.astype(np.float32) / 255
     whole = ((share - 0.5) / 0.45).clip(0, 1)[:, None]
-    colors = smooth[:, :3] + whole * (_to_oklab(pixels) - smooth[:, :3])
+    colors = smooth[:, :3] + whole * (to_oklab(pixels) - smooth[:, :3])
     total = np.zeros_like(colors)
     given = np.zeros(len(colors), np.float32)
     for curve, weight in zip(curves, weights, strict=True):
@@ -367,7 +367,7 @@ def _dye_pixels(
     return np.rint(mixed.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _to_oklab(pixels: UInt8[np.ndarray, "... 3"]) -> Pixels:
+def to_oklab(pixels: UInt8[np.ndarray, "... 3"]) -> Pixels:
     """Return the Oklab color of sRGB pixels, 0 to 255."""
     return np.cbrt(_DECODED[pixels] @ _TO_CONES.T) @ _TO_OKLAB.T
 

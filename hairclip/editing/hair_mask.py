@@ -1,8 +1,9 @@
 """Find the hair of one person in a whole photo, as a soft mask at the photo's resolution.
 
-The face parser looks at several squares around the face, so that long hair is followed until it ends. Hair that is not
-connected to this head is left out. The photo's own colors then decide where the hair ends: a guided filter (He, Sun,
-Tang 2010, "Guided Image Filtering") turns the parser's smooth answer into a matte that follows strands.
+The face parser looks at several squares around the face, so that long hair is followed until it ends. From its answer
+it is learned which colors are hair at which place of this photo. Hair that is not connected to this head is left out.
+The photo's own colors then decide where the hair ends: a guided filter (He, Sun, Tang 2010, "Guided Image Filtering")
+turns the smooth answer into a matte that follows strands.
 
 ```python
 face = finder(photo)[0]
@@ -28,18 +29,39 @@ from hairclip.common.images import Images, from_pil
 from hairclip.editing.photo.align import FaceSquare, Rectangle, strips
 from hairclip.networks.face_parser import FaceParser
 
-__all__ = ["FACE_CLASSES", "HairMask", "face_square_within", "find_hair_mask"]
+__all__ = ["FACE_CLASSES", "HairMask", "face_square_within", "find_hair_mask", "wears_hat"]
 
-FRAMINGS = (1.15, 1.6, 2.6)
-"""Sides of the squares that the parser sees, as multiples of FFHQ's square."""
-LEAST_WITHIN = 0.5
-"""Least share of a square that lies within the photo, or the parser does not see it; the smallest is always seen."""
+SQUARES = ((1.15, 0.0, 1.0), (1.15, 0.5, 1.0), (1.6, 1.4, 0.05), (1.6, 0.0, 0.05))
+"""Squares that the parser sees: side as a multiple of FFHQ's square, way down in halves of it, and weight.
+
+Below the face hair hangs, so two of them are moved there. In larger squares the parser takes much of the backdrop for
+hair.
+"""
+LEAST_WITHIN = 0.75
+"""Least share of a square that lies within the photo, or the parser does not see it; the first is always seen."""
+FAR_GAIN, FAR_BIAS = 0.5, -1.0
+"""What the log odds of hair are multiplied by, and what is added, where only squares of small weight see a pixel."""
+HIGHEST, WIDEST, FADE = 1.25, 1.5, 20.0
+"""Hair rarely goes higher above the middle of the face, or farther aside, in halves of FFHQ's square. Beyond, the log
+odds fall by `FADE` per half square."""
 FACE_PIXELS = 208
 """Side of FFHQ's square in pixels where the answers of the parser are joined."""
 UP, DOWN, SIDEWAYS = 1.4, 2.6, 1.6
 """How far hair is followed from the middle of the face, in sides of FFHQ's square."""
+LEARNED_PIXELS = 104
+"""Side of FFHQ's square in pixels where it is learned which colors are hair at which place."""
+FEATURES = 256
+"""Number of random Fourier features of colors and places."""
+COLOR_REACH, PLACE_REACH = 0.12, 0.5
+"""How far the colors, and places in halves of FFHQ's square, of two pixels lie apart that say much about each other."""
+CLOSENESS = 0.6
+"""How much farther from their face the hair of a person may lie whose face is twice as large: they stand in front."""
 LARGEST_REFINED = 640
 """Longest side in pixels of the hair's box where its colors are looked at; the photo itself may be larger."""
+RIDGE = 5e-3
+"""Weight of the squared coefficients in that fit: less follows single pixels."""
+MOST_LEARNED = 4.0
+"""Most that a color at its place adds to the log odds of hair."""
 PRIOR_GAIN = 2.0
 """Factor of the parser's log odds: its answer is smooth, and hair has an edge."""
 MOST_TOLD = 4.0
@@ -55,6 +77,7 @@ MOUTH = 0.25
 MOST_HAT = 0.55
 """Share of the head above the brows that a hat covers, from which on the person is said to wear one."""
 
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SKIN = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose")]
 _HAT = CELEBAMASK_CLASSES.index("hat")
 FACE_CLASSES = [
@@ -147,13 +170,28 @@ def find_hair_mask(
     small = photo.resize(size, Image.Resampling.BILINEAR, box=area, reducing_gap=3.0)
     into = np.array([size[0] / (right - left), size[1] / (bottom - top)])
     own, *their = [(one.corners + 0.5 - np.array([left, top])) * into - 0.5 for one in (square, *others)]
-    classes = _parse(from_pil(small), own, parser)
-    hair = _keep_own_hair(classes[HAIR], own, their)
+    classes, opinion = _parse(from_pil(small), own, parser)
+    hair = _keep_own_hair(_learn_colors(np.asarray(small), opinion, own, their), own)
     face, hat = _measure_head(classes, own)
     skin = (classes[_SKIN].sum(axis=0) * _on_head(own, *hair.shape)).astype(np.float32)
     alpha, box = _refine(photo, area, hair, skin, square)
     share = float(alpha[box[1] : box[3], box[0] : box[2]].sum(dtype=np.int64)) / 255.0 * float(into.prod()) / face
     return HairMask(alpha, box, classes.astype(np.float16), area, share, hat)
+
+
+@torch.no_grad()
+def wears_hat(photo: Image.Image, square: FaceSquare, parser: FaceParser) -> bool:
+    """Return whether a hat, cap or hood covers most of a person's head; the arguments are those of `find_hair_mask`."""
+    area = _choose_area(square, photo.size)
+    scale = min(1.0, FACE_PIXELS / square.size)
+    size = (max(8, round((area[2] - area[0]) * scale)), max(8, round((area[3] - area[1]) * scale)))
+    small = photo.resize(size, Image.Resampling.BILINEAR, box=area, reducing_gap=3.0)
+    own = (square.corners + 0.5 - np.array(area[:2])) * [
+        size[0] / (area[2] - area[0]),
+        size[1] / (area[3] - area[1]),
+    ] - 0.5
+    classes, _ = _parse(from_pil(small), own, parser, SQUARES[:1])
+    return _measure_head(classes, own)[1] >= MOST_HAT
 
 
 # ------------------------------------------------------------------ what the parser sees
@@ -170,30 +208,47 @@ def _choose_area(square: FaceSquare, photo: tuple[int, int]) -> Rectangle:
     return left, top, min(photo[0], max(left + 1, int(far[0]))), min(photo[1], max(top + 1, int(far[1])))
 
 
-def _parse(picture: Images, corners: np.ndarray, parser: FaceParser) -> Float[np.ndarray, "classes rows columns"]:
-    """Return the parser's probabilities, joined from squares of several sizes around a face.
+def _parse(
+    picture: Images,
+    corners: np.ndarray,
+    parser: FaceParser,
+    squares: Sequence[tuple[float, float, float]] = SQUARES,
+) -> tuple[Float[np.ndarray, "classes rows columns"], Field]:
+    """Return the parser's probabilities and its log odds of hair, joined from several squares around a face.
 
-    Each square counts most in its middle, and a smaller one counts more than a larger one, because it shows more.
+    Each square counts most in its middle.
     """
     height, width = picture.shape[-2:]
     total = torch.zeros(len(CELEBAMASK_CLASSES), height, width)
-    weights = torch.zeros(height, width)
-    middle = corners.mean(axis=0)
+    weights, odds, near = (torch.zeros(height, width) for _ in range(3))
+    middle, down = corners.mean(axis=0), (corners[1] - corners[0]) / 2
     device = next(parser.parameters()).device
-    for number, framing in enumerate(FRAMINGS):
-        turned = middle + framing * (corners - middle)
+    for number, (framing, shift, trust) in enumerate(squares):
+        turned = middle + shift * down + framing * (corners - middle)
         if number and _share_within(turned, width, height) < LEAST_WITHIN:
-            break  # a larger square would show little more than mirrored borders
+            continue  # it would show mirrored borders
         crop = _sample(picture, turned, parser.input_size)
-        seen = parser.logits(crop.to(device)).float().softmax(dim=1).cpu()
+        logits = parser.logits(crop.to(device)).float().cpu()
+        others = torch.cat([logits[:, :HAIR], logits[:, HAIR + 1 :]], dim=1).logsumexp(dim=1, keepdim=True)
+        seen = torch.cat([logits.softmax(dim=1), logits[:, HAIR : HAIR + 1] - others], dim=1)
         grid, inside = _grid_back(turned, width, height)
         back = F.grid_sample(seen, grid, padding_mode="border", align_corners=False)[0]
-        weight = inside * 0.25**number
-        total += weight * back
+        weight = inside * trust
+        total += weight * back[:-1]
+        odds += weight * back[-1]
         weights += weight
+        if trust == 1.0:
+            near = torch.maximum(near, (2.0 * inside).clamp(max=1.0))
     # Beyond all squares nothing is known: it is background.
-    total[0] += (weights == 0).float()
-    return (total / weights.clamp_min(1e-6)).clamp(0, 1).numpy()
+    unseen = weights == 0
+    total[0] += unseen.float()
+    weights = weights.clamp_min(1e-6)
+    odds = torch.where(unseen, 0.0, odds / weights)
+    odds = near * odds + (1.0 - near) * (FAR_GAIN * odds + FAR_BIAS)
+    u, v = np.moveaxis(_place(corners, height, width), -1, 0)
+    beyond = (-HIGHEST - v).clip(0.0) + (np.abs(u) - WIDEST).clip(0.0)
+    opinion = odds.numpy() - FADE * beyond
+    return (total / weights).clamp(0, 1).numpy(), opinion.astype(np.float32)
 
 
 def _sample(picture: Images, corners: np.ndarray, size: int) -> Tensor:
@@ -248,13 +303,63 @@ def _on_head(corners: np.ndarray, height: int, width: int) -> np.ndarray:
     return (u / 0.8) ** 2 + ((v + 0.1) / 0.9) ** 2 < 1.0
 
 
-def _keep_own_hair(hair: Field, own: np.ndarray, others: Sequence[np.ndarray]) -> Field:
-    """Return the probability of hair, 0 where the hair is not connected to this head or nearer to another one."""
+def _learn_colors(
+    colors: UInt8[np.ndarray, "height width 3"], opinion: Field, own: np.ndarray, others: Sequence[np.ndarray]
+) -> Field:
+    """Return the probability of this person's hair after it is learned which colors are hair at which place.
+
+    The parser is right about most pixels, and the hair of one head has few colors. So its answer is fitted by a smooth
+    function of color and place: ridge regression on random Fourier features (Rahimi, Recht 2007, "Random Features for
+    Large-Scale Kernel Machines"). A backdrop like hair differs from it a little in color, and the fit says so.
+
+    Args:
+        colors: sRGB.
+        opinion: the parser's log odds of hair.
+        own: corners of FFHQ's square around the face.
+        others: those of the other faces.
+    """
+    height, width = opinion.shape
+    scale = min(1.0, LEARNED_PIXELS / float(np.hypot(*(own[3] - own[0]))))
+    size = (max(2, round(width * scale)), max(2, round(height * scale)))
+    small = np.asarray(Image.fromarray(colors).resize(size, Image.Resampling.BOX), np.float32) / 255.0
+    odds = np.asarray(Image.fromarray(opinion).resize(size, Image.Resampling.BOX))
+    into = np.array([size[0] / width, size[1] / height])
+    here, *there = ((corners + 0.5) * into - 0.5 for corners in (own, *others))
+    place = _place(here, size[1], size[0])
+    share = np.ones_like(odds)
+    for corners in there:
+        theirs = _place(corners, size[1], size[0])
+        away, farther = (np.hypot(*np.moveaxis(one, -1, 0)) for one in (place, theirs))
+        sides = [float(np.hypot(*(one[3] - one[0]))) for one in (here, corners)]
+        closeness = float(np.log2(sides[0] / sides[1]))
+        nearer = 1.0 / (1.0 + np.exp(6.0 * (farther - away + CLOSENESS * closeness)))
+        share = np.minimum(share, 1.0 - nearer * np.where(_on_head(corners, size[1], size[0]), 0.95, 0.6))
+    light = small @ _LUMA
+    mean = ndimage.gaussian_filter(light, 1.0)
+    detail = np.sqrt((ndimage.gaussian_filter(light * light, 1.0) - mean * mean).clip(0.0))
+    seen = np.stack([light, (small[..., 2] - light) / 0.6, (small[..., 0] - light) / 0.6, detail / 0.4], axis=-1)
+    points = np.concatenate([seen / COLOR_REACH, place / PLACE_REACH], axis=-1).reshape(-1, 6).astype(np.float32)
+    random = np.random.default_rng(0)
+    ways = random.standard_normal((points.shape[1], FEATURES)).astype(np.float32)
+    features = np.cos(points @ ways + random.uniform(0, 2 * np.pi, FEATURES).astype(np.float32))
+    told = (0.6 * odds.clip(-6.0, 6.0) + 0.5 * np.log(share + 1e-3)).ravel()
+    hair = (share / (1.0 + np.exp(-odds))).ravel()
+    for _ in range(2):
+        answer = 2.0 * hair - 1.0
+        weight, is_hair = np.square(answer), answer > 0.0
+        for side in (is_hair, ~is_hair):  # both count alike, however large they are
+            weight[side] /= max(float(weight[side].sum()), 1e-6)
+        gram = (features * weight[:, None]).T @ features + RIDGE * np.eye(FEATURES, dtype=np.float32)
+        fit = features @ np.linalg.solve(gram, features.T @ (weight * answer))
+        hair = 1.0 / (1.0 + np.exp(-(told + MOST_LEARNED * fit.clip(-1.2, 1.2))))
+    learned = Image.fromarray(hair.reshape(odds.shape).astype(np.float32))
+    return np.asarray(learned.resize((width, height), Image.Resampling.BICUBIC)).clip(0.0, 1.0)
+
+
+def _keep_own_hair(hair: Field, own: np.ndarray) -> Field:
+    """Return the probability of hair, 0 where the hair is not connected to this head."""
     height, width = hair.shape
     seeds = _on_head(own, height, width)
-    for corners in others:
-        here, there = (np.hypot(*np.moveaxis(_place(one, height, width), -1, 0)) for one in (own, corners))
-        hair = np.where(there < here, 0.0, hair)
     likely = hair > 0.2  # the photo's colors decide later where the parser doubts
     gap = max(1, round(0.02 * np.hypot(*(own[3] - own[0]))))
     parts, _ = ndimage.label(ndimage.binary_dilation(likely, iterations=gap))
@@ -359,6 +464,10 @@ def _drop_islands(
     on_face = ndimage.mean(ndimage.uniform_filter(skin, 8 * thickness + 1), parts, numbers) > 0.4
     large, lock = sizes > 0.15 * sizes.max(), (sizes > 0.01 * sizes.max()) & (np.asarray(sure) > 0.45)
     is_low = ndimage.mean(low, parts, numbers) > 0.95
+    if is_low.any() and not is_low.all():  # a lock grows out of the main hair, a collar only touches it
+        held, _ = ndimage.label(ndimage.binary_erosion(likely, iterations=max(1, thickness // 2), border_value=1))
+        from_head = np.unique(held[np.isin(parts, numbers[large & ~is_low])])
+        is_low &= ndimage.maximum(np.isin(held, from_head[from_head > 0]), parts, numbers) == 0
     if (np.isin(parts, numbers[large & ~is_low]) & low).sum() < 0.05 * sizes.max():
         large, lock = large & ~is_low, lock & ~is_low
     main = np.isin(parts, numbers[large | (lock & ~on_face)])

@@ -30,7 +30,7 @@ from hairclip.editing.blending.matte import replace_hair
 from hairclip.editing.choices import Precision
 from hairclip.editing.dye import RGB, dye_hair, measure_mean_color
 from hairclip.editing.editor import HairEditor
-from hairclip.editing.hair_mask import face_square_within, find_hair_mask
+from hairclip.editing.hair_mask import face_square_within, find_hair_mask, wears_hat
 from hairclip.editing.inversion.cache import InversionCache
 from hairclip.editing.methods.method import load_method
 from hairclip.editing.options import EditOptions, InversionOptions, InversionSettings, Settings, read_settings
@@ -467,6 +467,7 @@ class PhotoEditor:
             return [self.dye(one, request, options) for one in opened]
         inverted = _check_inverted(opened)
         for one in inverted:
+            self._refuse_hats(one, [request], options)
             one.refuse_strangers([request], options)
         prepared = Prepared.joined([one.prepared for one in inverted])
         with watch("models"):
@@ -516,9 +517,22 @@ class PhotoEditor:
             yield from self._dye_frames(self.find_hair(opened), requests, count, options)
             return
         (inverted,) = _check_inverted([opened])
+        self._refuse_hats(inverted, requests, options)
         inverted.refuse_strangers(requests, options)
         for edits in self.editor.frames(inverted.prepared, requests, count, options, progress=progress):
             yield self._paste([inverted], edits, requests[-1], Stopwatch())[0]
+
+    def _refuse_hats(self, opened: OpenPhoto, requests: Sequence[EditRequest], options: EditOptions) -> None:
+        """Refuse a new hairstyle for a person in a hat, unless `options.force` is set or a person painted the hair."""
+        styled = any(request.hairstyle is not None for request in requests)
+        if options.force or options.strength == 0 or opened.painted or not styled:
+            return
+        for square in self._squares(opened):
+            if wears_hat(opened.photo.seen, square, self.editor.networks.photo_parser):
+                raise HairclipError(
+                    f"the person in {opened.photo.name} wears a hat, cap or hood that a new hairstyle cannot remove: "
+                    "give a photo without it, or force=True to edit it all the same."
+                )
 
     def _dye_frames(
         self, cut: CutPhoto, requests: Sequence[EditRequest], count: int, options: EditOptions

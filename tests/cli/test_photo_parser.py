@@ -32,6 +32,7 @@ def test_a_training_writes_a_parser_that_loads(tmp_path: Path, capsys: pytest.Ca
         ("evaluate-photo-parser", ["--count", "0"], "--count 0: give 1 or more."),
         ("evaluate-photo-parser", ["--bundle", "none"], "there is no bundle none"),
         ("evaluate-hair-mask", ["--size", "8"], "--size 8: give 32 or more."),
+        ("evaluate-dye", ["--count", "0"], "--count 0: give 1 or more."),
         ("evaluate-hair-mask", ["--bundle", "none"], "there is no bundle none"),
         ("evaluate-hair-mask", ["--file", "none.safetensors"], "there is no weight file none.safetensors"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 
 from hairclip.cli import main as cli
 from hairclip.common.errors import HairclipError
@@ -77,12 +77,23 @@ def all_of_it(picture: Image.Image) -> Image.Image:
     return compress(part.resize((part.width * 8 // 10, part.height * 8 // 10)), 80)
 
 
+def diffuse(picture: Image.Image) -> Image.Image:
+    """Change all pixels as a diffusion editor's autoencoder does: soft detail, grain, other colors, a shift."""
+    random = np.random.default_rng(0)
+    moved = Image.new("RGB", picture.size, (128, 128, 128))
+    moved.paste(picture.filter(ImageFilter.GaussianBlur(0.7)), (2, 1))
+    drift = random.uniform(-9, 9, (3, 4, 5)).astype(np.float32)
+    slow = [np.asarray(Image.fromarray(one).resize(picture.size, Image.Resampling.BICUBIC)) for one in drift]
+    values = np.asarray(moved, np.float32) * np.array([1.02, 0.98, 0.95]) + 3 + np.stack(slow, axis=-1)
+    return Image.fromarray(np.uint8((values + random.normal(0, 3, values.shape)).clip(0, 255)))
+
+
 def psnr(one: Image.Image, other: Image.Image, where: np.ndarray) -> float:
     error = (np.asarray(one, float) - np.asarray(other, float))[where]
     return float(10 * np.log10(255**2 / max((error**2).mean(), 1e-9)))
 
 
-@pytest.mark.parametrize("change", [shift, stretch, cut, all_of_it])
+@pytest.mark.parametrize("change", [shift, stretch, cut, all_of_it, diffuse])
 def test_hair_is_the_truth_and_all_else_the_photo(setting: Setting, change: Callable[[Image.Image], Image.Image]):
     result = setting.take(change(setting.truth))
     picture, mask = np.asarray(result.picture), np.asarray(result.mask)
@@ -98,6 +109,8 @@ def test_an_edit_that_changes_nothing_leaves_every_pixel(setting: Setting):
     result = setting.take(setting.photo)
     assert result.picture.tobytes() == setting.photo.tobytes()
     assert not np.any(result.mask)
+    assert result.changed == 0
+    assert result.notes == ["the picture equals the picture in every pixel: nothing was taken from it."]
 
 
 def test_another_person_is_refused_in_one_sentence_unless_forced(setting: Setting):

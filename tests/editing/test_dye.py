@@ -6,7 +6,9 @@ from PIL import Image
 
 from hairclip.common.color import NAMED_RGB
 from hairclip.common.errors import HairclipError
+from hairclip.conditions.prompts import read_color
 from hairclip.editing.dye import Zone, dye_hair, measure_mean_color
+from hairclip.evaluation.dyes import ASKED, measure_dye
 
 
 def hair_photo(color: tuple[int, int, int], size: int = 96, seed: int = 0) -> tuple[Image.Image, np.ndarray]:
@@ -66,6 +68,15 @@ def test_the_mean_color_is_the_one_asked_for(own: str, word: str):
     asked = oklab(NAMED_RGB[word])
     asked[0] = min(asked[0], 0.84)
     assert np.linalg.norm(oklab(mean) - asked) < 0.05
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("text", ASKED)
+def test_codes_and_shades_that_no_word_names_are_reached(own: str, text: str):
+    photo, alpha = hair_photo(OWN[own])
+    apart = measure_dye(photo, alpha, read_color(text, any_color=True).colors[0].rgb)
+    assert apart["oklab"] < 0.06
+    assert apart["lab"] < 12
 
 
 def test_strength_goes_evenly_from_the_photo_to_the_color():

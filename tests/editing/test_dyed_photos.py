@@ -1,5 +1,6 @@
 """A new color alone, from the photo to the written file: no generator takes part."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,15 +10,27 @@ from PIL import Image
 
 from hairclip.common.color import NAMED_RGB
 from hairclip.common.errors import HairclipError
+from hairclip.common.face_labels import BACKGROUND, CELEBAMASK_CLASSES, HAIR
 from hairclip.common.framing import FFHQ
-from hairclip.editing.dye import measure_mean_color
+from hairclip.editing.dye import dye_hair, measure_mean_color
 from hairclip.editing.editor import HairEditor
+from hairclip.editing.hair_mask import find_hair_mask
 from hairclip.editing.options import EditOptions
+from hairclip.editing.photo.align import face_square
 from hairclip.editing.photo.faces import Face, FaceFinder
 from hairclip.editing.photo_editor import PhotoEditor
+from hairclip.evaluation.cases import held_out_people
+from hairclip.evaluation.renders import draw
+from hairclip.portraits.randomize.clothes import put_on_glasses
+from hairclip.portraits.randomize.dice import Dice
+from hairclip.portraits.randomize.person import Person
+from hairclip.portraits.randomize.textures import make_texture
+from hairclip.portraits.spec import sample_hair
+from hairclip.pretrained.bundle import load_bundle
 from tests.helpers.painted_people import COLORS, ColorParser, draw_person, paint
 
 SIDE = 240
+GLASSES = CELEBAMASK_CLASSES.index("eye_g")
 
 
 class NoGenerator(SimpleNamespace):
@@ -152,3 +165,22 @@ def test_the_words_of_the_vocabulary_have_colors():
     from hairclip.conditions.prompts import COLORS as words
 
     assert set(words) == set(NAMED_RGB)
+
+
+def test_glasses_and_all_of_the_face_beside_the_mask_stay_bit_for_bit():
+    spec = next(held_out_people(11))
+    drawing = draw(replace(spec, hair=sample_hair("long straight", 3)), 256)
+    bare = Person.from_render(
+        drawing.image, drawing.labels, drawing.hair_coverage, drawing.hair_direction / 127.0, drawing.landmarks
+    )
+    person = put_on_glasses(Dice(np.random.default_rng(4), make_texture), bare)
+    photo = Image.fromarray((person.pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    mask = find_hair_mask(photo, face_square(drawing.landmarks), load_bundle("portraits").photo_parser)
+    dyed = np.asarray(dye_hair(photo, mask.alpha, NAMED_RGB["red"]))
+    face = (person.labels != HAIR).numpy() & (person.labels != BACKGROUND).numpy() & (person.coverage < 0.01).numpy()
+    untouched = mask.alpha == 0
+    assert (dyed == np.asarray(photo)).all(axis=-1)[untouched].all()
+    glasses = (person.labels == GLASSES).numpy() & (person.coverage < 0.01).numpy()
+    assert glasses.sum() > 500
+    assert untouched[glasses].mean() > 0.95
+    assert untouched[face].mean() > 0.95

@@ -10,7 +10,8 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.face_labels import HAIR
 from hairclip.networks.face_parser import UNetParser
 from hairclip.portraits.fit.people import RenderedPeople
-from hairclip.portraits.fit.photo_parser import fit_photo_parser, parsing_loss
+from hairclip.portraits.fit.photo_parser import RandomPictures, fit_photo_parser, parsing_loss
+from hairclip.portraits.randomize.textures import TextureBank
 
 CPU, SIZE = torch.device("cpu"), 32
 
@@ -86,6 +87,23 @@ def test_the_loss_is_least_for_the_truth() -> None:
     assert parsing_loss(right, labels, coverage) < 1e-3
     assert parsing_loss(right.flip(2), labels, coverage) > 5
     assert parsing_loss(torch.zeros_like(right), labels, coverage) > 2
+
+
+def test_long_hair_is_drawn_more_often_and_some_renders_stay_plain(tmp_path: Path) -> None:
+    folder = write_quads(tmp_path)
+    with np.load(folder / "train-00000.npz") as stored:
+        arrays = dict(stored)
+    arrays["coverage"][:, 0] //= 4  # half of the people have little hair
+    np.savez(folder / "train-00000.npz", **arrays)
+    (folder / "train-00001.npz").unlink()
+    people = RenderedPeople(folder)
+    pictures = RandomPictures(people, None, TextureBank(2, SIZE * 3 // 2), batch=2, steps=1)
+    rng = np.random.default_rng(0)
+    much = np.mean([float(pictures.draw(rng).coverage.mean()) > 0.3 for _ in range(400)])
+    assert 0.57 < much < 0.68  # 1/2 + 1/2 of the half that draws twice and keeps the better: 5/8
+    renders = {picture.tobytes() for picture in arrays["images"].reshape(-1, SIZE, SIZE, 3)}
+    made = [pictures.make(rng).pixels.mul(255).round().byte().permute(1, 2, 0).numpy().tobytes() for _ in range(200)]
+    assert 0.05 < np.mean([one in renders for one in made]) < 0.2
 
 
 def test_the_parser_learns(tmp_path: Path) -> None:

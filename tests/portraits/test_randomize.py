@@ -7,16 +7,18 @@ import torch
 from hairclip.common.errors import HairclipError
 from hairclip.common.face_labels import CELEBAMASK_CLASSES, HAIR
 from hairclip.portraits.randomize.camera import Camera, compose
+from hairclip.portraits.randomize.dice import Dice
 from hairclip.portraits.randomize.person import Person, Picture
 from hairclip.portraits.randomize.portrait import FACTORS, randomize_portrait
 from hairclip.portraits.randomize.textures import TextureBank, make_texture
+from hairclip.portraits.randomize.warp import grow_hair
 
 SIZE = 48
 SKIN, LEFT_EYE, RIGHT_EYE, HAT, GLASSES, CLOTH = (
     CELEBAMASK_CLASSES.index(name) for name in ("skin", "l_eye", "r_eye", "hat", "eye_g", "cloth")
 )
-FRAMING = ("backdrop", "other people", "camera")
-IN_FRONT = {"hat": HAT, "scarf": CLOTH, "things in front": 0, "hand": 0}
+FRAMING = ("hair growth", "bend", "backdrop", "other people", "camera")
+IN_FRONT = {"hat": HAT, "collar": CLOTH, "scarf": CLOTH, "things in front": 0, "hand": 0}
 
 
 def paint(hair_red: int = 120) -> Person:
@@ -125,6 +127,21 @@ def test_a_camera_moves_labels_and_coverage_with_the_picture() -> None:
     torch.testing.assert_close(shift.coverage[:, :-4], person.coverage[:, 4:], atol=1e-4, rtol=0)
     kept = person.coverage[:, 4:] > 0.5
     assert (shift.labels[:, :-4][kept] == HAIR).all()
+
+
+def test_hair_grows_around_a_face_that_stays() -> None:
+    person, areas = paint(), set()
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    face = torch.from_numpy(np.hypot(x - 24, y - 26) < 6)
+    for seed in range(6):
+        warp = grow_hair(Dice(np.random.default_rng(seed), make_texture), person)
+        grown = compose(person, camera=Camera(torch.eye(2, 3), (warp,)))
+        torch.testing.assert_close(grown.pixels[:, face], person.pixels[:, face], atol=1e-4, rtol=0)
+        hair = grown.coverage > 0.6
+        assert (grown.labels[hair] == HAIR).float().mean() > 0.9  # labels move with the coverage
+        areas.add(round(float(grown.coverage.mean() / person.coverage.mean()), 1))
+    assert min(areas) < 1
+    assert max(areas) > 1.1
 
 
 def test_a_mirror_exchanges_left_and_right() -> None:

@@ -23,11 +23,11 @@ from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.face_parser import ParserLogits, UNetParser
 from hairclip.portraits.fit.loop import StepLog, autocast, run, step_generator
 from hairclip.portraits.fit.people import RenderedPeople
-from hairclip.portraits.randomize.person import Person
-from hairclip.portraits.randomize.portrait import randomize_portrait
+from hairclip.portraits.randomize.person import Person, Picture
+from hairclip.portraits.randomize.portrait import FACTORS, randomize_portrait
 from hairclip.portraits.randomize.textures import TextureBank
 
-__all__ = ["fit_photo_parser", "parsing_loss"]
+__all__ = ["RandomPictures", "fit_photo_parser", "parsing_loss"]
 
 Coverage: TypeAlias = Float[Tensor, "batch height width"]
 Batch: TypeAlias = tuple[Images, Labels, Coverage]
@@ -36,6 +36,10 @@ FILTERS = (16, 32, 64, 96, 160, 224)
 _RATE, _WARMUP = 3e-3, 200
 _WIDE_SHARE = 0.35
 """Share of people in wide poses, where there are any."""
+_LONG_SHARE = 0.5
+"""Share of pictures that show, of two people, the one with more hair: long hair is rarer and harder to find."""
+_PLAIN_SHARE = 0.12
+"""Share of renders in which nothing is random, so that these are not forgotten."""
 _SEED = 5
 
 
@@ -76,7 +80,7 @@ def fit_photo_parser(
     network.to(memory_format=torch.channels_last)
     average = moving_average(network, 0.995)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
-    pictures = _RandomPictures(people, wide, TextureBank(textures, people.size * 3 // 2, progress=True), batch, steps)
+    pictures = RandomPictures(people, wide, TextureBank(textures, people.size * 3 // 2, progress=True), batch, steps)
     stream: Iterator[Batch] | None = None
 
     def step(index: int, _: np.random.Generator) -> StepLog:
@@ -117,7 +121,7 @@ def parsing_loss(logits: ParserLogits, labels: Labels, coverage: Coverage) -> Fl
     return classes + F.binary_cross_entropy_with_logits(hair, coverage) + 0.5 * dice.mean()
 
 
-class _RandomPictures(Dataset[Batch]):
+class RandomPictures(Dataset[Batch]):
     """The batch of each step. It follows from the number of the step, whichever process makes it."""
 
     def __init__(
@@ -127,10 +131,7 @@ class _RandomPictures(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         rng = step_generator(_SEED, index)
-        pictures = [
-            randomize_portrait(rng, self._draw(rng), other=lambda: self._draw(rng), textures=self.textures)
-            for _ in range(self.batch)
-        ]
+        pictures = [self.make(rng) for _ in range(self.batch)]
         images = torch.stack([picture.pixels for picture in pictures]) * 2 - 1
         labels = torch.stack([picture.labels for picture in pictures])
         return images, labels, torch.stack([picture.coverage for picture in pictures])
@@ -140,7 +141,16 @@ class _RandomPictures(Dataset[Batch]):
         order = range(first, self.steps)
         return iter(DataLoader(self, batch_size=None, sampler=order, num_workers=workers))
 
-    def _draw(self, rng: np.random.Generator) -> Person:
-        if self.wide is not None and rng.random() < _WIDE_SHARE:
-            return self.wide.draw(rng)
-        return self.people.draw(rng)
+    def make(self, rng: np.random.Generator) -> Picture:
+        """Return a random picture of a random person."""
+        person = self.draw(rng)
+        factors = () if rng.random() < _PLAIN_SHARE else tuple(FACTORS)
+        return randomize_portrait(rng, person, other=lambda: self.draw(rng), textures=self.textures, factors=factors)
+
+    def draw(self, rng: np.random.Generator) -> Person:
+        """Return a random person, more often one with much hair."""
+        people = self.wide if self.wide is not None and rng.random() < _WIDE_SHARE else self.people
+        person = people.draw(rng)
+        if rng.random() >= _LONG_SHARE:
+            return person
+        return max(person, people.draw(rng), key=lambda one: float(one.coverage.mean()))

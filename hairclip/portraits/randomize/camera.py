@@ -11,8 +11,9 @@ from torch import Tensor
 from hairclip.common.face_labels import BACKGROUND, HAIR, MIRRORED
 from hairclip.portraits.randomize.dice import Dice, Pixels
 from hairclip.portraits.randomize.person import Person, Picture
+from hairclip.portraits.randomize.warp import Warp
 
-__all__ = ["Camera", "compose", "draw_camera", "draw_placement"]
+__all__ = ["STILL", "Camera", "compose", "draw_camera", "draw_placement"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,11 @@ class Camera:
 
     Attributes:
         matrix: from the new picture's coordinates to the old one's, both in [-1, 1], as `torch.affine_grid` takes it.
+        warps: what then moves the old coordinates, in this order.
     """
 
     matrix: Float[Tensor, "2 3"]
+    warps: tuple[Warp, ...] = ()
 
     @property
     def mirrors(self) -> bool:
@@ -32,7 +35,10 @@ class Camera:
 
     def grid(self, size: int) -> Float[Tensor, "1 size size 2"]:
         """Return the old coordinates of each new pixel."""
-        return F.affine_grid(self.matrix[None], [1, 1, size, size], align_corners=False)
+        grid = F.affine_grid(self.matrix[None], [1, 1, size, size], align_corners=False)
+        for warp in self.warps:
+            grid = warp(grid)
+        return grid
 
 
 STILL = Camera(torch.eye(2, 3))

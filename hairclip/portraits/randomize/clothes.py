@@ -7,15 +7,16 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from hairclip.common.face_labels import CELEBAMASK_CLASSES
+from hairclip.common.face_labels import BACKGROUND, CELEBAMASK_CLASSES, HAIR
 from hairclip.portraits.randomize.dice import Dice
 from hairclip.portraits.randomize.noise import fractal_noise, pixel_grid
 from hairclip.portraits.randomize.person import Person, cover, soften
 from hairclip.portraits.randomize.shapes import Canvas
 
-__all__ = ["put_on_glasses", "put_on_hat", "put_on_scarf", "retexture_clothes"]
+__all__ = ["put_on_collar", "put_on_glasses", "put_on_hat", "put_on_scarf", "retexture_clothes"]
 
 CLOTH, HAT, GLASSES = (CELEBAMASK_CLASSES.index(name) for name in ("cloth", "hat", "eye_g"))
+_OFF_FACE = [BACKGROUND, HAIR, *(CELEBAMASK_CLASSES.index(name) for name in ("neck", "neck_l", "cloth", "hat"))]
 
 
 def retexture_clothes(dice: Dice, person: Person) -> Person:
@@ -69,6 +70,31 @@ def put_on_hat(dice: Dice, person: Person) -> Person:
     roundness = torch.exp(-0.4 * (across / wide).square() * dice.uniform(0, 2))
     folds = torch.exp(0.15 * fractal_noise(dice, person.size, 2, 3))
     return cover(person, soften(hat), (dice.texture(person.size) * roundness * folds).clamp(0, 1), HAT)
+
+
+def put_on_collar(dice: Dice, person: Person) -> Person:
+    """Put collars, lapels or a hood beside the neck; hair hangs before them, or into them."""
+    canvas, length = Canvas(person.size), person.face_length
+    middle, mouth = (float(value) for value in person.mouth)
+    top = mouth + length * dice.uniform(0.35, 1.1)
+    for side in (-1, 1):
+        inner = middle + side * length * dice.uniform(0.35, 0.75)
+        outer = middle + side * length * dice.uniform(0.8, 1.5)
+        points = [
+            (inner, top + length * dice.uniform(-0.1, 0.25)),
+            (outer, top + length * dice.uniform(-0.15, 0.35)),
+            (outer + side * length * dice.uniform(-0.2, 0.6), top + length * dice.uniform(0.8, 2)),
+            (middle + side * length * dice.uniform(0, 0.5), top + length * dice.uniform(0.6, 1.6)),
+        ]
+        canvas.draw.polygon(points, fill=255)
+    collar = canvas.mask(dice.uniform(0.5, 1.5)) * torch.isin(person.labels, torch.tensor(_OFF_FACE))
+    if dice.happens(0.6):
+        collar = collar * (1 - person.coverage)
+    if dice.happens(0.6):
+        cloth = dice.texture(person.size) * torch.exp(0.25 * fractal_noise(dice, person.size, 3, 3))
+    else:
+        cloth = dice.color() * torch.exp(0.2 * fractal_noise(dice, person.size, 3, 3))
+    return cover(person, collar, cloth.clamp(0, 1), CLOTH)
 
 
 def put_on_scarf(dice: Dice, person: Person) -> Person:

@@ -13,10 +13,11 @@ import numpy as np
 from hairclip.common.errors import HairclipError
 from hairclip.common.names import nearest
 from hairclip.portraits.randomize import clothes, hair, light, occluders, sensor, skin
-from hairclip.portraits.randomize.camera import compose, draw_camera, draw_placement
+from hairclip.portraits.randomize.camera import STILL, compose, draw_camera, draw_placement
 from hairclip.portraits.randomize.dice import Dice, Textures
 from hairclip.portraits.randomize.person import Person, Picture
 from hairclip.portraits.randomize.textures import make_texture
+from hairclip.portraits.randomize.warp import Warp, bend_outlines, grow_hair
 
 __all__ = ["FACTORS", "randomize_portrait"]
 
@@ -29,7 +30,12 @@ _ON_PERSON: dict[str, tuple[float, Callable[[Dice, Person], Person]]] = {
     "clothes": (0.7, clothes.retexture_clothes),
     "glasses": (0.2, clothes.put_on_glasses),
     "hat": (0.14, clothes.put_on_hat),
+    "collar": (0.3, clothes.put_on_collar),
     "scarf": (0.1, clothes.put_on_scarf),
+}
+_WARPS: dict[str, tuple[float, Callable[[Dice, Person], Warp]]] = {
+    "hair growth": (0.5, grow_hair),
+    "bend": (0.6, bend_outlines),
 }
 _FRAMING = {"backdrop": 0.9, "other people": 0.12, "camera": 1.0}
 _ON_PICTURE: dict[str, tuple[float, Callable[[Dice, Picture], Picture]]] = {
@@ -51,6 +57,7 @@ _ON_PICTURE: dict[str, tuple[float, Callable[[Dice, Picture], Picture]]] = {
 
 FACTORS: dict[str, float] = {
     **{name: chance for name, (chance, _) in _ON_PERSON.items()},
+    **{name: chance for name, (chance, _) in _WARPS.items()},
     **_FRAMING,
     **{name: chance for name, (chance, _) in _ON_PICTURE.items()},
 }
@@ -68,7 +75,7 @@ def randomize_portrait(
     factors: Collection[str] = tuple(FACTORS),
     always: bool = False,
 ) -> Picture:
-    """Return a picture of a person in which everything but the shape of the hair is random.
+    """Return a picture of a person in which everything is random.
 
     Each factor has random numbers of its own, so that switching one off leaves the others as they are. Without any
     factor the picture is the render, bit for bit.
@@ -109,10 +116,12 @@ def randomize_portrait(
 
 def _frame(draw: Draw, person: Person, other: Callable[[], Person] | None) -> Picture:
     """Return the person before a backdrop and other people, as a camera sees them."""
+    warps = tuple(make(dice, person) for name, (_, make) in _WARPS.items() if (dice := draw(name)) is not None)
     backdrop, beside, camera = (draw(name) for name in ("backdrop", "other people", "camera"))
+    framed = STILL if camera is None else draw_camera(camera, person)
     return compose(
         person,
-        camera=None if camera is None else draw_camera(camera, person),
+        camera=None if camera is None and not warps else replace(framed, warps=warps),
         backdrop=None if backdrop is None else backdrop.texture(person.size),
         other=None if beside is None or other is None else (other(), draw_placement(beside)),
     )
