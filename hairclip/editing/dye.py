@@ -35,7 +35,7 @@ Field: TypeAlias = Float[np.ndarray, "height width"]
 
 LARGEST_SMOOTH = 320
 """Longest side in pixels at which the smooth color of the hair is measured."""
-MOST_SAMPLED = 200_000
+MOST_SAMPLED = 40_000
 """Pixels of hair from which its lightness is measured."""
 SOLID = 0.9
 """Least share of hair in a pixel from which the hair's lightness is measured."""
@@ -111,7 +111,8 @@ def dye_hair(
         photo: mode "RGB".
         alpha: share of each pixel that is hair, 0 to 255, see `HairMask.alpha`.
         color: sRGB of the new color, each part 0 to 255, or several zones. At strength 1 the mean color of the hair
-            is within 0.05 of it in Oklab. The mean of very light hair has a lightness of 0.84, so that its strands
+            is within 0.05 of it in Oklab; neon colors, which a screen shows at one lightness alone, within 0.1. The
+            mean of very light hair has a lightness of 0.84, so that its strands
             show; in a photo taken in dim light all colors are darker.
         strength: 0 keeps the photo bit for bit, 1 is the new color, up to 2 exaggerates it.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ ASKED = (
 )  # fmt: skip
 """Colors as a person asks for them."""
 
-Alpha = UInt8[np.ndarray, "height width"]
+Alpha: TypeAlias = UInt8[np.ndarray, "height width"]
 
 
 def evaluate_dyes(

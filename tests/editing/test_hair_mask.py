@@ -58,6 +58,25 @@ def test_hair_of_other_people_and_islands_are_left_out(parser):
     assert share(mask, (325, 555, 355, 585)) == 0
 
 
+def test_a_wall_like_hair_high_above_the_head_is_no_hair(parser):
+    photo, draw = paint()
+    draw.rectangle((150, 0, 450, 150), fill=(115, 55, 35))  # the parser takes it for hair
+    draw_person(draw, 300, 250, 240)
+    mask = find_hair_mask(photo, square_at(300, 250, 240), parser)
+    assert share(mask, (160, 0, 440, 85)) < 0.001
+    assert share(mask, (280, 140, 320, 160)) > 0.95
+
+
+def test_a_lock_that_hangs_from_the_head_is_no_collar(parser):
+    photo, draw = paint()
+    draw.ellipse((200, 130, 400, 260), fill=COLORS["hair"])
+    draw.ellipse((233, 178, 367, 346), fill=COLORS["skin"])
+    draw.rectangle((385, 200, 396, 365), fill=COLORS["hair"])
+    draw.rectangle((380, 350, 420, 440), fill=COLORS["hair"])
+    mask = find_hair_mask(photo, square_at(300, 250, 240), parser)
+    assert share(mask, (385, 365, 415, 430)) > 0.8
+
+
 @pytest.mark.parametrize("is_long", [False, True])
 def test_what_begins_below_the_mouth_is_a_collar_unless_the_hair_is_long(parser, is_long: bool):
     photo, draw = paint()
