@@ -37,7 +37,7 @@ __all__ = ["Comparison", "compare_methods"]
 
 _FORMAT = 1
 """Part of every key. Raise it when the same answers give other figures than before."""
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 1.0
 """A method that needs more processor time for an edit answers fewer requests."""
 
 Results: TypeAlias = dict[str, dict[Asked, list[Answered]]]
