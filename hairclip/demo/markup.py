@@ -61,7 +61,7 @@ def draw_edits(edits: Sequence[Edit], labels: Sequence[str], shown: int) -> str:
         pressed = "true" if edit.number == shown else "false"
         rows.append(
             f'<li><button type="button" data-number="{edit.number}" aria-pressed="{pressed}">'
-            f'<img alt="" src="{data_uri(small, 80)}">{html.escape(label)}</button></li>'
+            f'<img alt="" src="{data_uri(small, 80)}"><span>{html.escape(label)}</span></button></li>'
         )
     return f'<ul class="edits">{"".join(rows)}</ul>' if rows else ""
 

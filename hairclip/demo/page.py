@@ -27,7 +27,12 @@ _FOLDER = Path(__file__).parent
 _SUGGESTIONS = 6
 _QUEUE = "networks"
 """Work under this name waits in one queue, because the networks serve one person at a time."""
-_SHOW_RESULT = "() => { if (innerWidth < 700) document.getElementById('result').scrollIntoView({behavior: 'smooth'}); }"
+_SHOW_RESULT = """
+() => {
+  const isWell = !document.querySelector("#message p.error");
+  if (isWell && innerWidth < 700) document.getElementById("result").scrollIntoView({ behavior: "smooth" });
+}
+"""
 _DOWNLOAD = "() => setTimeout(() => document.querySelector('#download-link a')?.click(), 100)"
 _SET_LANGUAGE = "(language) => { document.documentElement.lang = language; }"
 _PICK_EDIT = """
@@ -152,7 +157,8 @@ class _Page:
         ]  # fmt: skip
         light: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
         heavy: dict[str, Any] = {
-            "show_progress": "hidden",
+            "show_progress": "minimal",  # the place in the queue, and the seconds
+            "show_progress_on": self.message,
             "concurrency_limit": 1,
             "concurrency_id": _QUEUE,
             "api_visibility": "private",

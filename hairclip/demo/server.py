@@ -81,11 +81,14 @@ class Server:
         url: the page's address.
     """
 
-    def __init__(self, blocks: gr.Blocks, url: str, store: SessionStore, folder: PrivateFolder) -> None:
+    def __init__(
+        self, blocks: gr.Blocks, url: str, store: SessionStore, folder: PrivateFolder, warming: threading.Thread | None
+    ) -> None:
         self.url = url
         self._blocks = blocks
         self._store = store
         self._folder = folder
+        self._warming = warming
         self._closed = threading.Event()
         threading.Thread(target=self._sweep, daemon=True).start()
 
@@ -104,6 +107,8 @@ class Server:
             self._closed.set()
             self._blocks.close(verbose=False)
             self._folder.delete()
+            if self._warming is not None:
+                self._warming.join()  # Python aborts where a thread computes in PyTorch at its end
 
     def __enter__(self) -> "Server":
         return self
@@ -163,9 +168,10 @@ def start(
         css=read_styles(),
         app_kwargs={"middleware": [Middleware(_Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
-    if warm_up:
-        threading.Thread(target=networks.warm_up, daemon=True).start()
-    return Server(blocks, f"http://{_shown_host(host)}:{port}/", store, folder)
+    warming = threading.Thread(target=networks.warm_up, daemon=True) if warm_up else None
+    if warming is not None:
+        warming.start()
+    return Server(blocks, f"http://{_shown_host(host)}:{port}/", store, folder, warming)
 
 
 def _theme() -> gr.themes.Base:
