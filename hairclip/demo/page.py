@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +16,7 @@ from hairclip.common.image_files import MAX_PIXELS
 from hairclip.common.images import open_image
 from hairclip.demo.markup import data_uri, draw_comparison, draw_edits, draw_grid, draw_message, draw_swatches
 from hairclip.demo.photo_input import PhotoInput
-from hairclip.demo.session import MAX_BYTES, MOST_IN_GRID, Edit, EditSession, Refusal
+from hairclip.demo.session import DEFAULT_METHOD, MAX_BYTES, MOST_IN_GRID, Edit, EditSession, Refusal
 from hairclip.demo.store import PrivateFolder, SessionStore
 from hairclip.demo.words import LANGUAGES, Words, choose_language, read_words
 
@@ -107,6 +106,8 @@ class _Page:
                 with gr.Tabs(elem_id="ways"):
                     self._lay_out_ways()
                 self.strength = gr.Slider(0, 1.5, 1, step=0.05, elem_id="strength")
+                with gr.Accordion(words["more"], open=False, elem_id="more") as self.more:
+                    self.method = gr.Radio([DEFAULT_METHOD], value=DEFAULT_METHOD, elem_id="method")
             with gr.Column(scale=4, min_width=300, elem_id="result"):
                 self.result_title = gr.Markdown(elem_id="result-title")
                 self.comparison = gr.HTML(elem_id="before-after")
@@ -146,8 +147,8 @@ class _Page:
         asked = [self.language, self.key]
         views = [
             self.key, self.shown, self.message, self.bundle_note, self.mask, self.comparison, self.edits, self.grid,
-            self.edits_title, self.download, self.style, self.color, self.grid_styles, self.grid_colors,
-            *self.suggestions,
+            self.edits_title, self.download, self.style, self.color, self.grid_styles, self.grid_colors, self.more,
+            self.method, *self.suggestions,
         ]  # fmt: skip
         labels = [
             self.heading, self.photo, self.mask_panel, self.mask_hint, self.mask_apply, self.mask_reset, self.wish,
@@ -156,43 +157,43 @@ class _Page:
             self.result_title, self.start_over,
         ]  # fmt: skip
         light: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-        heavy: dict[str, Any] = {
-            "show_progress": "minimal",  # the place in the queue, and the seconds
-            "show_progress_on": self.message,
-            "concurrency_limit": 1,
-            "concurrency_id": _QUEUE,
-            "api_visibility": "private",
-        }
         self.blocks.load(self._greet, None, [self.language, *views, *labels], **light)
         self.language.input(self._translate, [*asked, self.shown], [*views, *labels], **light)
         self.language.change(None, self.language, None, js=_SET_LANGUAGE, api_visibility="private")
-        self.photo.change(self._open, [*asked, self.photo], views, **heavy)
-        ways: list[tuple[list[gr.Button], list[Any], Any]] = [
-            ([self.go], [self.wish], EditSession.edit_words),
-            ([self.go_buttons], [self.style, self.color], _edit_names),
-            ([self.go_pictures], [self.style_reference, self.color_reference], _edit_pictures),
-        ]
-        for buttons, inputs, make in ways:
-            triggers = [button.click for button in buttons]
-            if inputs == [self.wish]:
-                triggers.append(self.wish.submit)
-            gr.on(triggers, partial(self._edit, make), [*asked, self.strength, *inputs], views, **heavy).then(
-                None, js=_SHOW_RESULT, api_visibility="private"
+
+        def work(triggers: list[Any], make: Any, inputs: list[Any], outputs: list[Any], *waits_for: Any) -> Any:
+            """Have work done when a trigger fires: in the queue of the networks, with a word at once."""
+            begun = gr.on(triggers, self._wait, [self.language, *waits_for], self.message, **light)
+            return begun.then(
+                make,
+                [*asked, *inputs],
+                outputs,
+                show_progress="hidden",
+                concurrency_limit=1,
+                concurrency_id=_QUEUE,
+                api_visibility="private",
             )
-        inputs = [*asked, self.strength, self.grid_styles, self.grid_colors]
-        self.go_grid.click(self._make_grid, inputs, views, **heavy).then(
-            None, js=_SHOW_RESULT, api_visibility="private"
-        )
+
+        how = [self.strength, self.method]
+        words, names = [self.wish], [self.style, self.color]
+        pictures, grid = [self.style_reference, self.color_reference], [self.grid_styles, self.grid_colors]
+        work([self.photo.change], self._open, [self.photo], views, self.photo)
+        for done in (
+            work([self.go.click, self.wish.submit], self._edit_words, [*how, *words], views),
+            work([self.go_buttons.click], self._edit_names, [*how, *names], views),
+            work([self.go_pictures.click], self._edit_pictures, [*how, *pictures], views),
+            work([self.go_grid.click], self._make_grid, [self.strength, *grid], views),
+        ):
+            done.then(None, js=_SHOW_RESULT, api_visibility="private")
         for button in self.suggestions:
             button.click(lambda text: text, button, self.wish, **light)
-        self.mask_apply.click(self._paint, [*asked, self.mask], views, **heavy)
-        self.mask_reset.click(self._unpaint, asked, views, **heavy)
+        work([self.mask_apply.click], self._paint, [self.mask], views)
+        work([self.mask_reset.click], self._unpaint, [], views)
         self.edits.select(self._pick, asked, views, **light)
-        self.download.click(self._download, [*asked, self.shown], [self.message, self.download_link], **heavy).success(
+        work([self.download.click], self._download, [self.shown], [self.message, self.download_link]).success(
             None, js=_DOWNLOAD, api_visibility="private"
         )
-        pictures = [self.photo, self.style_reference, self.color_reference]
-        self.start_over.click(self._start_over, asked, [*views, *pictures], **light)
+        self.start_over.click(self._start_over, asked, [*views, self.photo, *pictures], **light)
 
     def _greet(self, request: gr.Request) -> Updates:
         code = choose_language(request.headers.get("accept-language"))
@@ -206,6 +207,9 @@ class _Page:
         except Refusal:
             session = None
         return {**self._labels(words), **self._view(words, session, shown=shown)}
+
+    def _wait(self, code: str, path: str | None = "") -> Any:
+        return gr.skip() if path is None else draw_message(read_words(code)["waiting"], "busy")
 
     def _open(self, code: str, key: str, path: str | None) -> Iterator[Updates]:
         words = read_words(code)
@@ -231,13 +235,27 @@ class _Page:
             return
         yield {self.key: key, **self._view(words, session), self.message: message}
 
-    def _edit(self, make: Callable[..., Edit], code: str, key: str, strength: float, *wishes: Any) -> Iterator[Updates]:
+    def _edit_words(self, code: str, key: str, strength: float, method: str, text: str) -> Iterator[Updates]:
+        yield from self._edit(code, key, lambda session: session.edit_words(text, strength, method))
+
+    def _edit_names(
+        self, code: str, key: str, strength: float, method: str, hairstyle: str | None, color: str | None
+    ) -> Iterator[Updates]:
+        yield from self._edit(code, key, lambda one: one.edit_names(hairstyle or None, color or None, strength, method))
+
+    def _edit_pictures(
+        self, code: str, key: str, strength: float, method: str, hairstyle: str | None, color: str | None
+    ) -> Iterator[Updates]:
+        style, shade = (None if path is None else Path(path) for path in (hairstyle, color))
+        yield from self._edit(code, key, lambda session: session.edit_pictures(style, shade, strength, method))
+
+    def _edit(self, code: str, key: str, make: Callable[[EditSession], Edit]) -> Iterator[Updates]:
         words = read_words(code)
         try:
             session = self.store.find(key)
             yield {self.message: draw_message(words["working_edit"], "busy")}
             with _unexpected_as_refusal():
-                edit = make(session, *wishes, strength=strength)
+                edit = make(session)
         except Refusal as refusal:
             yield {self.message: _error(refusal, words)}
             return
@@ -360,6 +378,10 @@ class _Page:
             ),
             self.grid_colors: gr.update(choices=named_colors, value=[], label=words["grid_colors"]),
             self.grid: "",
+            self.more: gr.update(label=words["more"], visible=len(known.methods) > 1),
+            self.method: gr.update(
+                choices=known.methods, value=DEFAULT_METHOD, label=words["method"], info=words["method_hint"]
+            ),
             **dict(zip(self.suggestions, suggestions, strict=True)),
             **self._view_edits(words, session, shown),
         }
@@ -466,15 +488,3 @@ def _read_strokes(told: str) -> Image.Image:
             return opened.convert("RGBA") if isinstance(opened, Image.Image) else Image.fromarray(np.asarray(opened))
     except ValueError:
         raise Refusal("nothing_painted") from None
-
-
-def _edit_names(session: EditSession, hairstyle: str | None, color: str | None, strength: float) -> Edit:
-    return session.edit_names(hairstyle or None, color or None, strength)
-
-
-def _edit_pictures(session: EditSession, hairstyle: str | None, color: str | None, strength: float) -> Edit:
-    return session.edit_pictures(_as_path(hairstyle), _as_path(color), strength)
-
-
-def _as_path(path: str | None) -> Path | None:
-    return None if path is None else Path(path)

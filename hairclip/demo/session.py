@@ -26,6 +26,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.files import data_folder
 from hairclip.common.images import ImageSource
 from hairclip.editing.bundle_choice import AUTO, BundleChooser
+from hairclip.editing.methods import METHODS
 from hairclip.editing.options import EditOptions
 from hairclip.editing.photo.faces import Face
 from hairclip.editing.photo.files import Photo, read_photo
@@ -35,7 +36,7 @@ from hairclip.editing.photo_result import CutPhoto, OpenPhoto
 from hairclip.editing.request import EditRequest
 from hairclip.editing.vocabulary import list_colors, list_hairstyles
 
-__all__ = ["MAX_BYTES", "MOST_IN_GRID", "SHOWN", "Edit", "EditSession", "Grid", "Networks", "Refusal"]
+__all__ = ["DEFAULT_METHOD", "MAX_BYTES", "MOST_IN_GRID", "SHOWN", "Edit", "EditSession", "Grid", "Networks", "Refusal"]
 
 SHOWN = 1024
 """Longest side in pixels of the photo that the person sees."""
@@ -43,8 +44,13 @@ MAX_BYTES = 200 * 2**20
 """Size of the largest file that is taken for a photo."""
 MOST_EDITS = 24
 """Edits that one session keeps; older ones are forgotten."""
+DEFAULT_METHOD = "mapper"
 MOST_IN_GRID = 24
 """Pictures of one grid."""
+_LONG_METHODS = ("optimize", "styleclip-optimize", "tedigan-clip")
+"""Editing methods that descend for every edit; people do not wait that long."""
+_NO_EDITS = ("inversion", "mean-hair")
+"""Methods of comparisons, whose pictures nobody asks for."""
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "HEIF": ".heic", "AVIF": ".avif"}
 """Formats that are written as they came; others are written as PNG."""
 
@@ -145,6 +151,7 @@ class Edit:
         picture: the edited photo as it is shown.
         request: what was asked for.
         strength: how strong.
+        method: the editing method.
         text: what was written; empty for names and pictures.
         notes: names of sentences in the page's words, under `errors`, or sentences in the language of the text.
     """
@@ -153,6 +160,7 @@ class Edit:
     picture: Image.Image
     request: EditRequest
     strength: float
+    method: str
     text: str
     notes: tuple[str, ...]
     paint: _Paint | None = field(repr=False)
@@ -196,6 +204,7 @@ class EditSession:
         self._editor: PhotoEditor | None = None
         self._opened: OpenPhoto | None = None
         self._refusal: Refusal | None = None
+        self._methods: list[str] = []
         self._count = 0
         self.mask_version = 0
 
@@ -306,6 +315,27 @@ class EditSession:
         """The English names of the colors that the networks know."""
         return list_colors(self.bundle)
 
+    @property
+    def methods(self) -> list[str]:
+        """The editing methods that these networks are ready for, `mapper` first; only that one for strangers."""
+        if self._refusal is not None or self._editor is None:
+            return [DEFAULT_METHOD]
+        if not self._methods:
+            wanted = [name for name in METHODS if name not in (*_LONG_METHODS, *_NO_EDITS, DEFAULT_METHOD)]
+            with self.networks.lock:
+                self._methods = [DEFAULT_METHOD, *(name for name in wanted if self._is_ready(self._editor, name))]
+        return self._methods
+
+    def _is_ready(self, editor: PhotoEditor, method: str) -> bool:
+        """Return whether a method can do one of a hairstyle and a color."""
+        for request in (EditRequest(self.hairstyles[0], None), EditRequest(None, self.colors[0])):
+            try:
+                editor.check([request], EditOptions(method=method))
+                return True
+            except HairclipError:
+                continue
+        return False
+
     # ------------------------------------------------------------------ the mask
 
     def paint(self, strokes: Image.Image) -> None:
@@ -345,7 +375,7 @@ class EditSession:
 
     # ------------------------------------------------------------------ edits
 
-    def edit_words(self, text: str, strength: float = 1.0) -> Edit:
+    def edit_words(self, text: str, strength: float = 1.0, method: str = DEFAULT_METHOD) -> Edit:
         """Edit the photo as a text says, such as "red bob cut"."""
         editor = self._need_editor()
         if not text.strip():
@@ -354,20 +384,29 @@ class EditSession:
             request = editor.ask(text=text)
         except HairclipError as error:
             raise Refusal(None, str(error)) from None
-        return self._edit(request, strength, request.notes, text=text.strip())
+        return self._edit(request, strength, method, request.notes, text.strip())
 
-    def edit_names(self, hairstyle: str | None, color: str | None, strength: float = 1.0) -> Edit:
+    def edit_names(
+        self, hairstyle: str | None, color: str | None, strength: float = 1.0, method: str = DEFAULT_METHOD
+    ) -> Edit:
         """Edit the photo with a hairstyle of `hairstyles`, a color of `colors`, or both; None keeps what there is."""
         self._need_editor()
-        return self._edit(self._name(hairstyle, color), strength)
+        return self._edit(self._name(hairstyle, color), strength, method)
 
-    def edit_pictures(self, hairstyle: ImageSource | None, color: ImageSource | None, strength: float = 1.0) -> Edit:
+    def edit_pictures(
+        self,
+        hairstyle: ImageSource | None,
+        color: ImageSource | None,
+        strength: float = 1.0,
+        method: str = DEFAULT_METHOD,
+    ) -> Edit:
         """Edit the photo like pictures of people; None keeps what there is.
 
         Args:
             hairstyle: a picture of somebody who wears the hairstyle.
             color: a picture of somebody with the hair color.
             strength: how strong.
+            method: one of `methods`.
         """
         editor = self._need_editor()
         if hairstyle is None and color is None:
@@ -380,7 +419,7 @@ class EditSession:
                 request = editor.ask(*pictures)
         except HairclipError as error:
             raise Refusal("reference_unreadable", str(error)) from None
-        return self._edit(request, strength, ("reference_no_face",) if request.notes else ())
+        return self._edit(request, strength, method, ("reference_no_face",) if request.notes else ())
 
     def start_grid(self, hairstyles: Sequence[str], colors: Sequence[str]) -> Grid:
         """Return a grid without pictures, which `fill_grid` makes.
@@ -426,21 +465,26 @@ class EditSession:
             raise Refusal("nothing_asked")
         return EditRequest(hairstyle or None, color or None)
 
-    def _edit(self, request: EditRequest, strength: float, notes: Sequence[str] = (), text: str = "") -> Edit:
+    def _edit(
+        self, request: EditRequest, strength: float, method: str, notes: Sequence[str] = (), text: str = ""
+    ) -> Edit:
         """Make an edit and remember it."""
-        picture = self._make(request, strength)
+        picture = self._make(request, strength, method)
         self._count += 1
-        edit = Edit(self._count, picture, request, strength, text, tuple(notes), self._paint)
+        edit = Edit(self._count, picture, request, strength, method, text, tuple(notes), self._paint)
         self.edits = [*self.edits, edit][-MOST_EDITS:]
         return edit
 
-    def _make(self, request: EditRequest, strength: float) -> Image.Image:
+    def _make(self, request: EditRequest, strength: float, method: str = DEFAULT_METHOD) -> Image.Image:
         """Return the shown photo with an edit.
 
         Raises:
             Refusal: if it cannot be made.
         """
-        editor, options = self._need_editor(), EditOptions(strength=strength)
+        editor = self._need_editor()
+        if method not in self.methods:
+            raise Refusal("no_method", method=method)
+        options = EditOptions(strength=strength, method=method)
         if request.is_empty:
             raise Refusal("nothing_asked")
         dyes = editor.dyes(request, options)
@@ -454,6 +498,8 @@ class EditSession:
                 editor.check([request], options)
                 (result,) = editor.edit_open([source], request, options)
             except HairclipError as error:
+                if method != DEFAULT_METHOD:
+                    raise Refusal("method", str(error), method=method, reason=str(error)) from None
                 if not isinstance(request.color, str) and request.color is not None:
                     raise Refusal("reference_no_hair", str(error)) from None
                 raise Refusal(None, str(error)) from None
@@ -487,7 +533,7 @@ class EditSession:
             cut = editor.find_hair(self._enlarge(photo))
             if edit.paint is not None:
                 cut = _repaint(cut, edit.paint)
-            options = EditOptions(strength=edit.strength, force=True)  # the shown edit was allowed
+            options = EditOptions(strength=edit.strength, method=edit.method, force=True)  # the shown edit was allowed
             if not editor.dyes(edit.request, options):
                 (cut,) = editor.invert([cut])
             (result,) = editor.edit_open([cut], edit.request, options)

@@ -42,7 +42,7 @@ class Words:
 
     def error(self, key: str, **values: object) -> str:
         """Return the sentence for something that cannot be done."""
-        return str(self.texts["errors"][key]).format(**{"mask": self["mask"], **values})
+        return str(self.texts["errors"][key]).format(**{"mask": self["mask"], "more": self["more"], **values})
 
     def name(self, word: str) -> str:
         """Return what a hairstyle or color is called; the English name where the language has none."""

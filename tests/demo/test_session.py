@@ -173,3 +173,13 @@ def test_suggestions_are_understood_without_a_remark(code: str, session: EditSes
         assert request.notes == (), (text, request.notes)
     for text in words.several("suggestions_style"):
         assert session.networks.editor.ask(text=text).notes == (), text
+
+
+def test_editing_methods_that_are_ready_are_offered_and_strangers_get_the_usual_one(session: EditSession):
+    assert session.methods[0] == "mapper"
+    assert not {"optimize", "inversion"} & set(session.methods)
+    for method in session.methods[1:]:
+        assert session.edit_names("bob cut", None, method=method).method == method
+    assert refused(session.edit_names, "bob cut", None, 1.0, "inversion") == "no_method"
+    session._refusal = Refusal("stranger_command", bundle="portraits")
+    assert session.methods == ["mapper"]
