@@ -110,8 +110,8 @@ def test_the_download_is_the_photo_at_its_size_in_its_format_with_its_metadata(
 
 def test_the_language_follows_the_browser_and_can_be_switched(visit: Visit, people: dict[str, Path]):
     visitor = visit(locale="zh-TW")
+    visitor.find('#language input[value="zh-TW"]:checked').wait_for()
     assert visitor.page.evaluate("document.documentElement.lang") == "zh-TW"
-    assert visitor.find('#language input[value="zh-TW"]').is_checked()
     chinese = visitor.find("#go").inner_text()
     assert not chinese.isascii()
     visitor.open(people["anna"])
