@@ -61,6 +61,8 @@ class Visitor:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address)
         self.find("#go").wait_for()
+        # The server's greeting fills in all words, and would overwrite what happened before it came.
+        page.wait_for_function("() => !['', '…'].includes(document.querySelector('#suggestion-1').innerText.trim())")
 
     def find(self, selector: str) -> "Locator":
         """Return the elements of a CSS selector."""
