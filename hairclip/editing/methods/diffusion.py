@@ -41,7 +41,7 @@ class Diffusion(EditingMethod):
 
     Attributes:
         steps: denoising steps; 0 takes 20, or 50 for a pipeline.
-        guidance: how far the request is exaggerated; 0 takes 2, or 7.5 for a pipeline.
+        guidance: how far the request is exaggerated; 0 takes 3, or 7.5 for a pipeline.
         fine_steps: steps of the own denoiser's second stage, which adds strands; 0 leaves it out.
         pipeline: Hub id or folder of an inpainting pipeline of diffusers; empty for the own denoiser.
         size: height and width at which a pipeline paints, in pixels.
@@ -115,7 +115,7 @@ class Diffusion(EditingMethod):
             _told(condition.color, own_color, condition.has_color),
             steps=self.steps or 20,
             fine_steps=self.fine_steps,
-            guidance=(self.guidance or 2.0) * max(1.0, options.strength),
+            guidance=(self.guidance or 3.0) * max(1.0, options.strength),
             start=min(1.0, options.strength),
             seed=options.seed,
             progress=progress,
