@@ -24,6 +24,7 @@ from hairclip.editing.photo.faces import Face, FaceFinder
 from hairclip.editing.photo_editor import PhotoEditor
 from hairclip.editing.photo_result import PhotoResult
 from hairclip.editing.stages import save_stages
+from tests.helpers.painted_people import ColorParser, draw_person, paint
 from tests.helpers.tiny_networks import SIZE, tiny_networks
 
 LANDMARKS = np.array([[100, 120], [160, 118], [130, 150], [108, 180], [155, 179]], np.float64)
@@ -337,3 +338,17 @@ def test_beyond_the_crop_only_known_kinds_of_photos_change(networks: SimpleNames
     assert not opened.describe_strangers()
     editor.edit_open([opened], editor.ask("afro"), QUICKLY)
     assert len(looked) == 1
+
+
+def test_a_hairstyle_for_a_person_in_a_hat_is_refused_unless_forced():
+    networks = tiny_networks()
+    networks.photo_parser = ColorParser().eval()
+    editor = photo_editor(networks)
+    square = face_square(LANDMARKS)
+    hatted, draw = paint(420, 330)
+    x, y = square.corners.mean(axis=0).round().astype(int).tolist()
+    draw_person(draw, x, y, square.size, hair=False, hat=True)
+    unforced = {**QUICK, "force": False}
+    with pytest.raises(HairclipError, match="wears a hat, cap or hood that a new hairstyle cannot .*force=True"):
+        editor.edit(hatted, hairstyle="afro", **unforced)
+    assert editor.edit(hatted, hairstyle="afro", **QUICK).rectangle is not None
