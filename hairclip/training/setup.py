@@ -124,9 +124,10 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     tasks = validation_sampler.sample(config.validation.count, config.validation.seed)
     # The sampler knows the training codes: the validation list goes through the held-out ones in order.
     tasks = [Task(number % len(held_out), task.hairstyle, task.color) for number, task in enumerate(tasks)]
-    teacher = None if config.training.teacher is None else load_text_encoder(config.training.teacher, device)
-    if teacher is not None:
-        check_teacher(teacher, mapper, latents)
+    teacher = None
+    if config.training.teacher is not None and not config.dry_run:
+        teacher = load_text_encoder(config.training.teacher, device)
+        check_teacher(teacher, mapper)
     return Parts(networks, mapper, loss, training, validation, sampler, tasks, teacher)
 
 

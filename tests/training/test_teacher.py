@@ -1,6 +1,5 @@
 """The text encoder learns what labels say of codes, and a mapper learns the text encoder's differences."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from hairclip.networks.text_encoder import TextEncoder
 from hairclip.pretrained import save_latents, save_network
 from hairclip.training.latents import LatentSet
 from hairclip.training.setup import build_parts
-from hairclip.training.teacher import teach
+from hairclip.training.teacher import OwnWords, teach
 from hairclip.training.text_encoder import fit_text_encoder
 from hairclip.training.trainer import train
 from tests.helpers.tiny_networks import N_LATENT, W_DIM, WIDTH, tiny_networks
@@ -139,7 +138,22 @@ def test_a_teacher_that_does_not_fit_is_refused_with_one_sentence(tmp_path: Path
     small = write_teacher(tmp_path, n_latent=4)
     with pytest.raises(HairclipError, match=r"training\.teacher: it gives codes of \(4, 16\)"):
         build_parts(load_config(world, [f"training.teacher={small}"]), CPU)
+
+
+def test_clip_reads_the_words_of_codes_without_labels(tmp_path: Path):
+    world = write_tiny_world(tmp_path)
     save_latents(tmp_path / "bare.safetensors", torch.randn(24, N_LATENT, W_DIM), {"split": ["train", "val"] * 12})
     bare = [f"training.teacher={write_teacher(tmp_path)}", f"data.latents={tmp_path / 'bare.safetensors'}"]
-    with pytest.raises(HairclipError, match=r"training\.teacher: the codes of data\.latents have no labels"):
-        build_parts(load_config(world, [*bare, f"data.hairstyles={json.dumps(STYLES)}"]), CPU)
+    parts = build_parts(load_config(world, bare), CPU)
+    assert parts.teacher is not None
+    words, networks = parts.training.encoder, parts.networks
+    known = words.hairstyle_words(STYLES), words.color_words(COLORS)
+    own = OwnWords(parts.training, known)([3, 5, 3])
+    pictures = networks.generator(parts.training.codes([3, 5]), noise="const")
+    for i, row in enumerate((0, 1)):
+        seen = networks.clip.encode_image(pictures[[row]])[0].double()
+        for found, table in ((own.hairstyle, known[0]), (own.color, known[1])):
+            scores = [float(seen @ word.double() / word.double().norm()) for word in table]
+            assert torch.equal(found[i], table[scores.index(max(scores))])
+    assert torch.equal(own.hairstyle[0], own.hairstyle[2])
+    teach(parts.mapper, parts.teacher, parts.training, parts.sampler, steps=2)
