@@ -33,8 +33,8 @@ IN_SECONDS = ("edit", "doctor")
 NEVER_RUN = {"download": "needs a network", "export": "needs the official weights", "demo": "waits for a browser"}
 
 FEW_STEPS = [
-    "training.steps=1", "training.batch_size=2", "validation.count=2", "data.reference_pool=4",
-    "data.cache_sources=false", "logging.tensorboard=false",
+    "training.steps=1", "training.teacher_steps=1", "training.batch_size=2", "validation.count=2",
+    "data.reference_pool=4", "data.cache_sources=false", "logging.tensorboard=false",
 ]  # fmt: skip
 
 SHORT = {
