@@ -124,12 +124,13 @@ def test_the_language_follows_the_browser_and_can_be_switched(visit: Visit, peop
     visitor.ask("red")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_one_sentence_and_the_next_photo_works(visit: Visit, people: dict[str, Path]):
     visitor = visit()
     visitor.write("red bob cut")
     visitor.find("#go").click()
     visitor.hear("error", "photo first")
-    for photo, told in (("nobody", "no face"), ("corrupt", "cannot be read"), ("nobody", "no face"), ("text", "read")):
+    for photo, told in (("nobody", "no face"), ("corrupt", "cannot be read")):
         visitor.upload(people[photo])
         visitor.hear("error", told)
     assert visitor.count_edits() == 0
