@@ -146,7 +146,7 @@ def test_every_command_can_be_read(command: Command):
     if command.arguments is None:
         ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
         if command.words[:2] == ["pip", "install"] and "-e" in command.words:
-            assert '--editable ".[portraits,dev]"' in ci
+            assert '--editable ".[portraits,demo,browser,dev]"' in ci
         elif command.words[0] == "pytest":
             assert "\npytest\n" in ci
         return
