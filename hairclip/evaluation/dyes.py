@@ -66,6 +66,7 @@ def evaluate_dyes(
     ]:
         for text in ASKED:
             color = read_color(text, any_color=True).colors[0].rgb
+            assert color is not None
             records.append({"picture": name, "color": text, **measure_dye(picture, alpha, color)})
     rows = []
     for text in ASKED:
