@@ -201,8 +201,11 @@ def mapper_card(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     if settings:
         how += f"\n\n```yaml\n{yaml.safe_dump(_without_folders(settings), sort_keys=False, allow_unicode=True)}```"
     sources = [f"- {key}: {_shown(value)}" for key, value in data.items() if isinstance(value, str)]
-    networks.pop("bundle", None)  # the companions name its parts
-    used = {name for name in (*companions.values(), *networks.values(), *data.values()) if isinstance(name, str)}
+    for setting in ("bundle", "enlarging"):  # the companions name the parts of the bundle
+        networks.pop(setting, None)
+    teacher = (training or {}).get("training", {}).get("teacher")
+    names = (*companions.values(), *networks.values(), *data.values(), teacher)
+    used = {name for name in names if isinstance(name, str)}
     licenses = [f"- {name} ({WEIGHTS[name].file}): {WEIGHTS[name].license}." for name in sorted(used & WEIGHTS.keys())]
     synthetic = bool(companions) and all(name.startswith("portraits/") for name in used)
     if synthetic:

@@ -28,8 +28,9 @@ def mapper_file(path: Path, **notes: object) -> HairMapper:
 
 def test_the_shipped_mapper_knows_its_generator_and_clip_by_name(tmp_path: Path):
     mapper, parts = load_mapper("portraits/mapper"), load_bundle("portraits").parts
-    assert "contents" not in mapper.notes  # written before contents were noted: the names must do
     check_companions(mapper, parts)
+    mapper.notes = {key: note for key, note in mapper.notes.items() if key != "contents"}
+    check_companions(mapper, parts)  # in a file without contents the names must do
     other = generator_file(tmp_path / "generator.safetensors", seed=0)
     with pytest.raises(HairclipError, match="the mapper was trained with another generator .portraits/generator. than"):
         check_companions(mapper, {**parts, "generator": other})

@@ -33,6 +33,6 @@ COSTS: Mapping[str, Cost] = {
     "tedigan-clip": Cost(0.0, 0.0),
     "difference": Cost(10.0, 0.0, ("text_encoder",)),
     "diffusion": Cost(2130.0, 0.0, ("denoiser",)),
-    "vq": Cost(None, 0.0, ("codec", "token_transformer")),
+    "vq": Cost(853, 0.0, ("codec", "token_transformer")),
 }
 """Method -> its cost for the shipped networks. A descent for each edit counts among the seconds of an edit."""

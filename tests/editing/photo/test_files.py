@@ -52,6 +52,10 @@ def test_every_mode_is_read_as_rgb(tmp_path: Path, picture: Image.Image, mode: s
     with Image.open(tmp_path / f"a.{suffix}") as written:
         if mode == "I;16" and not written.mode.startswith("I"):
             pytest.skip(f"{suffix} has no mode {mode}")
+        try:
+            written.load()
+        except OSError:  # Pillow 12.3 writes a TIFF of YCbCr that it cannot read
+            pytest.skip(f"this Pillow cannot read its own {suffix} of mode {mode}")
     photo = read_photo(tmp_path / f"a.{suffix}")
     assert photo.picture.mode == "RGB"
     expected = Image.fromarray(gray) if mode in ("L", "LA", "I;16") else source.convert("RGB")
