@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hairclip.common.images import Embeddings, WPlus
+from hairclip.common.images import Embeddings
 from hairclip.networks.stylegan2 import Generator
 
 __all__ = ["StyleDirections", "channel_statistics", "split_channels"]
@@ -53,7 +53,7 @@ class StyleDirections(nn.Module):
         """The arguments of the constructor, fit for JSON."""
         return {"channels": self.channels, "width": self.width, "measured": self.measured}
 
-    def measure(self, generator: Generator, codes: Iterable[WPlus]) -> None:
+    def measure(self, generator: Generator, codes: Iterable[Float[Tensor, "_ n_latent w_dim"]]) -> None:
         """Fill mean and deviation from batches of codes, where a file has none, as the official `fs3.npy`."""
         mean, deviation = channel_statistics(generator, codes)
         self.mean, self.deviation = mean[: self.channels], deviation[: self.channels]
@@ -105,7 +105,9 @@ def split_channels(values: Float[Tensor, "batch channels"], widths: Sequence[int
 
 @torch.no_grad()
 def channel_statistics(
-    generator: Generator, codes: Iterable[WPlus], advance: Callable[[int], object] = lambda count: None
+    generator: Generator,
+    codes: Iterable[Float[Tensor, "_ n_latent w_dim"]],
+    advance: Callable[[int], object] = lambda count: None,
 ) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of every channel of S over codes, (channels,) each.
 
