@@ -9,7 +9,12 @@ from torch.nn import functional as F
 
 from hairclip.common.images import SoftMasks
 
-__all__ = ["HairPriors"]
+__all__ = ["GROW", "MAY_COVER", "HairPriors"]
+
+MAY_COVER = 0.12
+"""Share of people of a hairstyle who have hair at a pixel: the least that opens the pixel to an edit."""
+GROW = 3 / 128
+"""By how much hair is grown before it is edited, of the picture's height."""
 
 
 class HairPriors(nn.Module):

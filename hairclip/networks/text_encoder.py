@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hairclip.common.images import Embeddings, Flags, WPlus
 from hairclip.networks.mapper import LAYER_SPLIT, HairCondition
 
-__all__ = ["TextEncoder", "Words", "nearest_words"]
+__all__ = ["TextEncoder", "Words", "nearest_rows", "nearest_words"]
 
 Coefficients = Float[Tensor, "batch components"]
 Words = Float[Tensor, "_ embedding"]
@@ -132,13 +132,17 @@ class TextEncoder(nn.Module):
         return torch.where(moves[..., None], offset, torch.zeros_like(offset))
 
 
-def nearest_words(embeddings: Embeddings, words: Words) -> Embeddings:
-    """Return for each embedding the most similar of `words` (N, width), as CLIP classifies without training.
+def nearest_rows(embeddings: Embeddings, words: Words) -> Int[Tensor, " batch"]:
+    """Return for each embedding the number of the most similar of `words` (N, width), (B,).
 
-    See Radford et al. 2021, section 3.1.
+    CLIP classifies so without training, see Radford et al. 2021, section 3.1.
     """
-    scores = F.normalize(embeddings, dim=1) @ F.normalize(words, dim=1).T
-    return words[scores.argmax(dim=1)]
+    return (F.normalize(embeddings, dim=1) @ F.normalize(words, dim=1).T).argmax(dim=1)
+
+
+def nearest_words(embeddings: Embeddings, words: Words) -> Embeddings:
+    """Return for each embedding the most similar of `words` (N, width), (B, width)."""
+    return words[nearest_rows(embeddings, words)]
 
 
 def _unit(embeddings: Embeddings, present: Flags) -> Embeddings:

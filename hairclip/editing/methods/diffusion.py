@@ -105,10 +105,11 @@ class Diffusion(EditingMethod):
         asked = [not request.is_empty for request in requests]
         region = edit_region(prepared.labels, named, asked, networks.hair_priors)
         condition, keeps_shape = batch.condition, ~batch.condition.has_hairstyle
-        own_style = networks.clip.encode_image(gray_hair(photos, hair))
+        gray = gray_hair(photos, hair)
+        own_style = networks.clip.encode_image(gray)
         own_color = networks.clip.encode_image(flat_hair_color(photos, hair))
         own_color = own_color * (hair.float().mean(dim=(1, 2, 3)) >= _VISIBLE)[:, None]
-        shading = gray_hair(photos, hair) * keeps_shape[:, None, None, None]
+        shading = gray * keeps_shape[:, None, None, None]
         painted = networks.denoiser.paint(
             Canvas(photos, region.float(), shading),
             _told(condition.hairstyle, own_style, condition.has_hairstyle),

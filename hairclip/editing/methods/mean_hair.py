@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from hairclip.common.color import lab_to_rgb, mean_lab, rgb_to_lab
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images
 from hairclip.editing.blending.layers import uncover
 from hairclip.editing.blending.regions import dilate, smoothstep, soften, to_pixels
-from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
+from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult, refuse_pictures
 from hairclip.editing.methods.region import edit_region
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
@@ -35,15 +34,11 @@ class MeanHair(EditingMethod):
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse reference pictures, and words whose mean hair is not known."""
         priors = editor.networks.hair_priors
+        refuse_pictures("mean-hair", request)
         for name, value, known in (
             ("hairstyle", request.hairstyle, priors.hairstyles),
             ("color", request.color, priors.colors),
         ):
-            if isinstance(value, Tensor):
-                raise HairclipError(
-                    f'method="mean-hair" takes texts alone, and the {name} is a picture: name it in words, or use '
-                    'method="mapper".'
-                )
             if value is not None and value not in known:
                 raise HairclipError(f'method="mean-hair" knows no {name} {value!r}: it knows {", ".join(known)}.')
 

@@ -18,7 +18,7 @@ from hairclip.losses.hair_edit import HairEditLoss
 from hairclip.networks.mapper import References
 from hairclip.pretrained.bundle import Networks
 
-__all__ = ["EditingMethod", "Editor", "MethodResult", "load_method"]
+__all__ = ["EditingMethod", "Editor", "MethodResult", "load_method", "refuse_pictures"]
 
 
 if TYPE_CHECKING:
@@ -133,3 +133,17 @@ def load_method(options: EditOptions) -> EditingMethod:
             told = f"it has {', '.join(known)}" if known else "it has none"
             raise HairclipError(f"method={options.method!r} has no setting '{name}'{nearest(name, known)}: {told}.")
     return cast(EditingMethod, made(**options.method_settings))
+
+
+def refuse_pictures(method: str, request: EditRequest) -> None:
+    """Refuse a reference picture for a method that knows texts alone.
+
+    Raises:
+        HairclipError: with one sentence.
+    """
+    for name, value in (("hairstyle", request.hairstyle), ("color", request.color)):
+        if isinstance(value, Tensor):
+            raise HairclipError(
+                f'method="{method}" takes texts alone, and the {name} is a picture: name it in words, or use '
+                'method="mapper".'
+            )

@@ -18,13 +18,14 @@ from hairclip.editing.blending.regions import dilate, erode, ramp_outwards, sele
 from hairclip.editing.methods.method import Editor
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
-from hairclip.networks.hair_priors import HairPriors
+from hairclip.networks.hair_priors import GROW, MAY_COVER, HairPriors
+from hairclip.networks.text_encoder import nearest_rows
 
 __all__ = ["edit_region", "head_region", "name_hairstyles", "paste_region", "reduce_region"]
 
-MAY_COVER, COVERS_SKIN = 0.12, 0.35
-"""Share of people of a hairstyle who have hair at a pixel: the least that opens it, and the least that opens skin."""
-_GROW, _RAMP = 3 / 128, 2 / 128  # of the picture's height
+COVERS_SKIN = 0.35
+"""Share of people of a hairstyle who have hair at a pixel of skin: the least that opens it."""
+_RAMP = 2 / 128  # of the picture's height
 _AROUND = 12 / 128  # how far new hair reaches where nothing says how far
 _FEATURES = [CELEBAMASK_CLASSES.index(name) for name in (
     "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip"
@@ -45,7 +46,7 @@ def edit_region(
         grow: pixels by which the region is grown; None means 3/128 of the height.
     """
     height = labels.shape[-2]
-    grow = to_pixels(_GROW, height) if grow is None else grow
+    grow = to_pixels(GROW, height) if grow is None else grow
     own = dilate((labels == HAIR)[:, None], grow)
     region = own.clone()
     for i, hairstyle in enumerate(hairstyles):
@@ -69,13 +70,13 @@ def head_region(labels: Labels, new_hairstyle: Sequence[bool | None]) -> Masks:
     """
     height = labels.shape[-2]
     hair, skin = (labels == HAIR)[:, None], select_labels(labels, [*_SKIN, *_FEATURES])
-    region = dilate(hair, to_pixels(_GROW, height))
+    region = dilate(hair, to_pixels(GROW, height))
     for i, is_new in enumerate(new_hairstyle):
         if is_new is None:
             region[i] = False
         elif is_new:
             around = dilate((hair | skin)[i : i + 1], to_pixels(_AROUND, height))
-            region[i : i + 1] |= around & ~erode(skin[i : i + 1], to_pixels(_GROW, height))
+            region[i : i + 1] |= around & ~erode(skin[i : i + 1], to_pixels(GROW, height))
     return region & ~select_labels(labels, _FEATURES)
 
 
@@ -103,12 +104,10 @@ def name_hairstyles(
 
     A picture, or a word that is not among the names, gets the name whose text CLIP finds nearest.
     """
-    named: list[str | None] = []
-    for i, request in enumerate(requests):
-        if request.hairstyle is None or (isinstance(request.hairstyle, str) and request.hairstyle in names):
-            named.append(request.hairstyle if isinstance(request.hairstyle, str) else None)
-        else:
-            texts = editor.encode([EditRequest(hairstyle=name) for name in names], EditOptions()).condition.hairstyle
-            cosines = F.cosine_similarity(batch.condition.hairstyle[i : i + 1], texts)
-            named.append(names[int(cosines.argmax())])
+    named = [request.hairstyle if isinstance(request.hairstyle, str) else None for request in requests]
+    others = [i for i, request in enumerate(requests) if request.hairstyle is not None and named[i] not in names]
+    if others:
+        texts = editor.encode([EditRequest(hairstyle=name) for name in names], EditOptions()).condition.hairstyle
+        for i, row in zip(others, nearest_rows(batch.condition.hairstyle[others], texts).tolist(), strict=True):
+            named[i] = names[row]
     return named

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.images import Embeddings
 from hairclip.conditions.prompts import color_prompt, hairstyle_prompt
-from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
+from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult, refuse_pictures
 from hairclip.editing.methods.styleclip_mapper import serves_published
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
@@ -76,12 +76,7 @@ class StyleClipGlobal(EditingMethod):
 
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse pictures, and directions that do not fit the networks."""
-        for name, value in (("hairstyle", request.hairstyle), ("color", request.color)):
-            if isinstance(value, Tensor):
-                raise HairclipError(
-                    f'method="styleclip-global" takes texts alone, and the {name} is a picture: name it in words, or '
-                    'use method="mapper".'
-                )
+        refuse_pictures("styleclip-global", request)
         self._directions(editor)
 
     def edit(

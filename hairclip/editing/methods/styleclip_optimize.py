@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.images import Embeddings, Flags, Images, Scores, WPlus
 from hairclip.common.progress import progress_bar
-from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
+from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult, refuse_pictures
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
@@ -50,12 +49,7 @@ class StyleClipOptimize(EditingMethod):
 
     def check(self, request: EditRequest, editor: Editor) -> None:
         """Refuse reference pictures: StyleCLIP is guided by text alone."""
-        for name, value in (("hairstyle", request.hairstyle), ("color", request.color)):
-            if isinstance(value, Tensor):
-                raise HairclipError(
-                    f'method="styleclip-optimize" takes texts alone, and the {name} is a picture: name it in words, or '
-                    'use method="mapper".'
-                )
+        refuse_pictures("styleclip-optimize", request)
         if self.identity and editor.networks.identity is None:
             raise HairclipError("these networks have no identity network: leave out the setting identity.")
 

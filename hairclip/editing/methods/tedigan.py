@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hairclip.common.errors import HairclipError, check_range
+from hairclip.common.errors import check_range
 from hairclip.common.images import Images, Scores, WPlus
 from hairclip.common.progress import progress_bar
 from hairclip.editing.inversion.perceptual import PerceptualDistance, parser_distance
 from hairclip.editing.methods.difference import find_text_encoder
-from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
+from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult, refuse_pictures
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.networks.mapper import HairCondition
 
-__all__ = ["InstanceLoss", "TediGan", "mix_styles", "optimize_instance", "refuse_pictures"]
+__all__ = ["InstanceLoss", "TediGan", "mix_styles", "optimize_instance"]
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,6 @@ class TediGan(EditingMethod):
             codes = optimize_instance(codes, loss, steps=options.steps, lr=self.lr, progress=progress)
         asked = condition.has_hairstyle | condition.has_color
         return MethodResult(codes=torch.where(asked[:, None, None], codes, w_plus))
-
-
-def refuse_pictures(method: str, request: EditRequest) -> None:
-    """Refuse a reference picture for a method that knows texts alone.
-
-    Raises:
-        HairclipError: with one sentence.
-    """
-    for name, value in (("hairstyle", request.hairstyle), ("color", request.color)):
-        if isinstance(value, Tensor):
-            raise HairclipError(
-                f'method="{method}" takes texts alone, and the {name} is a picture: name it in words, or use '
-                'method="mapper".'
-            )
 
 
 def mix_styles(w_plus: WPlus, text: WPlus, condition: HairCondition, groups: tuple[int, int]) -> WPlus:

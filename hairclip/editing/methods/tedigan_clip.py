@@ -11,9 +11,9 @@ import torch
 
 from hairclip.common.errors import HairclipError, check_range
 from hairclip.common.images import Images, Scores
-from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
+from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult, refuse_pictures
 from hairclip.editing.methods.styleclip_optimize import distance
-from hairclip.editing.methods.tedigan import InstanceLoss, optimize_instance, refuse_pictures
+from hairclip.editing.methods.tedigan import InstanceLoss, optimize_instance
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared

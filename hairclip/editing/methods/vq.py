@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from hairclip.common.color import flat_hair_color, gray_hair
 from hairclip.common.errors import HairclipError, check_range
-from hairclip.common.images import Embeddings
 from hairclip.editing.methods.method import EditingMethod, Editor, MethodResult
 from hairclip.editing.methods.region import edit_region, paste_region, reduce_region
 from hairclip.editing.options import EditOptions
 from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.networks.mapper import References
+from hairclip.networks.text_encoder import nearest_rows
 from hairclip.networks.token_transformer import fill_tokens
 
 __all__ = ["VectorQuantized"]
@@ -82,8 +81,8 @@ class VectorQuantized(EditingMethod):
         styles = editor.encode([EditRequest(name) for name in priors.hairstyles], options).condition.hairstyle
         colors = editor.encode([EditRequest(color=name) for name in priors.colors], options).condition.color
         own_style, own_color = (networks.clip.encode_image(look(photos, hair)) for look in (gray_hair, flat_hair_color))
-        style = nearest_row(torch.where(batch.has_hairstyle[:, None], batch.hairstyle, own_style), styles)
-        color = nearest_row(torch.where(batch.has_color[:, None], batch.color, own_color), colors)
+        style = nearest_rows(torch.where(batch.has_hairstyle[:, None], batch.hairstyle, own_style), styles)
+        color = nearest_rows(torch.where(batch.has_color[:, None], batch.color, own_color), colors)
         asked = batch.has_hairstyle | batch.has_color
         named = [
             priors.hairstyles[row] if has else None
@@ -108,8 +107,3 @@ class VectorQuantized(EditingMethod):
         )
         painted = codec.decode_tokens(drawn)
         return MethodResult(images=paste_region(photos, painted, region, min(1.0, options.strength)))
-
-
-def nearest_row(embeddings: Embeddings, rows: torch.Tensor) -> torch.Tensor:
-    """Return the number of the row (R, width) with the largest cosine to each embedding, (B,)."""
-    return (F.normalize(embeddings, dim=1) @ F.normalize(rows, dim=1).T).argmax(dim=1)

@@ -17,7 +17,7 @@ from hairclip.common.images import Embeddings, Images, Masks
 from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.conditions.encoder import ConditionEncoder
 from hairclip.networks.codec import Codec, TokenGrid, code_rows, straight_through
-from hairclip.networks.hair_priors import HairPriors
+from hairclip.networks.hair_priors import GROW, MAY_COVER, HairPriors
 from hairclip.networks.patch_codes import PatchCodes
 from hairclip.networks.token_transformer import Logits, TokenMask, TokenTransformer
 from hairclip.portraits.fit.labeled_pictures import LabeledPictures
@@ -46,7 +46,6 @@ _OTHER_HAIR, _PRIOR = 0.85, 0.5
 """Shares of samples whose region takes in another picture's hair, or all that the hairstyle may cover."""
 _UNTOLD, _HALF_TOLD = 0.1, 0.05
 """Shares of samples that are told nothing, which guidance needs, and that are not told the hairstyle, or the color."""
-_MAY_COVER, _GROW = 0.12, 3 / 128  # as in editing: what opens a pixel, and growth in heights
 _NEIGHBORS = 4
 """The distance to the neighbor of this number is the unit in which targets become soft."""
 
@@ -287,11 +286,11 @@ def token_loss(
 
 def _hair_cells(hair: Masks, grid: int) -> Bool[Tensor, "batch grid grid"]:
     """Return the cells of a grid that grown hair reaches."""
-    reach = max(1, round(_GROW * hair.shape[-1]))
+    reach = max(1, round(GROW * hair.shape[-1]))
     grown = F.max_pool2d(hair.float(), 2 * reach + 1, stride=1, padding=reach)
     return F.adaptive_max_pool2d(grown, grid)[:, 0] > 0
 
 
 def _prior_cells(priors: HairPriors, hairstyle: str, size: int, grid: int) -> Bool[Tensor, "grid grid"]:
     """Return the cells of a grid that hair of a hairstyle may reach."""
-    return _hair_cells(priors.shapes([hairstyle], size) > _MAY_COVER, grid)[0]
+    return _hair_cells(priors.shapes([hairstyle], size) > MAY_COVER, grid)[0]
