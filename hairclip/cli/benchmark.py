@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hairclip.cli.shared_arguments import DEVICE_HELP
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _add_setting(command: argparse.ArgumentParser) -> None:
     """Add the options that both commands have."""
     command.add_argument("--config", required=True, help="a YAML file, such as configs/portraits.yaml")
     command.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the configuration's)")
-    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    command.add_argument("--device", default="auto", help=DEVICE_HELP)
     command.add_argument(
         "--cpu-time",
         action="store_true",

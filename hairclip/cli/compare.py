@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip.cli.evaluate import BUNDLE_HELP, DEVICE_HELP
+from hairclip.cli.shared_arguments import BUNDLE_HELP, DEVICE_HELP
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:

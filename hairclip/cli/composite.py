@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
 from hairclip.cli.edit_arguments import name_flags, name_flags_in_errors
+from hairclip.cli.shared_arguments import DEVICE_HELP
 
 if TYPE_CHECKING:
     from hairclip.editing.composite import Composite
@@ -40,7 +41,7 @@ def add_command(commands: Any) -> None:
     )
     composite.add_argument("--force", action="store_true", help="take the hair even if the faces do not agree")
     composite.add_argument("--bundle", default="portraits", metavar="NAME", help="the networks that find hair")
-    composite.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    composite.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
     composite.set_defaults(run=_composite)
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import signal
 from typing import Any
 
+from hairclip.cli.shared_arguments import DEVICE_HELP
 from hairclip.common.errors import HairclipError, check_range
 
 
@@ -27,7 +28,7 @@ def add_command(commands: Any) -> None:
         help="name or folder of the networks; auto (default) takes portraits for rendered people, and ffhq for real "
         "photos where it is fetched",
     )
-    demo.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    demo.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
     demo.set_defaults(run=_run)
 
 

@@ -17,6 +17,7 @@ from hairclip.cli.edit_arguments import (
     name_flags_in_errors,
     read_fields,
 )
+from hairclip.cli.shared_arguments import DEVICE_HELP
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def add_command(commands: Any) -> None:
         "and ffhq for real photos where it is fetched",
     )
     edit.add_argument("--mapper", metavar="PATH", help="a mapper's file, such as runs/portraits/mapper.safetensors")
-    edit.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    edit.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
     edit.add_argument(
         "--precision",
         choices=get_args(Precision),

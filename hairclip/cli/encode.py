@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hairclip.cli.edit_arguments import add_fields, name_flags, name_flags_in_errors, read_fields
+from hairclip.cli.shared_arguments import DEVICE_HELP
 from hairclip.common.errors import HairclipError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def add_command(commands: Any) -> None:
         help="name or folder of the networks. auto (the default) looks at a few of the photos: portraits for rendered "
         "people, ffhq for real ones",
     )
-    encode.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    encode.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
     encode.set_defaults(run=_encode)
 
 

@@ -5,11 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hairclip.cli.shared_arguments import BUNDLE_HELP, DEVICE_HELP
 from hairclip.common.errors import HairclipError, check_range
 
 INVERSIONS = ("encoder", "optimize", "pivotal")
-DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
-BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (default portraits)"
 
 
 KINDS_HELP = "text-hairstyle, text-color, text-both, reference-hairstyle, reference-color, reference-both"

@@ -5,16 +5,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip.common.errors import HairclipError, check_range
+from hairclip.cli.shared_arguments import (
+    BUNDLE_HELP,
+    DEVICE_HELP,
+    add_processor,
+    check_threads,
+    check_weights_file,
+    use_processor,
+)
+from hairclip.common.errors import check_range
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments does not wait for it
     import torch
 
     from hairclip.networks.face_parser import FaceParser
     from hairclip.pretrained.bundle import Bundle
-
-DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
-BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (default portraits)"
 
 
 def add_command(commands: Any) -> None:
@@ -39,8 +44,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--textures", type=int, default=400, help="textures of backdrops and clothes (default 400)")
     train.add_argument("--checkpoints", type=Path, default=Path("runs/photo_parser"), help="folder of the checkpoint")
     train.add_argument("--workers", type=int, default=0, help="processes that make pictures (default 0: none)")
-    train.add_argument("--device", default="auto", help=DEVICE_HELP)
-    train.add_argument("--threads", type=int, help="processor threads (default: torch's)")
+    add_processor(train)
     train.set_defaults(run=_train)
 
 
@@ -101,20 +105,13 @@ def _train(options: argparse.Namespace) -> None:
     for option in ("steps", "batch", "textures"):
         check_range(f"--{option}", getattr(options, option), 1)
     check_range("--workers", options.workers, 0)
-    if options.threads is not None:
-        check_range("--threads", options.threads, 1)
-    if options.out.suffix != ".safetensors":
-        raise HairclipError(f"--out {options.out}: give a file that ends in .safetensors.")
-    import torch
-
-    from hairclip.common.device import pick_device
+    check_threads(options)
+    check_weights_file(options.out)
     from hairclip.portraits.fit.people import RenderedPeople
     from hairclip.portraits.fit.photo_parser import fit_photo_parser
     from hairclip.pretrained.network_files import save_network
 
-    device = pick_device(options.device)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    device = use_processor(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after hours of training
     parser = fit_photo_parser(
         RenderedPeople(options.quads),

@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hairclip.cli.shared_arguments import DEVICE_HELP, add_processor, use_processor
 from hairclip.common.errors import check_range
 
 NETWORKS = ("parser", "judge", "identity", "clip", "generator")
 """What `train-portrait-networks` trains, in this order; `hairclip.portraits.fit.networks` holds the recipes."""
-
-_DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
 
 
 def add_command(commands: Any) -> None:
@@ -64,8 +63,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS, help="train these (default: all)")
     train.add_argument("--steps", type=int, help="steps of every network but the generator (default: its recipe's)")
     train.add_argument("--latents", type=int, default=3200, help="number of training latents to write (default 3200)")
-    train.add_argument("--device", default="auto", help=_DEVICE_HELP)
-    train.add_argument("--threads", type=int, help="processor threads (default: torch's)")
+    add_processor(train)
     train.add_argument(
         "--compile", action="store_true", help="compile the generator with torch.compile; needs a C++ compiler"
     )
@@ -87,7 +85,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--optimize-steps", type=int, default=300, help="steps of that descent (default 300)")
     evaluate.add_argument("--seed", type=int, default=1, help="seed of the people (default 1)")
     evaluate.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")
-    evaluate.add_argument("--device", default="auto", help=_DEVICE_HELP)
+    evaluate.add_argument("--device", default="auto", help=DEVICE_HELP)
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluate_networks"), help="folder of the report")
     evaluate.add_argument(
         "--calibrate-colors",
@@ -122,15 +120,10 @@ def _train(options: argparse.Namespace) -> None:
     for option in ("steps", "latents", "threads"):
         if getattr(options, option) is not None:
             check_range(f"--{option}", getattr(options, option), 1)
-    import torch
-
-    from hairclip.common.device import pick_device
     from hairclip.portraits.fit.data import load_quads
     from hairclip.portraits.fit.networks import fit_networks
 
-    device = pick_device(options.device)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    device = use_processor(options)
     fit_networks(
         load_quads(options.quads),
         options.only,

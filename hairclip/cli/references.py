@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from hairclip.cli.edit_arguments import add_fields, name_flags_in_errors, read_fields
+from hairclip.cli.shared_arguments import DEVICE_HELP
 from hairclip.common.errors import HairclipError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def add_command(commands: Any) -> None:
     add_fields(references, EditOptions, only=_HOW)
     references.add_argument("--bundle", default="portraits", metavar="NAME", help="name or folder of the networks")
     references.add_argument("--mapper", metavar="PATH", help="a mapper's file (default: the bundle's)")
-    references.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    references.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
     references.add_argument(
         "--precision",
         choices=get_args(Precision),

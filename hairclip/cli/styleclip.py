@@ -4,14 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip.common.errors import HairclipError, check_range
+from hairclip.cli.shared_arguments import BUNDLE_HELP, add_processor, check_threads, check_weights_file, use_processor
+from hairclip.common.errors import check_range
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments does not wait for it
     from hairclip.pretrained.bundle import Bundle
     from hairclip.training.latents import LatentSet
 
-DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
-BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (default portraits)"
 SAMPLED = "sampled"
 
 
@@ -43,8 +42,7 @@ def _add_directions(commands: Any) -> None:
     directions.add_argument(
         "--checkpoints", type=Path, help="folder of the sums so far (default: directions/ in hairclip's cache)"
     )
-    directions.add_argument("--device", default="auto", help=DEVICE_HELP)
-    directions.add_argument("--threads", type=int, help="processor threads (default: torch's)")
+    add_processor(directions)
     directions.set_defaults(run=_directions)
 
 
@@ -87,8 +85,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--seed", type=int, default=0, help="of weights and codes (default 0)")
     train.add_argument("--precision", default="float32", help="float32 (default), bfloat16, ...")
     train.add_argument("--checkpoints", type=Path, default=Path("runs/style_mappers"), help="folder of the checkpoint")
-    train.add_argument("--device", default="auto", help=DEVICE_HELP)
-    train.add_argument("--threads", type=int, help="processor threads (default: torch's)")
+    add_processor(train)
     train.set_defaults(run=_train)
 
 
@@ -97,9 +94,6 @@ def _directions(options: argparse.Namespace) -> None:
         check_range(f"--{option}", getattr(options, option), 1)
     check_range("--seed", options.seed, 0)
     _check_out(options)
-    import torch
-
-    from hairclip.common.device import pick_device
     from hairclip.common.files import home_folder
     from hairclip.common.precision import check_precision
     from hairclip.pretrained.bundle import load_bundle
@@ -107,10 +101,8 @@ def _directions(options: argparse.Namespace) -> None:
     from hairclip.pretrained.network_files import save_network
     from hairclip.training.directions import compute_directions
 
-    device = pick_device(options.device)
+    device = use_processor(options)
     check_precision(options.precision, device)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     bundle = load_bundle(options.bundle, device)
     bundle.require(("generator", "clip"))
     directions = compute_directions(
@@ -137,9 +129,6 @@ def _train(options: argparse.Namespace) -> None:
     _check_out(options)
     from dataclasses import asdict, fields
 
-    import torch
-
-    from hairclip.common.device import pick_device
     from hairclip.common.precision import check_precision
     from hairclip.conditions.vocabulary import COLORS, HAIRSTYLES
     from hairclip.networks.mapper import LAYER_SPLIT
@@ -148,10 +137,8 @@ def _train(options: argparse.Namespace) -> None:
     from hairclip.pretrained.network_files import save_network
     from hairclip.training.style_mappers import StyleMapperOptions, train_style_mappers
 
-    device = pick_device(options.device)
+    device = use_processor(options)
     check_precision(options.precision, device)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     bundle = load_bundle(options.bundle, device)
     bundle.require(("generator", "clip", "identity"))
     words = bundle.known_words()
@@ -191,8 +178,6 @@ def _codes(options: argparse.Namespace, bundle: "Bundle") -> "LatentSet":
 
 
 def _check_out(options: argparse.Namespace) -> None:
-    if options.threads is not None:
-        check_range("--threads", options.threads, 1)
-    if options.out.suffix != ".safetensors":
-        raise HairclipError(f"--out {options.out}: give a file that ends in .safetensors.")
+    check_threads(options)
+    check_weights_file(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work

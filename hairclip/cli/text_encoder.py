@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hairclip.cli.shared_arguments import DEVICE_HELP, check_weights_file
 from hairclip.common.errors import HairclipError, check_range
 
 
@@ -24,7 +25,7 @@ def add_command(commands: Any) -> None:
     train.add_argument("--batch", type=int, default=128, help="codes of a step (default 128)")
     train.add_argument("--seed", type=int, default=0, help="seed of weights and batches (default 0)")
     train.add_argument("--checkpoints", type=Path, default=Path("runs/text_encoder"), help="folder of the checkpoint")
-    train.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    train.add_argument("--device", default="auto", help=DEVICE_HELP)
     train.set_defaults(run=_train)
 
 
@@ -32,8 +33,7 @@ def _train(options: argparse.Namespace) -> None:
     for option in ("steps", "batch"):
         check_range(f"--{option}", getattr(options, option), 1)
     check_range("--seed", options.seed, 0)
-    if options.out.suffix != ".safetensors":
-        raise HairclipError(f"--out {options.out}: give a file that ends in .safetensors.")
+    check_weights_file(options.out)
     from hairclip.common.device import pick_device
     from hairclip.pretrained.bundle import load_bundle
     from hairclip.pretrained.network_files import save_network
