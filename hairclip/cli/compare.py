@@ -165,9 +165,15 @@ def _compare_photos(options: argparse.Namespace) -> None:
     from hairclip.editing.photo_editor import PhotoEditor
     from hairclip.evaluation.compare.candidates import plan_methods
     from hairclip.evaluation.real.judges import pick_judges
+    from hairclip.evaluation.real.requests import KINDS
     from hairclip.evaluation.real.run import evaluate_real_photos
     from hairclip.pretrained.bundle import load_bundle
 
+    for name in ("sweep", "study", "split"):
+        if getattr(options, name) is not None:
+            raise HairclipError(f"--{name} is for rendered people: leave it out where --photos is given.")
+    asked = _read_names("--asked", options.asked, ("text", "picture"))
+    ways = [{"text": "text", "picture": "reference"}[way] for way in asked]
     device = pick_device(options.device)
     editor = PhotoEditor.from_bundle(options.bundle, device=device, mapper=options.mapper)
     names = None if options.methods == "all" else options.methods.split(",")
@@ -179,6 +185,7 @@ def _compare_photos(options: argparse.Namespace) -> None:
         options.out,
         methods=[candidate.options for candidate in candidates],
         answers=options.answers,
+        kinds=[kind for kind in KINDS if kind.split("-")[0] in ways],
         count=options.count,
         seed=options.seed,
         aligned=options.aligned,

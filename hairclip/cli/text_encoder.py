@@ -36,6 +36,7 @@ def _train(options: argparse.Namespace) -> None:
     check_weights_file(options.out)
     from hairclip.common.device import pick_device
     from hairclip.pretrained.bundle import load_bundle
+    from hairclip.pretrained.mapper import describe_companions
     from hairclip.pretrained.network_files import save_network
     from hairclip.training.latents import load_latent_set
     from hairclip.training.text_encoder import fit_text_encoder
@@ -57,5 +58,6 @@ def _train(options: argparse.Namespace) -> None:
         batch=options.batch,
         seed=options.seed,
     )
-    save_network(options.out, "text_encoder", network, half=True)
+    notes = {"contents": describe_companions(bundle.parts)}
+    save_network(options.out, "text_encoder", network, half=True, notes=notes)
     print(f"wrote {options.out}")

@@ -36,6 +36,9 @@ class TextEncoder(nn.Module):
         components: number of principal components.
         hairstyles: names of the hairstyles that it was trained on.
         colors: names of the colors that it was trained on.
+
+    Attributes:
+        notes: which networks it was trained with, as far as its file tells.
     """
 
     mean: Tensor
@@ -57,6 +60,7 @@ class TextEncoder(nn.Module):
         self.n_latent, self.w_dim, self.condition_dim = n_latent, w_dim, condition_dim
         self.width, self.components = width, components
         self.hairstyles, self.colors = tuple(hairstyles), tuple(colors)
+        self.notes: dict[str, Any] = {}
         self.layers = nn.Sequential(
             nn.Linear(2 * condition_dim, width),
             nn.GELU(),

@@ -191,7 +191,13 @@ def load_directions(name_or_path: Source, device: Device = "cpu") -> StyleDirect
 
 def load_text_encoder(name_or_path: Source, device: Device = "cpu") -> TextEncoder:
     """Return an encoder from texts of hair to W+ codes."""
-    return _load(name_or_path, "text_encoder", device)
+    if isinstance(name_or_path, OwnNetwork):
+        own: TextEncoder = load_own(name_or_path, "text_encoder", device)
+        return own
+    file = read_network(resolve(name_or_path), "text_encoder")
+    encoder: TextEncoder = build_network(file, device)
+    encoder.notes = file.notes
+    return encoder
 
 
 def load_hairclip(

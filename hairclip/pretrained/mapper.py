@@ -142,20 +142,26 @@ def build_mapper(file: NetworkFile, device: Device) -> HairMapper:
 
 
 def describe_companions(parts: Mapping[str, Source]) -> dict[str, str]:
-    """Return part -> content of the generator and the CLIP that a mapper is trained with, for its notes' "contents"."""
+    """Return part -> content of the generator and the CLIP that a network was trained with, for the notes."""
     found = {part: content_of(part, parts[part]) for part in ("generator", "clip") if part in parts}
     return {part: content for part, content in found.items() if content is not None}
 
 
-def check_companions(mapper: Any, parts: Mapping[str, Source], name: str = "the mapper") -> None:
+_A_MAPPER = "a mapper trained with these networks (check_companions=False skips this check)"
+
+
+def check_companions(
+    mapper: Any, parts: Mapping[str, Source], name: str = "the mapper", *, instead: str = _A_MAPPER
+) -> None:
     """Refuse networks that are not those a mapper was trained with, although their sizes fit.
 
     What cannot be compared is accepted: a mapper without notes, or a companion whose file is gone.
 
     Args:
-        mapper: any mapper.
+        mapper: any mapper, or another network with such `notes`.
         parts: part -> name or path of the networks it is used with, such as `Bundle.parts`.
         name: of the mapper, for the message.
+        instead: what could be used in its place, for the message.
 
     Raises:
         HairclipError: if the mapper was trained with another generator or another CLIP.
@@ -170,8 +176,7 @@ def check_companions(mapper: Any, parts: Mapping[str, Source], name: str = "the 
         if trained_with is not None and used_with is not None and trained_with != used_with:
             which = f" ({_shown(companions[part])})" if part in companions else ""
             raise HairclipError(
-                f"{name} was trained with another {part}{which} than {_shown(parts[part])}: use that one, or a mapper "
-                "trained with these networks (check_companions=False skips this check)."
+                f"{name} was trained with another {part}{which} than {_shown(parts[part])}: use that one, or {instead}."
             )
 
 

@@ -7,7 +7,8 @@ Our own files are safetensors. Their metadata says what they hold, so a network 
     hairclip_class   the class, where a kind has several
     config           JSON: the constructor's keyword arguments
     companions       JSON (mappers): names of the generator and CLIP that belong to it
-    notes            JSON (mappers): how it was trained, above all the run's configuration as "training"
+    notes            JSON: how it was trained: a mapper's configuration as "training", the digests of the generator and
+                     CLIP as "contents"
 
 Files of other projects are recognized by their tensors (`hairclip.pretrained.foreign`). Before a network is built, the
 tensors that it needs are compared with those of the file, so that a wrong file costs neither time nor memory.

@@ -127,7 +127,7 @@ def build_parts(config: Config, device: torch.device) -> Parts:
     teacher = None
     if config.training.teacher is not None and not config.dry_run:
         teacher = load_text_encoder(config.training.teacher, device)
-        check_teacher(teacher, mapper)
+        check_teacher(teacher, mapper, network_bundle(config).parts)
     return Parts(networks, mapper, loss, training, validation, sampler, tasks, teacher)
 
 

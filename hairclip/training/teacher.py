@@ -5,7 +5,7 @@ for the person's own words is an edit (`hairclip.editing.methods.difference`), a
 edit. No picture is drawn, so a step takes milliseconds. The paper's losses then start from a mapper that edits already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from hairclip.common.progress import progress_bar
 from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.mapper import HairCondition, HairMapper
 from hairclip.networks.text_encoder import TextEncoder, nearest_words
+from hairclip.pretrained.bundle_files import Source
+from hairclip.pretrained.mapper import check_companions
 from hairclip.training.data import EditData
 from hairclip.training.tasks import TaskSampler
 
@@ -24,8 +26,13 @@ _BATCH, _RATE, _WARMUP = 64, 2e-3, 20
 _STREAM = 5  # third seed number of the tasks, so that they are not those of the steps that follow
 
 
-def check_teacher(teacher: TextEncoder, mapper: HairMapper) -> None:
-    """Refuse a teacher of other sizes than the mapper's.
+def check_teacher(teacher: TextEncoder, mapper: HairMapper, parts: Mapping[str, Source]) -> None:
+    """Refuse a teacher of other sizes than the mapper's, or one that was trained with another generator or CLIP.
+
+    Args:
+        teacher: a text encoder.
+        mapper: the mapper that is to learn.
+        parts: part -> name or path of the networks of the run, such as `Bundle.parts`.
 
     Raises:
         HairclipError: with one sentence.
@@ -37,6 +44,7 @@ def check_teacher(teacher: TextEncoder, mapper: HairMapper) -> None:
             f"training.teacher: it gives codes of {made[:2]} for embeddings of width {made[2]}, but the mapper has "
             f"{fits[:2]} and {fits[2]}: give a text encoder trained with these networks, or null."
         )
+    check_companions(teacher, parts, "training.teacher", instead="a text encoder trained with these networks, or null")
 
 
 def teach(

@@ -18,6 +18,7 @@ def test_a_training_writes_a_text_encoder_that_loads(tmp_path: Path, capsys: pyt
     assert f"wrote {out}" in capsys.readouterr().out
     encoder = load_text_encoder(out)
     assert (encoder.n_latent, encoder.w_dim, encoder.condition_dim) == (N_LATENT, W_DIM, WIDTH)
+    assert set(encoder.notes["contents"]) == {"generator", "clip"}
     assert (tmp_path / "run" / "text_encoder.pt").is_file()
 
 

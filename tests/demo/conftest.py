@@ -1,7 +1,6 @@
 """The page in a real browser: chromium, driven by playwright, at a server process of its own."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from tests.helpers.visitor import Visitor
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SCREENSHOTS = "HAIRCLIP_SCREENSHOTS"
 """The environment variable that names the folder for screenshots."""
 
@@ -90,20 +88,6 @@ def wait_for(server: "subprocess.Popen[bytes]", address: str, log: Path, seconds
             return
         time.sleep(0.2)
     raise AssertionError(f"the page did not start: {log.read_text()}")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A browser without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason='the browser needs pip install -e ".[demo,browser]"')
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        # Root may not use the sandbox; nothing but the page of this test is opened.
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

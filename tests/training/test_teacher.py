@@ -9,7 +9,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.config import load_config
 from hairclip.networks.mapper import HairCondition
 from hairclip.networks.text_encoder import TextEncoder
-from hairclip.pretrained import save_latents, save_network
+from hairclip.pretrained import load_text_encoder, save_latents, save_network
 from hairclip.training.latents import LatentSet
 from hairclip.training.setup import build_parts
 from hairclip.training.teacher import OwnWords, teach
@@ -138,6 +138,13 @@ def test_a_teacher_that_does_not_fit_is_refused_with_one_sentence(tmp_path: Path
     small = write_teacher(tmp_path, n_latent=4)
     with pytest.raises(HairclipError, match=r"training\.teacher: it gives codes of \(4, 16\)"):
         build_parts(load_config(world, [f"training.teacher={small}"]), CPU)
+
+
+def test_a_teacher_of_another_generator_is_refused_with_one_sentence(tmp_path: Path):
+    world, teacher = write_tiny_world(tmp_path), write_teacher(tmp_path)
+    save_network(teacher, "text_encoder", load_text_encoder(teacher), notes={"contents": {"generator": "another"}})
+    with pytest.raises(HairclipError, match=r"training\.teacher was trained with another generator .* or null\."):
+        build_parts(load_config(world, [f"training.teacher={teacher}"]), CPU)
 
 
 def test_clip_reads_the_words_of_codes_without_labels(tmp_path: Path):

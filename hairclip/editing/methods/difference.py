@@ -16,8 +16,11 @@ from hairclip.editing.request import EditRequest
 from hairclip.editing.result import Prepared
 from hairclip.networks.mapper import HairCondition
 from hairclip.networks.text_encoder import TextEncoder, nearest_words
+from hairclip.pretrained.mapper import check_companions
 
 __all__ = ["Difference", "find_text_encoder"]
+
+_ONE_OF_THESE_NETWORKS = "train one with these by python -m hairclip train-text-encoder"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def find_text_encoder(editor: Editor) -> TextEncoder:
     """Return the text encoder of the editor's networks.
 
     Raises:
-        HairclipError: if there is none, or if it was trained for a generator or CLIP of other sizes.
+        HairclipError: if there is none, or if it was trained with another generator or CLIP.
     """
     networks = editor.networks
     encoder: TextEncoder | None = getattr(networks, "text_encoder", None)
@@ -72,4 +75,6 @@ def find_text_encoder(editor: Editor) -> TextEncoder:
             f"generator and CLIP have {fits[0]}, {fits[1]} and {fits[2]}: train one for them by python -m hairclip "
             "train-text-encoder."
         )
+    parts = getattr(networks, "parts", {})
+    check_companions(encoder, parts, "the text encoder", instead=_ONE_OF_THESE_NETWORKS)
     return encoder

@@ -47,7 +47,12 @@ ASKED: tuple[Asked, ...] = ("text", "picture")
 Form: TypeAlias = Literal["raw", "blended"]
 """A method's own picture, or the photo with its hair blended in."""
 
-BEST: Mapping[str, Mapping[str, Any]] = {}
+BEST: Mapping[str, Mapping[str, Any]] = {
+    "optimize": {"lr": 0.2},
+    "styleclip-optimize": {"l2": 0.0005, "identity": 0.3},
+    "tedigan": {"steps": 3},
+    "tedigan-clip": {"lr": 0.05, "clip": 10.0, "text_pixels": "normalized"},
+}
 """Method -> the settings with which it is compared, where they are not its defaults. README.md tells their sweeps."""
 
 _SHARED = ("generator", "clip", "parser", "identity", "encoder")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hairclip.common.sheets import draw_sheet
 from hairclip.common.tables import format_table
+from hairclip.editing.options import EditOptions
 from hairclip.evaluation.compare.candidates import Asked, Candidate, MethodCandidate
 from hairclip.evaluation.compare.costs import COSTS, Cost
 from hairclip.evaluation.compare.records import AnswerRecord, read_picture
@@ -139,7 +140,8 @@ def _describe(candidate: Candidate, results: Mapping[str, Mapping[Asked, Sequenc
         return described
     options = candidate.options
     cost = COSTS.get(options.method, Cost())
-    described |= {"settings": dict(options.method_settings), "strength": options.strength, "seed": options.seed}
+    steps = {} if options.steps == EditOptions().steps else {"steps": options.steps}
+    described |= {"settings": {**options.method_settings, **steps}, "strength": options.strength, "seed": options.seed}
     described |= {"steps": options.steps, "training_seconds": cost.training, "seconds_per_text": cost.per_text}
     for ones in results[candidate.label].values():
         spent = {

@@ -1,10 +1,12 @@
 """Train one mapper with the library's step and one with the official step, and compare what they learned.
 
-Both sides start from the same weights, see the same tasks in the same batches and use the same optimizer. They differ
-in how a step is computed and in its precision. They take turns, step by step, so that other load on the machine slows
-both alike. What they learned is measured on the same held-out people.
+Both sides start from the same weights, see the same tasks in the same batches and use the same optimizer. With
+`training.teacher`, these weights have learned from the teacher. They differ in how a step is computed and in its
+precision. They take turns, step by step, so that other load on the machine slows both alike. What they learned is
+measured on the same held-out people.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from hairclip.networks.mapper import HairMapper
 from hairclip.pretrained.bundle import Bundle
 from hairclip.pretrained.network_files import save_network
 from hairclip.training import trainer
+from hairclip.training.teacher import teach
 
 __all__ = ["Trained", "compare_figures", "evaluate_mapper", "train_both"]
 
@@ -33,7 +36,7 @@ class Trained:
 
     Attributes:
         mapper: the trained mapper; its moving average if the configuration keeps one.
-        seconds: seconds of all its steps.
+        seconds: seconds of all its steps; learning from a teacher does not count.
         validation: mean loss over the fixed validation tasks.
     """
 
@@ -58,6 +61,12 @@ def train_both(
         The two trainings: "library", and "official" or "float32".
     """
     settings, parts = setting.config.training, setting.parts
+    if parts.teacher is not None:  # once for both sides: its steps do not differ, and their seconds do not count
+        taught = copy.deepcopy(parts.mapper)
+        steps, seed = settings.teacher_steps, setting.config.seed
+        teach(taught, parts.teacher, parts.training, parts.sampler, steps=steps, seed=seed, progress=progress)
+        setting = setting.with_mapper(taught)
+        exact = None if exact is None else exact.with_mapper(taught)
     library = LibraryTraining(setting, [])
     other = "official" if exact is None else "float32"
     sides: dict[str, LibraryTraining | OfficialTraining] = {

@@ -10,6 +10,7 @@ from hairclip.common.device import pick_device
 from hairclip.common.errors import HairclipError
 from hairclip.config import TRAINED_WITH, Config, load_config
 from hairclip.networks.face_parser import HAIR, UNetParser
+from hairclip.pretrained.mapper import HairMapper
 from hairclip.training.data import Networks
 from hairclip.training.setup import PRECISIONS, Parts, build_parts
 from hairclip.training.tasks import Task
@@ -46,6 +47,10 @@ class Setting:
     def uncompiled(self) -> "Setting":
         """Return the setting without `training.compile`: torch cannot count the operations of compiled kernels."""
         return self._with(compile=False)
+
+    def with_mapper(self, mapper: HairMapper) -> "Setting":
+        """Return the setting with another mapper to start from; networks and data are shared."""
+        return replace(self, parts=replace(self.parts, mapper=mapper))
 
     def _with(self, **training: Any) -> "Setting":
         changed = self.config.training.model_copy(update=training)

@@ -1,6 +1,7 @@
 """`difference`, `tedigan` and `tedigan-clip` against their equations, written out in float64 with no code of ours."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +12,12 @@ from hairclip.common.errors import HairclipError
 from hairclip.editing.editor import HairEditor
 from hairclip.editing.inversion.perceptual import PerceptualDistance
 from hairclip.editing.methods.tedigan import InstanceLoss, optimize_instance
+from hairclip.editing.options import EditOptions
 from hairclip.networks.text_encoder import TextEncoder
-from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, WIDTH, tiny_networks
+from hairclip.pretrained import save_network
+from hairclip.pretrained.bundle import load_bundle
+from hairclip.pretrained.mapper import describe_companions
+from tests.helpers.tiny_networks import N_LATENT, SIZE, W_DIM, WIDTH, save_bundle, tiny_networks
 
 GROUPS = (3, 5)
 
@@ -212,3 +217,20 @@ def test_negative_weights_are_refused(editor: HairEditor, portrait: Tensor):
     for method, setting in (("tedigan", "latent"), ("tedigan-clip", "clip")):
         with pytest.raises(HairclipError, match=f"{setting} -1"):
             editor.edit(portrait, "afro", method=method, method_settings={setting: -1.0})
+
+
+@pytest.mark.parametrize("method", ["difference", "tedigan"])
+def test_a_text_encoder_of_another_generator_is_refused_with_one_sentence(tmp_path: Path, method: str):
+    bundle = load_bundle(save_bundle(tmp_path))
+    text_encoder = networks().text_encoder
+    contents = describe_companions(bundle.parts)
+    file = tmp_path / "text_encoder.safetensors"
+    for given, refused in ((contents, None), ({**contents, "generator": "another"}, "another generator")):
+        save_network(file, "text_encoder", text_encoder, notes={"contents": given})
+        editor = HairEditor(bundle.with_parts({"text_encoder": file}), groups=GROUPS)
+        asked, options = editor.ask("afro", None), EditOptions(method=method)
+        if refused is None:
+            editor.check([asked], options)
+        else:
+            with pytest.raises(HairclipError, match=f"the text encoder was trained with {refused} .* train one with"):
+                editor.check([asked], options)

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -286,6 +287,75 @@ def test_the_command_compares_writes_a_study_and_scores_it(painted: Path, capsys
     assert "mapper strength=0.5" in table
     assert "mapper strength=1 " in table
     assert json.loads((out / "report.json").read_text())["split"] == "val"
+
+
+@pytest.mark.browser
+def test_a_person_answers_the_study_in_a_browser(painted: Path, chromium: Any, capsys: pytest.CaptureFixture[str]):
+    result = compare(painted / "out", watched("mapper"), watched("optimize"), count=2)
+    folder = painted / "study"
+    write_study(result, folder, count=2, say=lambda _: None)
+    key = json.loads((folder / "key.json").read_text())
+    letter = [{label: a for a, label in one["letters"].items()} for one in key["items"]]
+    liked = {"accuracy": "mapper", "preservation": "optimize", "naturalness": "mapper"}
+    page, errors, asked = chromium.new_page(locale="en-US", accept_downloads=True), [], []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.on("request", lambda request: asked.append(request.url))
+
+    def answer(item: int) -> None:
+        for question, label in liked.items():
+            page.check(f"input[name={question}][value={letter[item][label]}]")
+
+    page.goto((folder / "index.html").as_uri())
+    assert page.locator("#title").inner_text() == "Which edit is the best?"
+    assert page.locator("#place").inner_text() == "1 of 2"
+    assert page.locator("#pictures img").count() == 3  # the photo and two edits
+    assert page.eval_on_selector_all("#pictures img", "all => all.every((one) => one.naturalWidth > 0)")
+    answer(0)
+    with page.expect_download():
+        page.click("#save")
+    assert page.locator("#message").inner_text() == "3 questions are still open."
+    page.click("#next")
+    assert page.locator("#next").is_disabled()
+    answer(1)
+    page.reload()  # the browser keeps the answers
+    assert page.is_checked(f"input[name=accuracy][value={letter[0]['mapper']}]")
+    page.select_option("#language", "zh-TW")
+    assert page.locator("#title").inner_text() == "哪一張編輯結果最好?"
+    with page.expect_download() as download:
+        page.click("#save")
+    assert page.locator("#message").inner_text().startswith("謝謝您")
+    download.value.save_as(painted / "answers.json")
+    page.close()
+    assert errors == []
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+    assert cli.main(["compare", "--study", str(folder), "--study-answers", str(painted / "answers.json")]) == 0
+    assert "100.0 %" in capsys.readouterr().out
+    scores = json.loads((folder / "results.json").read_text())["methods"]
+    for question, label in liked.items():
+        assert scores[label][question] == {"share": 1.0, "low": 1.0, "high": 1.0, "count": 2}
+
+
+def test_the_command_compares_methods_on_photos(painted: Path, capsys: pytest.CaptureFixture[str]):
+    bundle, out, photos = save_bundle(painted / "bundle"), painted / "out", painted / "photos"
+    for name, picture in zip(("ann", "bob"), torch.rand(2, 3, SIZE, SIZE) * 2 - 1, strict=True):
+        save_image(picture[None], photos / f"{name}.png")
+    command = ["compare", "--photos", str(photos), "--bundle", str(bundle), "--out", str(out), "--device", "cpu"]
+    methods = ["--methods", "mapper,difference,inversion", "--aligned", "--asked", "text"]
+    assert cli.main([*command, *methods]) == 0
+    table = capsys.readouterr().out
+    assert "2 photos" in table
+    report = json.loads((out / "report.json").read_text())
+    kinds = {kind: {row["kind"] for row in report["rows"] if row["method"] == kind} for kind in ("mapper", "inversion")}
+    texts = {"text-hairstyle", "text-color", "text-both"}
+    assert all(texts <= found and not any(kind.startswith("reference") for kind in found) for found in kinds.values())
+    told = [failure for failure in report["failures"] if failure["method"] == "difference"]
+    assert len(told) == 6
+    assert all("train-text-encoder" in failure["reason"] for failure in told)
+    assert cli.main([*command, *methods]) == 0
+    assert "6 of 6 results were taken from an earlier run" in capsys.readouterr().out
+    for wrong in (["--study", "study"], ["--sweep", "optimize", "steps=1,2"], ["--split", "test"]):
+        assert cli.main([*command, *wrong]) == 2
+        assert f"{wrong[0]} is for rendered people" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

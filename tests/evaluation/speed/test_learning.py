@@ -9,7 +9,10 @@ from hairclip.cli import main as cli
 from hairclip.evaluation.speed.clock import LapTimer
 from hairclip.evaluation.speed.learning import compare_figures, train_both
 from hairclip.evaluation.speed.setting import Setting, build_setting
+from hairclip.training.teacher import teach
 from tests.cli.test_benchmark import write_config
+from tests.helpers.tiny_run import write_tiny_world
+from tests.training.test_teacher import write_teacher
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,21 @@ def test_the_step_in_float32_stands_in_for_the_official_one(config: str, setting
         not torch.equal(one, other)
         for one, other in zip(found["library"].mapper.parameters(), alone.parameters(), strict=True)
     )
+
+
+def test_both_ways_start_from_what_the_teacher_taught(tmp_path: Path):
+    taught = [f"training.teacher={write_teacher(tmp_path)}", "training.teacher_steps=3", "training.steps=1"]
+    setting = build_setting(str(write_tiny_world(tmp_path)), [*taught, "optimizer.lr=1e-9"], device="cpu")
+    before = [p.detach().clone() for p in setting.parts.mapper.parameters()]
+    found = train_both(setting, LapTimer(setting.device), progress=False)
+    parts, start = setting.parts, setting.parts.mapper
+    assert all(torch.equal(one, other) for one, other in zip(start.parameters(), before, strict=True))
+    assert parts.teacher is not None
+    teach(start, parts.teacher, parts.training, parts.sampler, steps=3, seed=setting.config.seed)
+    assert any(not torch.equal(one, other) for one, other in zip(start.parameters(), before, strict=True))
+    for side in ("official", "library"):
+        for one, other in zip(found[side].mapper.parameters(), start.parameters(), strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_networks_that_measure_nothing_are_refused_before_training(
