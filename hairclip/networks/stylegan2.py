@@ -1,7 +1,8 @@
 """The StyleGAN2 generator (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN").
 
 A W+ code gives every layer its own latent: layer ``k`` of the ``2 log2(size) - 3`` convolutions reads ``w_plus[:, k]``,
-and the ``j``-th image output reads ``w_plus[:, 2j + 1]``, which it shares with the convolution above it.
+and the ``j``-th image output reads ``w_plus[:, 2j + 1]``, which it shares with the convolution above it. A generator
+that has grown may keep the codes of the smaller one: layers without a latent of their own read the last one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +11,15 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Latents, WPlus
-from hairclip.networks.stylegan2_layers import MappingNetwork, ModulatedConv, Noise, ToRGB
+from hairclip.networks.strands import StrandField, line_integral
+from hairclip.networks.stylegan2_layers import MappingNetwork, ModulatedConv, Noise, NoiseMaps, ToRGB
 from hairclip.networks.stylegan2_ops import full_precision, upsample_image
 
 __all__ = ["OFFICIAL_CHANNELS", "Generator"]
@@ -36,9 +39,18 @@ class Generator(nn.Module):
         channels: channels at every resolution from 4 to `size`; the official table if None.
         clamp: the largest absolute value of activations and of each resolution's colors, as NVIDIA's `conv_clamp`;
             None, as in config F, for no limit.
+        strands: what makes strands of hair out of the noise of the last layers, fit for JSON; None for noise as it is:
+
+            - ``read_at``: the resolution whose activations `StrandField` reads. The layers of all higher resolutions
+              get strands.
+            - ``width``: channels of `StrandField`; 48 if missing.
+            - ``steps``: `line_integral`'s, one number, or one for each higher resolution.
+        n_latent: latents in a W+ code; ``2 log2(size) - 2`` if None. With fewer, all layers and image outputs beyond
+            the last one read the last one.
 
     Attributes:
-        n_latent: latents in a W+ code, ``2 log2(size) - 2``.
+        n_latent: latents in a W+ code.
+        strands: the `StrandField`, or None.
         latent_avg: mean of w over z, (w_dim,), or None. Loading a state dict sets it to the entry there, or to None.
     """
 
@@ -52,6 +64,8 @@ class Generator(nn.Module):
         mapping_layers: int = 8,
         channels: Mapping[int, int] | Mapping[str, int] | None = None,
         clamp: float | None = None,
+        strands: Mapping[str, Any] | None = None,
+        n_latent: int | None = None,
     ) -> None:
         super().__init__()
         if size < 8 or size & (size - 1):
@@ -62,7 +76,10 @@ class Generator(nn.Module):
             raise ValueError(f"the channel table of a {size} px generator lacks the resolutions {missing}")
         self.size, self.w_dim, self.z_dim, self.mapping_layers = size, w_dim, z_dim, mapping_layers
         self.channels, self.clamp = {r: table[r] for r in resolutions}, clamp
-        self.n_latent = 2 * len(resolutions)
+        self._layer_codes = 2 * len(resolutions)
+        self.n_latent = self._layer_codes if n_latent is None else n_latent
+        if not 1 <= self.n_latent <= self._layer_codes:
+            raise ValueError(f"a {size} px generator has 1 to {self._layer_codes} latents in a code, not {n_latent}")
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
         self.constant = nn.Parameter(torch.randn(table[4], 4, 4))
         self.layers = nn.ModuleList([ModulatedConv(table[4], table[4], w_dim=w_dim, size=4, clamp=clamp)])
@@ -71,6 +88,8 @@ class Generator(nn.Module):
             self.layers.append(ModulatedConv(table[r], table[r], w_dim=w_dim, size=r, clamp=clamp))
         self.to_rgb = nn.ModuleList(ToRGB(table[r], w_dim=w_dim, clamp=clamp) for r in resolutions)
         self.register_buffer("latent_avg", None)
+        self.read_at, self.strand_steps = _read_strands(strands, resolutions)
+        self.strands = None if strands is None else StrandField(table[self.read_at], strands.get("width", 48))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -82,7 +101,14 @@ class Generator(nn.Module):
             "mapping_layers": self.mapping_layers,
             "channels": {str(r): c for r, c in self.channels.items()},
         }
-        return config if self.clamp is None else {**config, "clamp": self.clamp}
+        if self.clamp is not None:
+            config["clamp"] = self.clamp
+        if self.strands is not None:
+            steps = {str(resolution): steps for resolution, steps in self.strand_steps.items()}
+            config["strands"] = {"read_at": self.read_at, "width": self.strands.width, "steps": steps}
+        if self.n_latent != self._layer_codes:
+            config["n_latent"] = self.n_latent
+        return config
 
     def forward(
         self,
@@ -98,7 +124,8 @@ class Generator(nn.Module):
 
         Args:
             w_plus: one latent per layer; `expand` makes them from w.
-            noise: "const" adds the stored noise maps, "random" fresh ones, "none" nothing.
+            noise: "const" adds the stored noise maps, "random" fresh ones, "none" nothing. Where strands are made,
+                both kinds of noise become strands on hair; no gradient goes through them.
             generator: source of random noise, on any device; torch's global one if None.
             recompute: keep nothing inside a resolution for the backward pass, which computes it again (Chen et al.
                 2016): the same gradients with less memory and a third more work.
@@ -115,6 +142,7 @@ class Generator(nn.Module):
         if w_plus.shape[1:] != (self.n_latent, self.w_dim):
             raise ValueError(f"codes of shape {tuple(w_plus.shape)} do not fit: (B, {self.n_latent}, {self.w_dim})")
         offsets = self._check_offsets(style_offsets)
+        w_plus = self.layer_codes(w_plus)
         grow: Callable[..., tuple[Tensor, Tensor, Tensor]] = self._grow
         if recompute:
             grow = partial(checkpoint, grow, use_reentrant=False, preserve_rng_state=noise == "random")
@@ -123,9 +151,13 @@ class Generator(nn.Module):
         with full_precision(x.device) if float32_until >= 4 else nullcontext():
             x, factors = self.layers[0](x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, 0], noise, generator, offsets[0])
             image: Tensor = self.to_rgb[0](x, factors, w_plus[:, 1])
+        field: Tensor | None = None
         for j in range(1, len(self.to_rgb)):
             with full_precision(x.device) if float32_until >= 4 * 2**j else nullcontext():
-                x, factors, image = grow(j, x, factors, image, w_plus, noise, generator, offsets)
+                if self.strands is not None and self.read_at == 2 * 2**j:
+                    field = self._hair_field(x, factors)
+                maps = self._strands(j, field, noise, generator)
+                x, factors, image = grow(j, x, factors, image, w_plus, maps, generator, offsets)
         return image
 
     def _grow(
@@ -135,14 +167,43 @@ class Generator(nn.Module):
         factors: Tensor,
         image: Tensor,
         w_plus: Tensor,
-        noise: Noise,
+        noise: tuple[Noise | NoiseMaps, Noise | NoiseMaps],
         generator: torch.Generator | None,
         offsets: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute resolution number `j`; return its activations, their factors, and the picture so far."""
-        for k in (2 * j - 1, 2 * j):
-            x, factors = self.layers[k](x, factors, w_plus[:, k], noise, generator, offsets[k])
+        for k, maps in zip((2 * j - 1, 2 * j), noise):
+            x, factors = self.layers[k](x, factors, w_plus[:, k], maps, generator, offsets[k])
         return x, factors, upsample_image(image) + self.to_rgb[j](x, factors, w_plus[:, 2 * j + 1])
+
+    @torch.no_grad()
+    def _hair_field(self, x: Tensor, factors: Tensor) -> Tensor:
+        """Return direction and coverage of hair in one tensor (B, 3, H, W)."""
+        assert self.strands is not None
+        return torch.cat(self.strands(x * factors.to(x.dtype)[:, :, None, None]), dim=1)
+
+    @torch.no_grad()
+    def _strands(
+        self, j: int, field: Tensor | None, noise: Noise, generator: torch.Generator | None
+    ) -> tuple[Noise | NoiseMaps, Noise | NoiseMaps]:
+        """Return the noise of the two layers of resolution number `j`.
+
+        On hair, both layers get the same strands, made of the first one's noise: two sets of strands in one place
+        would contradict each other.
+        """
+        first, second = self._convolutions[2 * j - 1 : 2 * j + 1]
+        if field is None or noise == "none":
+            return noise, noise
+        one, other = (layer.noise_maps(noise, len(field), generator) for layer in (first, second))
+        field = F.interpolate(field, size=first.size, mode="bilinear", align_corners=False)
+        strands = line_integral(one, field[:, :2], steps=self.strand_steps[first.size])
+        hair = field[:, 2].to(strands.dtype)
+        return torch.lerp(one, strands, hair), torch.lerp(other, strands, hair)
+
+    def layer_codes(self, w_plus: WPlus) -> Float[Tensor, "batch layers w_dim"]:
+        """Return one latent for every layer and the last image output, (B, 2 log2(size) - 2, w_dim), of W+ codes."""
+        missing = self._layer_codes - self.n_latent
+        return torch.cat((w_plus, w_plus[:, -1:].expand(-1, missing, -1)), dim=1) if missing else w_plus
 
     @property
     def style_widths(self) -> tuple[int, ...]:
@@ -151,6 +212,7 @@ class Generator(nn.Module):
 
     def styles(self, w_plus: WPlus) -> list[Float[Tensor, "batch _"]]:
         """Return the style of every convolution, (B, width) each, of W+ codes (B, n_latent, w_dim)."""
+        w_plus = self.layer_codes(w_plus)
         with full_precision(w_plus.device):
             return [layer.style(w_plus[:, k]) for k, layer in enumerate(self._convolutions)]
 
@@ -198,3 +260,19 @@ class Generator(nn.Module):
         average = state_dict.get(prefix + "latent_avg")
         self.latent_avg = None if average is None else torch.zeros_like(average, device=self.constant.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _read_strands(strands: Mapping[str, Any] | None, resolutions: Sequence[int]) -> tuple[int, dict[int, int]]:
+    """Return where `Generator`'s strands are read, and their steps at every higher resolution."""
+    if strands is None:
+        return 0, {}
+    if unknown := sorted(strands.keys() - {"read_at", "width", "steps"}):
+        raise ValueError(f"strands have read_at, width and steps, but not {', '.join(unknown)}")
+    read_at, steps = strands["read_at"], strands["steps"]
+    higher = [resolution for resolution in resolutions if resolution > read_at]
+    if read_at not in resolutions or not higher:
+        raise ValueError(f"strands are read at one of the resolutions {list(resolutions[:-1])}, not at {read_at}")
+    table = {int(r): n for r, n in steps.items()} if isinstance(steps, Mapping) else dict.fromkeys(higher, steps)
+    if missing := [resolution for resolution in higher if resolution not in table]:
+        raise ValueError(f"the strands' steps lack the resolutions {missing}")
+    return read_at, {resolution: int(table[resolution]) for resolution in higher}

@@ -24,9 +24,10 @@ from hairclip.networks.stylegan2_ops import (
     upsampling_convolution,
 )
 
-__all__ = ["EqualLinear", "MappingNetwork", "ModulatedConv", "Noise", "ToRGB"]
+__all__ = ["EqualLinear", "MappingNetwork", "ModulatedConv", "Noise", "NoiseMaps", "ToRGB"]
 
 Noise = Literal["const", "random", "none"]
+NoiseMaps = Float[Tensor, "one_or_batch rows columns"]
 Activations = Float[Tensor, "batch channels height width"]
 Factors = Float[Tensor, "batch channels"]
 
@@ -105,7 +106,7 @@ class ModulatedConv(nn.Module):
         x: Activations,
         factors: Factors,
         w: Latents,
-        noise: Noise = "const",
+        noise: Noise | NoiseMaps = "const",
         generator: torch.Generator | None = None,
         style_offset: Factors | None = None,
     ) -> tuple[Float[Tensor, "batch out_channels size size"], Float[Tensor, "batch out_channels"]]:
@@ -115,7 +116,7 @@ class ModulatedConv(nn.Module):
             x: ``(B, in_channels, H, W)``; the activations are ``x`` times `factors`.
             factors: positive, ``(B, in_channels)``, float32.
             w: ``(B, w_dim)``.
-            noise: see `Generator.forward`.
+            noise: see `Generator.forward`; or maps (1, size, size) or (B, size, size).
             generator: see `Generator.forward`.
             style_offset: what is added to the style, ``(B, in_channels)``; None adds nothing.
         """
@@ -134,24 +135,29 @@ class ModulatedConv(nn.Module):
                 pixels = torch.minimum(torch.maximum(pixels, -limit), limit)
         return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), _GAIN / norm
 
+    def noise_maps(
+        self, noise: Literal["const", "random"], batch: int, generator: torch.Generator | None = None
+    ) -> NoiseMaps:
+        """Return the stored noise map (1, size, size), or fresh ones (batch, size, size)."""
+        if noise == "const":
+            return self.noise[None]
+        shape = (batch, self.size, self.size)
+        device = self.bias.device if generator is None else generator.device
+        return torch.randn(shape, generator=generator, device=device, dtype=self.bias.dtype).to(self.bias.device)
+
     def _offset(
         self,
         pixels: Float[Tensor, "batch pixels channels"],
         norm: Float[Tensor, "batch 1 channels"],
-        noise: Noise,
+        noise: Noise | NoiseMaps,
         generator: torch.Generator | None,
     ) -> Float[Tensor, "batch pixels channels"]:
         """Return pixels plus ``norm (strength noise + bias)``. The layer's factors divide the sum by `norm` again."""
         bias = (norm * self.bias).to(pixels.dtype)
         strength = (norm * self.noise_strength).to(pixels.dtype)
-        if noise == "none":
+        if isinstance(noise, str) and noise == "none":
             return plus_noise_and_bias(pixels, None, strength, bias)
-        if noise == "const":
-            values = self.noise[None]
-        else:
-            shape = (len(pixels), self.size, self.size)
-            device = self.bias.device if generator is None else generator.device
-            values = torch.randn(shape, generator=generator, device=device, dtype=self.bias.dtype).to(self.bias.device)
+        values = self.noise_maps(noise, len(pixels), generator) if isinstance(noise, str) else noise
         return plus_noise_and_bias(pixels, values.flatten(1)[..., None].to(pixels.dtype), strength, bias)
 
 

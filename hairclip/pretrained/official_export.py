@@ -149,6 +149,8 @@ def refuse_unofficial(
         "the generator's mapping layers": (generator["mapping_layers"], 8),
         "the generator's channels": (_channels(generator), _channels({"size": generator["size"]})),
         "the generator's clamp": (generator.get("clamp"), None),
+        "the generator's strands": (generator.get("strands"), None),
+        "the generator's number of latents": (generator.get("n_latent", 18), 18),
         "the CLIP": ("another architecture" if clip["model"] != official_clip["model"] else "ViT-B/32", "ViT-B/32"),
     }
     for what, (ours, theirs) in fixed.items():

@@ -135,8 +135,9 @@ def _copy(generator: Generator) -> Generator:
 
 
 def _tunable(generator: Generator) -> dict[str, Tensor]:
-    """Return the weights of the synthesis network by name."""
-    return {name: weight for name, weight in generator.named_parameters() if not name.startswith("mapping.")}
+    """Return the weights of the synthesis network by name; no gradient reaches those that find strands."""
+    apart = ("mapping.", "strands.")
+    return {name: weight for name, weight in generator.named_parameters() if not name.startswith(apart)}
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hairclip.common.errors import HairclipError
 from hairclip.common.images import Embeddings, Images, Masks, WPlus
 from hairclip.networks.clip import Clip, Pixels
 from hairclip.networks.face_parser import HAIR, FaceParser
@@ -31,7 +32,15 @@ def generate(generator: Generator, w_plus: WPlus) -> Images:
 
     Returns:
         Images ``(B, 3, size, size)`` with the stored noise, like those of `Generator` with ``noise="const"``.
+
+    Raises:
+        HairclipError: for a generator with strands, which the official code does not have.
     """
+    if generator.strands is not None:
+        raise HairclipError(
+            "the official code has no strands of hair, but this generator does: measure one without strands."
+        )
+    w_plus = generator.layer_codes(w_plus)
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=w_plus.dtype, device=w_plus.device)
     blur = torch.outer(taps, taps) / 16  # sums to 4, the number of pixels that each one becomes
     x = generator.constant[None].repeat(len(w_plus), 1, 1, 1)
