@@ -34,6 +34,7 @@ from hairclip.common.metrics import psnr
 from hairclip.common.schedules import warm_up_then_half_cosine
 from hairclip.networks.pca_encoder import PcaEncoder
 from hairclip.networks.stylegan2 import Generator
+from hairclip.networks.stylegan2_growth import shared_tensors
 from hairclip.portraits.fit.data import Quads, images_at, labels_at
 from hairclip.portraits.fit.likeness import Recognizers, reconstruction_loss, region_weight
 from hairclip.portraits.fit.loop import Stateful, StepLog, autocast, run
@@ -156,7 +157,7 @@ class GeneratorFit:
         """Replace the generator by a larger one that starts from the averaged weights."""
         self.networks.load_state_dict(self.mean.state_dict())
         larger = self._generator(size).to(self.device)
-        larger.load_state_dict({**larger.state_dict(), **_shared(self.networks.generator, larger)})
+        larger.load_state_dict({**larger.state_dict(), **shared_tensors(self.networks.generator, larger)})
         self.networks.generator = larger
         self.average = moving_average(self.networks, self.recipe.ema)
 
@@ -314,9 +315,3 @@ def _kind(name: str, key: str, parameter: nn.Parameter) -> str:
     if name == "coder" or parameter.ndim < 2 or key.startswith("mapping"):
         return "other"
     return "read_out" if name == "encoder" and key.startswith(("linear", "correction")) else "filter"
-
-
-def _shared(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a smaller generator that a larger one has in the same shape."""
-    wanted = target.state_dict()
-    return {k: v for k, v in source.state_dict().items() if k in wanted and wanted[k].shape == v.shape}
