@@ -1,13 +1,16 @@
 """Evaluate inversions: how well each method rebuilds held-out portraits, how these edit, and what it costs."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,6 +29,7 @@ from hairclip.editing.result import Prepared
 from hairclip.evaluation.cases import EditCase, make_cases, portrait_colors
 from hairclip.evaluation.metrics import cosine, mask_iou, ms_ssim, named_hair_color
 from hairclip.evaluation.renders import Rendered, render_all
+from hairclip.evaluation.strands import BANDS, band_energies, direction_agreement
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 from hairclip.networks.classifier import HairstyleClassifier
 from hairclip.networks.codec import Codec
@@ -39,6 +43,9 @@ INVERSION_FIGURES: tuple[Figure, ...] = (
     Figure("perceptual", "perceptual distance (judge)"),
     Figure("hair_iou", "hair-mask IoU with the truth"),
     Figure("hair_sharpness", "strength of hair texture, portrait = 1"),
+    *(Figure(f"hair_energy_{band}", f"energy of hair at {band} px, portrait = 1") for band in BANDS),
+    Figure("hair_direction", "direction of strands, mean cosine with the truth"),
+    Figure("hair_direction_true", "the same of the portrait"),
     Figure("identity", "identity cosine (descended on)"),
     Figure("style_right", "then edited: hairstyle right (judge)", "%"),
     Figure("color_right", "then edited: hair color right", "%"),
@@ -104,14 +111,14 @@ def evaluate_inversions(
         made, rows = [], []
         for first in range(0, count, batch_size):
             part = slice(first, first + batch_size)
-            images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
+            images, truth = rendered.images[part].to(editor.device), _Hair.of(rendered, part, editor.device)
             started = time.perf_counter()
             options = InversionOptions(inversion=method, inversion_steps=steps)
             prepared = editor.prepare(list(images), options, plain=False, progress=progress)
             prepared.inversion.psnr.cpu()  # waits for the device
             seconds = (time.perf_counter() - started) / len(images)
             found = prepared.inversion
-            measured = _measure(editor, perceptual, found.images, prepared.aligned, hair, found.psnr, found.identity)
+            measured = _measure(editor, perceptual, found.images, prepared.aligned, truth, found.psnr, found.identity)
             edited = _measure_edits(editor, judge, named, prepared, cases[part])
             rows += [{**one, **edit, "seconds": seconds} for one, edit in zip(measured, edited, strict=True)]
             made.append(prepared.inversion.images.cpu())
@@ -141,6 +148,19 @@ def evaluate_inversions(
     return report
 
 
+@dataclass(frozen=True)
+class _Hair:
+    """The true hair of some portraits: its pixels (B, 1, H, W), and the direction of its strands (B, 2, H, W)."""
+
+    mask: Masks
+    direction: Float[Tensor, "batch 2 height width"]
+
+    @classmethod
+    def of(cls, rendered: Rendered, part: slice, device: torch.device) -> "_Hair":
+        """Return the hair of these portraits."""
+        return cls(rendered.hair[part].to(device), rendered.direction[part].to(device).float() / 127)
+
+
 def _codec_of(editor: HairEditor) -> Codec | None:
     """Return the codec of an editor's networks; None where they have none."""
     try:
@@ -157,7 +177,7 @@ def _measure_codec(
     made, rows = [], []
     for first in range(0, len(rendered), batch_size):
         part = slice(first, first + batch_size)
-        images, hair = rendered.images[part].to(editor.device), rendered.hair[part].to(editor.device)
+        images, truth = rendered.images[part].to(editor.device), _Hair.of(rendered, part, editor.device)
         started = time.perf_counter()
         rebuilt = codec(images)
         quality = psnr(rebuilt, images)
@@ -165,7 +185,7 @@ def _measure_codec(
         seconds = (time.perf_counter() - started) / len(images)
         network = editor.identity
         identity = None if network is None else cosine(network(rebuilt), network(images))
-        measured = _measure(editor, perceptual, rebuilt, images, hair, quality, identity)
+        measured = _measure(editor, perceptual, rebuilt, images, truth, quality, identity)
         rows += [{**one, "seconds": seconds} for one in measured]
         made.append(rebuilt.cpu())
     return made, rows
@@ -177,22 +197,27 @@ def _measure(
     perceptual: PerceptualDistance,
     rebuilt: Images,
     images: Images,
-    hair: Masks,
+    truth: _Hair,
     quality: Scores,
     identity: Scores | None,
 ) -> list[dict[str, float]]:
-    """Return one record per rebuilt picture. `quality` is its PSNR, `hair` the hair of the true one."""
+    """Return one record per rebuilt picture. `quality` is its PSNR, `truth` the hair of the true one."""
     columns = {
         "psnr": quality,
         "ms_ssim": ms_ssim(rebuilt, images),
         "perceptual": perceptual(rebuilt, images),
-        "hair_iou": mask_iou(editor.networks.parser.hair_mask(rebuilt), hair),
-        "hair_sharpness": measure_sharpness(rebuilt, images, hair),
+        "hair_iou": mask_iou(editor.networks.parser.hair_mask(rebuilt), truth.mask),
+        "hair_sharpness": measure_sharpness(rebuilt, images, truth.mask),
+        "hair_direction": direction_agreement(rebuilt, truth.direction, truth.mask),
+        "hair_direction_true": direction_agreement(images, truth.direction, truth.mask),
     }
+    for band, share in band_energies(rebuilt, images, truth.mask).items():
+        columns[f"hair_energy_{band}"] = share
     if identity is not None:
         columns["identity"] = identity
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    # The strands of people without hair, or with too little of it, have no figures.
+    return [{name: value for name, value in zip(columns, row, strict=True) if not math.isnan(value)} for row in rows]
 
 
 def _measure_edits(

@@ -70,6 +70,7 @@ class People:
             torch.cat([part.images for part in parts]),
             torch.cat([part.hair for part in parts]),
             tuple(spec for part in parts for spec in part.specs),
+            torch.cat([part.direction for part in parts]),
         )
 
 
@@ -97,8 +98,7 @@ def sample_people(count: int, seed: int, size: int, *, workers: int = 0, progres
         for spec, donor in zip(first, third, strict=True)
     ]
     rendered = render_all([*first, *relit, *elsewhere], size, workers=workers, progress=progress)
-    images, hair = rendered.images.split(count), rendered.hair.split(count)
-    return People(*(Rendered(images[i], hair[i], tuple(s)) for i, s in enumerate((first, relit, elsewhere))))
+    return People(*(rendered.pick(range(start, start + count)) for start in (0, count, 2 * count)))
 
 
 @torch.no_grad()

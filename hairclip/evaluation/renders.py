@@ -59,11 +59,13 @@ class Rendered:
         images: (N, 3, size, size) in [-1, 1].
         hair: (N, 1, size, size), the pixels whose label is hair.
         specs: what each portrait shows.
+        direction: `Drawing.hair_direction` of each portrait, (N, 2, size, size) int8.
     """
 
     images: Images
     hair: Masks
     specs: tuple[PortraitSpec, ...]
+    direction: Int8[torch.Tensor, "batch 2 height width"]
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -71,7 +73,8 @@ class Rendered:
     def pick(self, indices: Sequence[int]) -> "Rendered":
         """Return the portraits at these positions."""
         chosen = torch.as_tensor(list(indices))
-        return Rendered(self.images[chosen], self.hair[chosen], tuple(self.specs[i] for i in indices))
+        specs = tuple(self.specs[i] for i in indices)
+        return Rendered(self.images[chosen], self.hair[chosen], specs, self.direction[chosen])
 
 
 def render_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, progress: bool = False) -> Rendered:
@@ -86,7 +89,8 @@ def render_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, pr
     drawings = draw_all(specs, size, workers=workers, progress=progress)
     images = from_uint8(np.stack([drawing.image for drawing in drawings]))
     hair = torch.from_numpy(np.stack([drawing.hair for drawing in drawings]))[:, None]
-    return Rendered(images, hair, tuple(specs))
+    direction = torch.from_numpy(np.stack([drawing.hair_direction for drawing in drawings])).permute(0, 3, 1, 2)
+    return Rendered(images, hair, tuple(specs), direction)
 
 
 def draw_all(specs: Sequence[PortraitSpec], size: int, *, workers: int = 0, progress: bool = False) -> list[Drawing]:

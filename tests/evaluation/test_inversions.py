@@ -28,7 +28,7 @@ def paint(spec: PortraitSpec, size: int) -> Drawing:
         labels,
         (labels == HAIR).astype(np.float32),
         np.zeros((5, 2), np.float32),
-        np.zeros((*labels.shape, 2), np.int8),
+        np.full((*labels.shape, 2), 80, np.int8),
     )
 
 
@@ -59,6 +59,9 @@ def test_the_report_has_every_method_figure_and_portrait(
             values = [row[figure.name] for row in rows if figure.name in row]
             if method == "codec" and figure.name in ("style_right", "color_right"):
                 assert not values  # it finds no code to edit
+                continue
+            if figure.name == "hair_energy_12":
+                assert not values  # no filter of this size fits into the hair of so small a picture
                 continue
             assert len(values) == {"style_right": 2, "color_right": 2}.get(figure.name, 3)  # style, color, both
             mean = sum(values) / len(values)
