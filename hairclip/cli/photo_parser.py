@@ -13,13 +13,16 @@ from hairclip.cli.shared_arguments import (
     check_weights_file,
     use_processor,
 )
-from hairclip.common.errors import check_range
+from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments does not wait for it
     import torch
 
     from hairclip.networks.face_parser import FaceParser
+    from hairclip.portraits.spec import Split
     from hairclip.pretrained.bundle import Bundle
+
+_SPLITS: "dict[str, Split]" = {"test": "test", "validation": "val"}
 
 
 def add_command(commands: Any) -> None:
@@ -40,6 +43,8 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--wide", type=Path, help="folder that render-portraits --quads --poses wide wrote")
     train.add_argument("--out", type=Path, required=True, help="file of the finished weights, ending in .safetensors")
     train.add_argument("--steps", type=int, required=True, help="number of steps")
+    train.add_argument("--init", type=Path, help="file of a trained parser to start from (default: random weights)")
+    train.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (default 0.003)")
     train.add_argument("--batch", type=int, default=8, help="pictures of a step (default 8)")
     train.add_argument("--textures", type=int, default=400, help="textures of backdrops and clothes (default 400)")
     train.add_argument("--checkpoints", type=Path, default=Path("runs/photo_parser"), help="folder of the checkpoint")
@@ -61,6 +66,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--textures", type=int, default=60, help="textures of backdrops and clothes (default 60)")
     evaluate.add_argument("--photos", type=Path, help="folder of photos NAME.jpg with masks NAME_hair.png")
     evaluate.add_argument("--seed", type=int, default=0, help="seed of people and surroundings (default 0)")
+    _add_split(evaluate)
     evaluate.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")
     evaluate.add_argument("--device", default="auto", help=DEVICE_HELP)
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluate_photo_parser"), help="folder of the report")
@@ -79,6 +85,7 @@ def _add_evaluate_mask(commands: Any) -> None:
     mask.add_argument("--count", type=int, default=24, help="number of scenes (default 24)")
     mask.add_argument("--size", type=int, default=512, help="pixels of the rendered people (default 512)")
     mask.add_argument("--seed", type=int, default=0, help="seed of the scenes (default 0)")
+    _add_split(mask)
     mask.add_argument("--device", default="auto", help=DEVICE_HELP)
     mask.add_argument("--out", type=Path, default=Path("runs/evaluate_hair_mask"), help="folder of the report")
     mask.set_defaults(run=_evaluate_mask)
@@ -101,17 +108,30 @@ def _add_evaluate_dye(commands: Any) -> None:
     dye.set_defaults(run=_evaluate_dye)
 
 
+def _add_split(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--split",
+        choices=tuple(_SPLITS),
+        default="test",
+        help="the people: test for reports (default), validation for choosing weights and settings",
+    )
+
+
 def _train(options: argparse.Namespace) -> None:
     for option in ("steps", "batch", "textures"):
         check_range(f"--{option}", getattr(options, option), 1)
     check_range("--workers", options.workers, 0)
+    if not options.rate > 0:
+        raise HairclipError(f"--rate {options.rate:g}: give a number above 0.")
     check_threads(options)
     check_weights_file(options.out)
     from hairclip.portraits.fit.people import RenderedPeople
     from hairclip.portraits.fit.photo_parser import fit_photo_parser
+    from hairclip.pretrained.loaders import load_parser
     from hairclip.pretrained.network_files import save_network
 
     device = use_processor(options)
+    initial = None if options.init is None else load_parser(options.init)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after hours of training
     parser = fit_photo_parser(
         RenderedPeople(options.quads),
@@ -122,6 +142,8 @@ def _train(options: argparse.Namespace) -> None:
         batch=options.batch,
         textures=options.textures,
         workers=options.workers,
+        initial=initial,
+        rate=options.rate,
     )
     save_network(options.out, "parser", parser, half=True)
     print(f"wrote {options.out}")
@@ -147,6 +169,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.out,
         count=options.count,
         seed=options.seed,
+        split=_SPLITS[options.split],
         textures=options.textures,
         photos=options.photos,
         finder=None if options.photos is None else FINDERS.load("mtcnn")(device),
@@ -165,9 +188,10 @@ def _evaluate_mask(options: argparse.Namespace) -> int:
 
     device = pick_device(options.device)
     parser = _photo_parser(options, load_bundle(options.bundle, device), device)
-    return _exit_code(
-        evaluate_hair_masks(parser, options.out, count=options.count, seed=options.seed, size=options.size)
+    report = evaluate_hair_masks(
+        parser, options.out, count=options.count, seed=options.seed, size=options.size, split=_SPLITS[options.split]
     )
+    return _exit_code(report)
 
 
 def _evaluate_dye(options: argparse.Namespace) -> None:

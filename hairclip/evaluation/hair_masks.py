@@ -21,7 +21,7 @@ from hairclip.evaluation.cases import held_out_people
 from hairclip.evaluation.scenes import compress, cut_out, draw_clutter, place, place_square, warp
 from hairclip.evaluation.tables import Figure, format_figures, make_folder, mean_of, write_json
 from hairclip.networks.face_parser import FaceParser
-from hairclip.portraits.spec import sample_hair, stable_seed
+from hairclip.portraits.spec import Split, sample_hair, stable_seed
 
 __all__ = ["FIGURES", "HairScene", "evaluate_hair_masks", "make_hair_scenes", "measure_alpha"]
 
@@ -59,15 +59,16 @@ class HairScene:
         return face_square(self.landmarks, PORTRAITS)
 
 
-def make_hair_scenes(count: int, seed: int = 0, size: int = 512) -> Iterator[HairScene]:
+def make_hair_scenes(count: int, seed: int = 0, size: int = 512, split: Split = "test") -> Iterator[HairScene]:
     """Yield scenes of one or two people with long hair.
 
     Args:
         count: number of scenes.
         seed: seed of people and composition.
         size: height and width of the rendered people in pixels. The photo is up to 1.3 times as wide and high.
+        split: the people: "test" for reports, "val" for choosing settings.
     """
-    people = held_out_people(seed + 15485863)
+    people = held_out_people(seed + 15485863, split)
     for index in range(count):
         random = np.random.default_rng([seed, index, 8])
         width, height = (round(size * float(random.uniform(1.0, 1.3))) for _ in range(2))
@@ -102,6 +103,7 @@ def evaluate_hair_masks(
     count: int = 24,
     seed: int = 0,
     size: int = 512,
+    split: Split = "test",
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def evaluate_hair_masks(
         count: number of scenes.
         seed: seed of the scenes.
         size: height and width of the rendered people in pixels.
+        split: the people of the scenes, see `make_hair_scenes`.
         progress: show a progress bar.
         say: receives the lines to print.
 
@@ -123,7 +126,7 @@ def evaluate_hair_masks(
     make_folder(out)
     records: list[dict[str, float | None]] = []
     rows: list[list[Tensor]] = []
-    scenes = make_hair_scenes(count, seed, size)
+    scenes = make_hair_scenes(count, seed, size, split)
     for scene in progress_bar(scenes, total=count, label="scenes", show=progress, leave=False):
         square, *others = (face_square(marks) for marks in (scene.landmarks, *scene.others))
         found = find_hair_mask(scene.photo, square, parser, others=others).alpha
@@ -137,6 +140,7 @@ def evaluate_hair_masks(
     report = {
         "count": count,
         "seed": seed,
+        "split": split,
         "figures": means,
         "passed": {figure.name: figure.passes(means[figure.name]) for figure in FIGURES},
         "records": records,

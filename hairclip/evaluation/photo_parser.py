@@ -28,7 +28,7 @@ from hairclip.portraits.captions import BALD
 from hairclip.portraits.randomize.person import Person, Picture
 from hairclip.portraits.randomize.portrait import FACTORS, randomize_portrait
 from hairclip.portraits.randomize.textures import TextureBank
-from hairclip.portraits.spec import PortraitSpec, sample_scene
+from hairclip.portraits.spec import PortraitSpec, Split, sample_scene
 
 __all__ = ["CASES", "FIGURES", "Case", "evaluate_photo_parser", "hair_share", "measure_photos"]
 
@@ -75,6 +75,7 @@ def evaluate_photo_parser(
     *,
     count: int = 40,
     seed: int = 0,
+    split: Split = "test",
     textures: int = 60,
     photos: Path | None = None,
     finder: FaceFinder | None = None,
@@ -89,6 +90,7 @@ def evaluate_photo_parser(
         out: folder of the report.
         count: number of held-out people in each case.
         seed: seed of the people and of everything random.
+        split: the people: "test" for reports, "val" for choosing weights.
         textures: number of textures that backdrops, clothes and hats are cut from.
         photos: folder of photos with masks, see `measure_photos`.
         finder: finds faces, so that the mask of an edit is measured too; None leaves it out.
@@ -102,7 +104,7 @@ def evaluate_photo_parser(
     out = Path(out)
     make_folder(out)
     size = next(iter(parsers.values())).input_size
-    people = [_draw_people(count, seed, size, is_wide, workers, progress) for is_wide in (False, True)]
+    people = [_draw_people(count, seed, split, size, is_wide, workers, progress) for is_wide in (False, True)]
     bank = TextureBank(textures, size * 3 // 2, seed=_TEXTURE_SEED, progress=progress)
     records: dict[str, list[dict[str, Any]]] = {title: [] for title in parsers}
     rows: list[list[Tensor]] = []
@@ -131,6 +133,7 @@ def evaluate_photo_parser(
     report = {
         "count": count,
         "seed": seed,
+        "split": split,
         "figures": columns,
         "passed": {figure.name: figure.passes(first[figure.name]) for figure in FIGURES},
         "records": records,
@@ -206,10 +209,12 @@ def _find_photos(folder: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _draw_people(count: int, seed: int, size: int, is_wide: bool, workers: int, progress: bool) -> list[Person]:
-    """Return people of the test split who have hair."""
+def _draw_people(
+    count: int, seed: int, split: Split, size: int, is_wide: bool, workers: int, progress: bool
+) -> list[Person]:
+    """Return people of a split who have hair."""
     specs: list[PortraitSpec] = []
-    for spec in held_out_people(seed):
+    for spec in held_out_people(seed, split):
         if len(specs) == count:
             break
         if spec.hair.style != BALD:

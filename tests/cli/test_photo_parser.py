@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from hairclip.cli import main as cli
 from hairclip.pretrained import load_parser
@@ -21,6 +22,11 @@ def test_a_training_writes_a_parser_that_loads(tmp_path: Path, capsys: pytest.Ca
     assert f"wrote {out}" in capsys.readouterr().out
     assert load_parser(out).input_size == 32
     assert (tmp_path / "run" / "photo_parser.pt").is_file()
+    more = [*arguments, *small, "--checkpoints", str(tmp_path / "more"), "--init", str(out), "--rate", "1e-9"]
+    again = tmp_path / "again.safetensors"
+    assert cli.main(["train-photo-parser", *more, "--out", str(again)]) == 0
+    before, after = (load_parser(path).final.weight for path in (out, again))
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,11 @@ def test_a_training_writes_a_parser_that_loads(tmp_path: Path, capsys: pytest.Ca
     [
         ("train-photo-parser", ["--quads", "none", "--out", "x.safetensors", "--steps", "1"], "no rendered quads"),
         ("train-photo-parser", ["--quads", "none", "--out", "x.safetensors", "--steps", "0"], "--steps 0: give 1"),
+        (
+            "train-photo-parser",
+            ["--quads", "none", "--out", "x.safetensors", "--steps", "1", "--rate", "0"],
+            "--rate 0: give a number above 0.",
+        ),
         ("train-photo-parser", ["--quads", "none", "--out", "x.pt", "--steps", "1"], "ends in .safetensors"),
         ("evaluate-photo-parser", ["--count", "0"], "--count 0: give 1 or more."),
         ("evaluate-photo-parser", ["--bundle", "none"], "there is no bundle none"),

@@ -1,6 +1,7 @@
 """The recipe of the photo parser on tiny pictures: it learns, resumes, and reads what the renderer wrote."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.face_labels import HAIR
-from hairclip.networks.face_parser import UNetParser
+from hairclip.networks.face_parser import BiSeNet, FaceParser, UNetParser
 from hairclip.portraits.fit.people import RenderedPeople
 from hairclip.portraits.fit.photo_parser import RandomPictures, fit_photo_parser, parsing_loss
 from hairclip.portraits.randomize.textures import TextureBank
@@ -38,7 +39,7 @@ def write_quads(folder: Path, size: int = SIZE, without: str = "", count: int = 
     return folder
 
 
-def fit(people: RenderedPeople, folder: Path, steps: int, **settings: int) -> UNetParser:
+def fit(people: RenderedPeople, folder: Path, steps: int, **settings: Any) -> UNetParser:
     return fit_photo_parser(
         people, folder, CPU, steps=steps, **{"batch": 2, "textures": 2, "filters": (4, 8, 8), **settings}
     )
@@ -103,7 +104,7 @@ def test_long_hair_is_drawn_more_often_and_some_renders_stay_plain(tmp_path: Pat
     assert 0.57 < much < 0.68  # 1/2 + 1/2 of the half that draws twice and keeps the better: 5/8
     renders = {picture.tobytes() for picture in arrays["images"].reshape(-1, SIZE, SIZE, 3)}
     made = [pictures.make(rng).pixels.mul(255).round().byte().permute(1, 2, 0).numpy().tobytes() for _ in range(200)]
-    assert 0.05 < np.mean([one in renders for one in made]) < 0.2
+    assert 0.16 < np.mean([one in renders for one in made]) < 0.36
 
 
 def test_the_parser_learns(tmp_path: Path) -> None:
@@ -119,6 +120,29 @@ def test_the_parser_learns(tmp_path: Path) -> None:
             for net in (before.train(), after)
         ]
     assert losses[1] < 0.8 * losses[0]
+
+
+def test_a_training_starts_from_given_weights_and_leaves_them_as_they_are(tmp_path: Path) -> None:
+    people = RenderedPeople(write_quads(tmp_path / "quads"))
+    initial = UNetParser(filters=(4, 8), input_size=SIZE).eval()
+    before = {name: value.clone() for name, value in initial.state_dict().items()}
+    trained = fit(people, tmp_path / "run", steps=1, initial=initial, rate=1e-9)
+    for name, value in trained.named_parameters():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
+    assert all(torch.equal(value, before[name]) for name, value in initial.state_dict().items())
+    assert not initial.training
+
+
+@pytest.mark.parametrize(
+    ("initial", "words"),
+    [
+        (UNetParser(filters=(4, 8), input_size=64), "pictures of 32 px for a parser of 64 px"),
+        (BiSeNet(), "from the weights of a UNetParser, not of a BiSeNet"),
+    ],
+)
+def test_weights_of_another_size_or_kind_are_refused(tmp_path: Path, initial: FaceParser, words: str) -> None:
+    with pytest.raises(HairclipError, match=words):
+        fit(RenderedPeople(write_quads(tmp_path)), tmp_path / "run", steps=1, initial=initial)
 
 
 def test_a_stopped_training_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

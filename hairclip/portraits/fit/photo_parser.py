@@ -4,6 +4,7 @@ It learns from rendered people in random surroundings (`hairclip.portraits.rando
 how much of each pixel hair covers.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +21,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.face_labels import HAIR
 from hairclip.common.images import Images, Labels
 from hairclip.common.schedules import warm_up_then_half_cosine
-from hairclip.networks.face_parser import ParserLogits, UNetParser
+from hairclip.networks.face_parser import FaceParser, ParserLogits, UNetParser
 from hairclip.portraits.fit.loop import StepLog, autocast, run, step_generator
 from hairclip.portraits.fit.people import RenderedPeople
 from hairclip.portraits.randomize.person import Person, Picture
@@ -33,12 +34,15 @@ Coverage: TypeAlias = Float[Tensor, "batch height width"]
 Batch: TypeAlias = tuple[Images, Labels, Coverage]
 
 FILTERS = (16, 32, 64, 96, 160, 224)
-_RATE, _WARMUP = 3e-3, 200
+_RATE = 3e-3
+"""Peak learning rate of a training that starts from random weights."""
+_WARMUP = 200
+"""Steps in which the rate rises, at most a tenth of all."""
 _WIDE_SHARE = 0.35
 """Share of people in wide poses, where there are any."""
 _LONG_SHARE = 0.5
 """Share of pictures that show, of two people, the one with more hair: long hair is rarer and harder to find."""
-_PLAIN_SHARE = 0.12
+_PLAIN_SHARE = 0.25
 """Share of renders in which nothing is random, so that these are not forgotten."""
 _SEED = 5
 
@@ -54,6 +58,8 @@ def fit_photo_parser(
     textures: int = 400,
     workers: int = 0,
     filters: tuple[int, ...] = FILTERS,
+    initial: FaceParser | None = None,
+    rate: float = _RATE,
     save_every: int = 200,
 ) -> UNetParser:
     """Train the parser at the size of the rendered pictures, and return it with averaged weights.
@@ -67,21 +73,24 @@ def fit_photo_parser(
         batch: pictures of a step.
         textures: number of textures that backdrops, clothes and hats are cut from.
         workers: processes that make pictures; 0 makes them in this process.
-        filters: channels of the network per resolution.
+        filters: channels of the network per resolution, where it starts from random weights.
+        initial: a trained parser whose weights the training starts from. It stays as it is.
+        rate: peak learning rate.
         save_every: steps between two checkpoints.
 
     Raises:
-        HairclipError: if `wide` has another size, or for a checkpoint that cannot be continued.
+        HairclipError: if `wide` has another size, if `initial` is another kind of network or of another size, or for a
+            checkpoint that cannot be continued.
     """
     if wide is not None and wide.size != people.size:
         raise HairclipError(f"wide poses of {wide.size} px beside others of {people.size} px: render both at one size.")
-    torch.manual_seed(0)  # initial weights
-    network = UNetParser(filters=filters, input_size=people.size).to(device)
+    network = _first_network(people, filters, initial).to(device)
     network.to(memory_format=torch.channels_last)
     average = moving_average(network, 0.995)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
     pictures = RandomPictures(people, wide, TextureBank(textures, people.size * 3 // 2, progress=True), batch, steps)
     stream: Iterator[Batch] | None = None
+    warmup = min(_WARMUP, steps // 10)
 
     def step(index: int, _: np.random.Generator) -> StepLog:
         nonlocal stream
@@ -89,7 +98,7 @@ def fit_photo_parser(
             stream = pictures.batches_from(index, workers)
         images, labels, coverage = (part.to(device) for part in next(stream))
         for group in optimizer.param_groups:
-            group["lr"] = _RATE * warm_up_then_half_cosine(index, steps, warmup=_WARMUP, floor=0.01)
+            group["lr"] = rate * warm_up_then_half_cosine(index, steps, warmup=warmup, floor=0.01)
         with autocast(device):
             logits = network.logits(images)
         loss = parsing_loss(logits.float(), labels, coverage)
@@ -104,6 +113,20 @@ def fit_photo_parser(
     run("photo_parser", steps=steps, state=state, step=step, folder=folder, save_every=save_every)
     averaged: UNetParser = average.module
     return averaged.eval()
+
+
+def _first_network(people: RenderedPeople, filters: tuple[int, ...], initial: FaceParser | None) -> UNetParser:
+    """Return the network before the first step: with random weights, or a trainable copy of `initial`."""
+    if initial is None:
+        torch.manual_seed(0)  # initial weights
+        return UNetParser(filters=filters, input_size=people.size)
+    if not isinstance(initial, UNetParser):
+        raise HairclipError(f"a training starts from the weights of a UNetParser, not of a {type(initial).__name__}.")
+    if initial.input_size != people.size:
+        raise HairclipError(
+            f"pictures of {people.size} px for a parser of {initial.input_size} px: render at the parser's size."
+        )
+    return copy.deepcopy(initial).train().requires_grad_(True)
 
 
 def parsing_loss(logits: ParserLogits, labels: Labels, coverage: Coverage) -> Float[Tensor, ""]:
