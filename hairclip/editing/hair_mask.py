@@ -66,6 +66,13 @@ PRIOR_GAIN = 2.0
 """Factor of the parser's log odds: its answer is smooth, and hair has an edge."""
 MOST_TOLD = 4.0
 """Most that a pixel's color adds to the log odds of hair."""
+EDGE_SURE, EDGE_BAND, EDGE_REACH = 0.02, 0.05, 0.08
+"""Where hair ends, in sides of FFHQ's square: how far from the edge colors are measured, how far from it they decide,
+and how far they count."""
+EDGE_TOLD = 6.0
+"""Most that a color adds to the log odds there: more than the parser says."""
+SHADE = 0.75
+"""Share of the light of skin that reaches it beside hair, at least."""
 _TYPICAL = 16.0
 """Distance from the colors of hair up to which a color is usual for it."""
 COLOR_NOISE = 0.04
@@ -79,6 +86,7 @@ MOST_HAT = 0.55
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SKIN = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose")]
+_BODY = [CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose", "l_ear", "r_ear", "neck")]
 _HAT = CELEBAMASK_CLASSES.index("hat")
 FACE_CLASSES = [
     CELEBAMASK_CLASSES.index(name) for name in ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow")
@@ -174,7 +182,7 @@ def find_hair_mask(
     hair = _keep_own_hair(_learn_colors(np.asarray(small), opinion, own, their), own)
     face, hat = _measure_head(classes, own)
     skin = (classes[_SKIN].sum(axis=0) * _on_head(own, *hair.shape)).astype(np.float32)
-    alpha, box = _refine(photo, area, hair, skin, square)
+    alpha, box = _refine(photo, area, hair, skin, classes[_BODY].sum(axis=0), square)
     share = float(alpha[box[1] : box[3], box[0] : box[2]].sum(dtype=np.int64)) / 255.0 * float(into.prod()) / face
     return HairMask(alpha, box, classes.astype(np.float16), area, share, hat)
 
@@ -228,7 +236,10 @@ def _parse(
         if number and _share_within(turned, width, height) < LEAST_WITHIN:
             continue  # it would show mirrored borders
         crop = _sample(picture, turned, parser.input_size)
-        logits = parser.logits(crop.to(device)).float().cpu()
+        crop = crop.to(device)
+        logits = parser.logits(crop).float().cpu()
+        if trust == 1.0:  # the mean with the answer to the mirrored picture errs less
+            logits = 0.5 * (logits + parser.logits(crop.flip(-1)).float().cpu().flip(-1))
         others = torch.cat([logits[:, :HAIR], logits[:, HAIR + 1 :]], dim=1).logsumexp(dim=1, keepdim=True)
         seen = torch.cat([logits.softmax(dim=1), logits[:, HAIR : HAIR + 1] - others], dim=1)
         grid, inside = _grid_back(turned, width, height)
@@ -385,9 +396,18 @@ def _measure_head(classes: np.ndarray, own: np.ndarray) -> tuple[float, float]:
 
 
 def _refine(
-    photo: Image.Image, area: Rectangle, hair: Field, skin: Field, square: FaceSquare
+    photo: Image.Image, area: Rectangle, hair: Field, skin: Field, body: Field, square: FaceSquare
 ) -> tuple[np.ndarray, Rectangle]:
-    """Return the mask of the whole photo, and its box, from the probabilities of hair and skin in an area of it."""
+    """Return the mask of the whole photo, and its box.
+
+    Args:
+        photo: the whole photo.
+        area: the rectangle of it that the probabilities cover.
+        hair: probability of this person's hair.
+        skin: probability of the skin of this person's face.
+        body: probability of skin, ears and neck.
+        square: FFHQ's square around the face.
+    """
     whole = np.zeros((photo.height, photo.width), np.uint8)
     found = ndimage.find_objects((hair > 0.1).astype(np.int8))
     if not found or found[0] is None:
@@ -414,17 +434,17 @@ def _refine(
         (box[2] - area[0]) / across,
         (box[3] - area[1]) / down,
     )
-    prior, bare = (
+    prior, bare, body = (
         np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC, box=inner)).clip(0, 1)
-        for one in (hair, skin)
+        for one in (hair, skin, body)
     )
     side = square.size * scale
     down = size[1] / box_height
-    hairy = _weigh_colors(colors, prior, bare, 0.06 * side)
+    hairy = _find_edge(colors, _weigh_colors(colors, prior, bare, 0.06 * side), prior, body, side)
     rim = max(1, round(0.015 * side))
     corners = (square.corners + 0.5 - np.array(box[:2])) * [size[0] / box_width, down] - 0.5
     low = _place(corners, size[1], size[0])[..., 1] > MOUTH
-    hairy = _mix_at_rim(colors, _drop_islands(hairy, prior, bare, low, rim), rim, 0.06 * side)
+    hairy = _drop_islands(hairy, prior, bare, low, rim)
     slopes = _guide(colors, hairy, max(1, round(0.015 * side)), 3e-4)
     fields = [Image.fromarray(one) for one in slopes]
     for strip in strips(box):
@@ -476,24 +496,50 @@ def _drop_islands(
     return np.where(strands, hair, np.minimum(hair, 0.02)).astype(np.float32)
 
 
-def _mix_at_rim(colors: Float[np.ndarray, "height width 3"], hair: Field, rim: int, reach: float) -> Field:
-    """Return the share of hair, where pixels at the rim of the hair are mixtures of the colors on both sides.
+def _find_edge(
+    colors: Float[np.ndarray, "height width 3"], found: Field, opinion: Field, body: Field, side: float
+) -> Field:
+    """Return the probability of hair after colors alone have decided where near its edge it ends.
 
-    With the color H of hair inside and S of what lies outside, a pixel of color I has the share
-    (I - S) (H - S) / |H - S|^2, by least squares. Where H and S are alike, the share stays as it was.
+    The parser's answer is too smooth to say on which side of an edge a pixel lies. Where it is wrong, colors of skin
+    are learned as hair's, and shaded skin beside hair would be dyed. So the colors of both sides are measured at a
+    distance from the edge. Outside, skin and all else are measured apart, because they have no common mean.
+
+    Args:
+        colors: (height, width, 3) in [0, 1].
+        found: the probability of hair so far.
+        opinion: the parser's probability of hair.
+        body: the parser's probability of this person's skin, ears and neck.
+        side: side of FFHQ's square in pixels.
     """
-    likely = hair > 0.5
-    inside = ndimage.binary_erosion(likely, iterations=rim, border_value=1)
-    outside = ~ndimage.binary_dilation(likely, iterations=rim)
-    if not inside.any() or not outside.any():
-        return hair
+    likely = found > 0.5
+    if not likely.any() or likely.all():
+        return found
+    inwards, outwards = (ndimage.distance_transform_edt(one) for one in (likely, ~likely))
+    sure, band = max(1, round(EDGE_SURE * side)), max(2, round(EDGE_BAND * side))
     pixels = np.ascontiguousarray(np.moveaxis(colors, -1, 0))
-    own, other = (_describe_colors(pixels, one.astype(np.float32), reach)[0] for one in (inside, outside))
-    across = sum(np.square(h - s) for h, s in zip(own, other, strict=True))
-    along = sum((i - s) * (h - s) for i, h, s in zip(pixels, own, other, strict=True))
-    share = (along / np.maximum(across, 1e-6)).clip(0.0, 1.0)
-    sure = across / (across + 3 * (2 * COLOR_NOISE) ** 2)
-    return np.where(inside | outside, hair, hair + sure * (share - hair)).astype(np.float32)
+    skin = body > 0.5
+
+    def measure(there: Bool[np.ndarray, "height width"], darkest: float = 1.0) -> Field:
+        """Return the distance of each color from those of some pixels nearby; infinity where there are none.
+
+        They may lie in shade: down to `darkest` of their light.
+        """
+        reach, weight = EDGE_REACH * side, there.astype(np.float32)
+        means, variance = _describe_colors(pixels, weight, reach)
+        light = sum(pixel * mean for pixel, mean in zip(pixels, means, strict=True))
+        light = (light / sum(np.square(mean) for mean in means)).clip(darkest, 1.0)
+        distance = sum(np.square(pixel - light * mean) for pixel, mean in zip(pixels, means, strict=True)) / variance
+        known = ndimage.uniform_filter(weight, 2 * round(4 * reach) + 1, mode="nearest") > 0.002
+        return np.where(known, distance + 3.0 * np.log(variance), np.inf)
+
+    to_hair = measure(inwards > sure)
+    to_other = np.minimum(measure((outwards > sure) & skin, SHADE), measure((outwards > sure) & ~skin))
+    known = np.isfinite(to_hair) & np.isfinite(to_other)
+    told = 0.5 * (np.where(known, to_other, 0.0) - np.where(known, to_hair, 0.0))
+    decided = 1.0 / (1.0 + np.exp(-(_log_odds(opinion) + told.clip(-EDGE_TOLD, EDGE_TOLD))))
+    share = known * (2.0 - 2.0 * np.maximum(inwards, outwards) / band).clip(0.0, 1.0)
+    return (found + share * (decided - found)).astype(np.float32)
 
 
 def _weigh_colors(colors: Float[np.ndarray, "height width 3"], hair: Field, skin: Field, reach: float) -> Field:

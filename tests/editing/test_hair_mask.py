@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
+from torch.nn.functional import max_pool2d
 
+from hairclip.common.face_labels import HAIR
 from hairclip.common.framing import FFHQ, PORTRAITS
 from hairclip.editing.hair_mask import HairMask, face_square_within, find_hair_mask
 from hairclip.editing.photo.align import FaceSquare, face_square
@@ -56,6 +59,29 @@ def test_hair_of_other_people_and_islands_are_left_out(parser):
     assert share(mask, (230, 155, 270, 175)) > 0.95
     assert share(mask, (520, 180, 690, 340)) == 0
     assert share(mask, (325, 555, 355, 585)) == 0
+
+
+class GenerousParser(ColorParser):
+    """Takes a rim of whatever lies beside hair for hair."""
+
+    def logits(self, images):
+        logits = super().logits(images)
+        is_hair = (logits.argmax(dim=1, keepdim=True) == HAIR).float()
+        logits[:, HAIR] += 8.0 * max_pool2d(is_hair, 7, 1, 3)[:, 0]
+        return logits
+
+
+def test_shaded_skin_beside_hair_is_no_hair_where_the_parser_says_so():
+    photo, draw = paint()
+    draw_person(draw, 300, 250, 240)
+    true = (np.asarray(photo) == COLORS["hair"]).all(axis=-1)
+    skin = (np.asarray(photo) == COLORS["skin"]).all(axis=-1)
+    shade = 1 - 0.5 * ndimage.gaussian_filter(true.astype(float), 4) * skin
+    photo = Image.fromarray(np.rint(np.asarray(photo) * shade[..., None]).astype(np.uint8))
+    alpha = find_hair_mask(photo, square_at(300, 250, 240), GenerousParser()).alpha / 255
+    beside_hair, beside_skin = (ndimage.binary_dilation(one, iterations=8) for one in (true, skin))
+    assert alpha[skin & beside_hair].mean() < 0.1  # this much of a dye would spill
+    assert alpha[true & beside_skin].mean() > 0.9  # and the rest would keep the old color
 
 
 def test_a_wall_like_hair_high_above_the_head_is_no_hair(parser):
