@@ -559,19 +559,18 @@ def _weigh_colors(colors: Float[np.ndarray, "height width 3"], hair: Field, skin
     opinion = PRIOR_GAIN * _log_odds(hair)
     probability = 1.0 / (1.0 + np.exp(-opinion))
     of_skin = _measure_distance(colors, np.where(skin > 0.6, skin, 0.0))
-    for _ in range(2):
-        of_hair = _measure_distance(colors, np.where(probability > 0.8, probability, 0.0))
-        apart = []
-        for weight in (probability**3, (1.0 - probability) ** 3):
-            means, variance = _describe_colors(pixels, weight, reach)
-            distance = sum(np.square(pixel - mean) for pixel, mean in zip(pixels, means, strict=True))
-            apart.append(distance / variance + 3.0 * np.log(variance))
-        told = (0.5 * (apart[1] - apart[0])).clip(-MOST_TOLD, MOST_TOLD)
-        if of_hair is not None:
-            told = told - (0.1 * (of_hair - _TYPICAL)).clip(0.0, 0.5 * MOST_TOLD)
-            if of_skin is not None:
-                told = np.minimum(told, (0.5 * (of_skin - of_hair)).clip(-MOST_TOLD, MOST_TOLD) + MOST_TOLD / 2)
-        probability = 1.0 / (1.0 + np.exp(-(opinion + told)))
+    of_hair = _measure_distance(colors, np.where(probability > 0.8, probability, 0.0))
+    apart = []
+    for weight in (probability**3, (1.0 - probability) ** 3):
+        means, variance = _describe_colors(pixels, weight, reach)
+        distance = sum(np.square(pixel - mean) for pixel, mean in zip(pixels, means, strict=True))
+        apart.append(distance / variance + 3.0 * np.log(variance))
+    told = (0.5 * (apart[1] - apart[0])).clip(-MOST_TOLD, MOST_TOLD)
+    if of_hair is not None:
+        told = told - (0.1 * (of_hair - _TYPICAL)).clip(0.0, 0.5 * MOST_TOLD)
+        if of_skin is not None:
+            told = np.minimum(told, (0.5 * (of_skin - of_hair)).clip(-MOST_TOLD, MOST_TOLD) + MOST_TOLD / 2)
+    probability = 1.0 / (1.0 + np.exp(-(opinion + told)))
     return probability.astype(np.float32)
 
 
