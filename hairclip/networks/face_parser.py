@@ -45,6 +45,14 @@ class FaceParser(nn.Module):
         return _resize_labels(labels, images)[:, 0].long()
 
     @torch.no_grad()
+    def smooth_labels(self, images: Images) -> Labels:
+        """Return `labels`, of interpolated logits where images are larger than the parser's: outlines have no steps."""
+        logits = self.logits(images)
+        if images.shape[-1] > logits.shape[-1]:
+            logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return _resize_labels(logits.argmax(dim=1, keepdim=True), images)[:, 0].long()
+
+    @torch.no_grad()
     def hair_mask(self, images: Images) -> Masks:
         """Return where images show hair, bool (B, 1, H, W)."""
         logits = self.logits(images)

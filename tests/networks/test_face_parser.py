@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from hairclip.networks.face_parser import CELEBAMASK_CLASSES, HAIR, BiSeNet, FaceParser, UNetParser
 from tests.golden.fill import agrees, official, tensor
@@ -94,3 +95,23 @@ def test_config_rebuilds_the_parser():
 def test_an_input_size_that_cannot_be_halved_is_refused():
     with pytest.raises(ValueError, match="cannot be halved"):
         UNetParser(input_size=100)
+
+
+def test_smooth_labels_have_no_steps_in_larger_images():
+    """A disk whose outline the parser knows at 16 pixels is rounder at 64 than its enlarged labels."""
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    inside = ((rows - 31.5).square() + (columns - 31.5).square()).sqrt() < 20
+
+    class Disk(FaceParser):
+        def logits(self, images: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(len(images), 19, 16, 16)
+            logits[:, HAIR] = F.avg_pool2d(inside.float()[None], 4) - 0.5
+            return logits
+
+    parser, images = Disk(16), torch.zeros(1, 3, 64, 64)
+    wrong, wrong_smooth = (
+        int(((labels(images)[0] == HAIR) != inside).sum()) for labels in (parser.labels, parser.smooth_labels)
+    )
+    assert wrong_smooth < 0.6 * wrong
+    small = torch.zeros(1, 3, 8, 8)
+    assert torch.equal(parser.labels(small), parser.smooth_labels(small))

@@ -81,5 +81,5 @@ class MeanHair(EditingMethod):
         grown = dilate(prepared.hair_mask, to_pixels(2 / 128, prepared.aligned.shape[-2]))
         inverted = prepared.inversion.images
         with torch.no_grad():
-            labels = editor.networks.parser.labels(inverted)
+            labels = editor.networks.parser.smooth_labels(inverted)
         return uncover(prepared.aligned, inverted, prepared.labels, labels, grown, grown)
