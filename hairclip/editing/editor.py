@@ -357,7 +357,7 @@ class HairEditor:
             return Prepared.joined(parts)
         aligned = self._align(images)
         with self._mixed():
-            labels = self.networks.parser.labels(aligned)
+            labels = self.networks.parser.smooth_labels(aligned)
         return Prepared(aligned, self._invert(aligned, labels, options, plain, progress), labels)
 
     @in_float32
@@ -394,7 +394,7 @@ class HairEditor:
         """Return the inversion of aligned pictures. `labels` are the parser's, None where it has not seen them."""
         networks, options, loss = self.networks, options or InversionOptions(), None
         if networks.plain_background if plain is None else plain:
-            labels = networks.parser.labels(aligned) if labels is None else labels
+            labels = networks.parser.smooth_labels(aligned) if labels is None else labels
             aligned = plain_background(aligned, (labels == BACKGROUND)[:, None])
         mixed = self._mixed()
         if options.inversion != "encoder":  # gradients need float32
@@ -471,7 +471,7 @@ class HairEditor:
         if getattr(load_method(options), "sees_pictures", True):
             with self._mixed():
                 images = networks.generator(w_plus).float()
-                labels = networks.parser.labels(images)
+                labels = networks.parser.smooth_labels(images)
         else:
             images, labels = w_plus.new_empty(len(w_plus), 3, 0, 0), w_plus.new_empty(len(w_plus), 0, 0).long()
         start = Prepared(images, Inversion(w_plus, images, w_plus.new_full((len(w_plus),), torch.inf), 0), labels)
@@ -514,7 +514,7 @@ class HairEditor:
             assert synthesized is not None
         with watch("blend"):
             with self._mixed():
-                labels = self.networks.parser.labels(synthesized)
+                labels = self.networks.parser.smooth_labels(synthesized)
             pictures = {"synthesized": synthesized, "mask": (labels == HAIR)[:, None]}
             recolor = torch.tensor(
                 [options.strands == "photo" and request.changes_color_alone for request in requests],
@@ -559,7 +559,7 @@ class HairEditor:
         """Return how the photos' own hair gets the new color, and flags (B,) for photos where this is reliable."""
         before = prepared.inversion.images
         with self._mixed():
-            parsed = self.networks.parser.labels(before)
+            parsed = self.networks.parser.smooth_labels(before)
         return find_recoloring(prepared.aligned, prepared.labels, before, parsed, edited, labels)
 
     # ------------------------------------------------------------------ what people call
@@ -704,7 +704,7 @@ class HairEditor:
         *,
         options: EditOptions | None = None,
         inverting: InversionOptions | None = None,
-        tile: int = 160,
+        tile: int | None = None,
         progress: bool = False,
         **settings: Unpack[Settings],
     ) -> Image.Image:
@@ -716,7 +716,7 @@ class HairEditor:
             colors: what the columns ask for; None keeps the color.
             options: how the edits are made.
             inverting: how the picture is inverted.
-            tile: pixels of each picture.
+            tile: pixels of each picture; None takes the generator's size, but 160 to 256.
             progress: show progress bars where something takes long.
             settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
         """
@@ -734,7 +734,7 @@ class HairEditor:
             sheet,
             columns=[column.names[1] or "own color" for column in columns],
             rows=[row.names[0] or "own style" for row in rows],
-            tile=tile,
+            tile=tile or min(256, max(160, self.networks.generator.size)),
         )
 
     @torch.no_grad()
