@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "weights",
     "render-portraits": "portraits",
     "train-portrait-networks": "portraits",
+    "train-strands": "portraits",
     "evaluate-portrait-networks": "portraits",
     "train-photo-parser": "photo_parser",
     "train-text-encoder": "text_encoder",

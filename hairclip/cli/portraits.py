@@ -1,11 +1,18 @@
-"""The commands of the portraits world: render-portraits, train-portrait-networks, evaluate-portrait-networks."""
+"""The commands of the portraits world: render-portraits, train-portrait-networks, train-strands, their evaluation."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import Any
 
-from hairclip.cli.shared_arguments import DEVICE_HELP, add_processor, use_processor
+from hairclip.cli.shared_arguments import (
+    BUNDLE_HELP,
+    DEVICE_HELP,
+    add_processor,
+    check_threads,
+    check_weights_file,
+    use_processor,
+)
 from hairclip.common.errors import check_range
 
 NETWORKS = ("parser", "judge", "identity", "clip", "generator")
@@ -13,9 +20,10 @@ NETWORKS = ("parser", "judge", "identity", "clip", "generator")
 
 
 def add_command(commands: Any) -> None:
-    """Add the three commands to the subcommands of a parser."""
+    """Add the four commands to the subcommands of a parser."""
     _add_render(commands)
     _add_train(commands)
+    _add_train_strands(commands)
     _add_evaluate(commands)
 
 
@@ -68,6 +76,23 @@ def _add_train(commands: Any) -> None:
         "--compile", action="store_true", help="compile the generator with torch.compile; needs a C++ compiler"
     )
     train.set_defaults(run=_train)
+
+
+def _add_train_strands(commands: Any) -> None:
+    strands = commands.add_parser(
+        "train-strands",
+        help="grow the generator of the portraits world and teach it strands of hair",
+        description="Grow a bundle's generator to the size of rendered quads, and teach it strands that lie where hair "
+        "flows. Its codes keep their meaning. The training continues from its checkpoints.",
+    )
+    strands.add_argument("--quads", type=Path, required=True, help="folder that render-portraits --quads --size wrote")
+    strands.add_argument("--bundle", default="portraits", help=BUNDLE_HELP)
+    strands.add_argument("--out", type=Path, required=True, help="file of the finished weights, ending in .safetensors")
+    strands.add_argument("--steps", type=int, help="steps of the grown generator (default: the recipe's)")
+    strands.add_argument("--field-steps", type=int, help="steps of the strand field (default: the recipe's)")
+    strands.add_argument("--checkpoints", type=Path, default=Path("runs/strands"), help="folder of the checkpoints")
+    add_processor(strands)
+    strands.set_defaults(run=_train_strands)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -134,6 +159,32 @@ def _train(options: argparse.Namespace) -> None:
         latents=options.latents,
         compiled=options.compile,
     )
+
+
+def _train_strands(options: argparse.Namespace) -> None:
+    for option in ("steps", "field_steps"):
+        if getattr(options, option) is not None:
+            check_range(f"--{option.replace('_', '-')}", getattr(options, option), 1)
+    check_threads(options)
+    check_weights_file(options.out)
+    from dataclasses import replace
+
+    from hairclip.portraits.fit.people import RenderedPeople
+    from hairclip.portraits.fit.strands import StrandRecipe, fit_strands
+    from hairclip.pretrained.bundle import load_bundle
+    from hairclip.pretrained.mapper import CODES_OF, describe_companions
+    from hairclip.pretrained.network_files import save_network
+
+    device = use_processor(options)
+    bundle = load_bundle(options.bundle, device)
+    given = {"steps": options.steps, "field_steps": options.field_steps}
+    recipe = replace(StrandRecipe(), **{name: value for name, value in given.items() if value is not None})
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of training
+    people = RenderedPeople(options.quads)
+    grown = fit_strands(people, bundle.encoder, bundle.generator, options.checkpoints, device, recipe=recipe)
+    codes_of = describe_companions(bundle.parts).get("generator")
+    save_network(options.out, "generator", grown, half=True, notes={CODES_OF: codes_of} if codes_of else None)
+    print(f"wrote {options.out}")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

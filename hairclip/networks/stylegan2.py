@@ -125,7 +125,7 @@ class Generator(nn.Module):
         Args:
             w_plus: one latent per layer; `expand` makes them from w.
             noise: "const" adds the stored noise maps, "random" fresh ones, "none" nothing. Where strands are made,
-                both kinds of noise become strands on hair; no gradient goes through them.
+                both kinds of noise become strands on hair and nothing elsewhere; no gradient goes through them.
             generator: source of random noise, on any device; torch's global one if None.
             recompute: keep nothing inside a resolution for the backward pass, which computes it again (Chen et al.
                 2016): the same gradients with less memory and a third more work.
@@ -186,19 +186,29 @@ class Generator(nn.Module):
     def _strands(
         self, j: int, field: Tensor | None, noise: Noise, generator: torch.Generator | None
     ) -> tuple[Noise | NoiseMaps, Noise | NoiseMaps]:
-        """Return the noise of the two layers of resolution number `j`.
+        """Return the noise of the two layers of resolution number `j`: strands on hair, nothing elsewhere.
 
-        On hair, both layers get the same strands, made of the first one's noise: two sets of strands in one place
-        would contradict each other.
+        Both layers get the same strands, made of the first one's noise: two sets of strands in one place would
+        contradict each other. Noise elsewhere would be as strong as strands are, because a layer has one strength.
         """
-        first, second = self._convolutions[2 * j - 1 : 2 * j + 1]
+        first = self._convolutions[2 * j - 1]
         if field is None or noise == "none":
             return noise, noise
-        one, other = (layer.noise_maps(noise, len(field), generator) for layer in (first, second))
+        white = first.noise_maps(noise, len(field), generator)
         field = F.interpolate(field, size=first.size, mode="bilinear", align_corners=False)
-        strands = line_integral(one, field[:, :2], steps=self.strand_steps[first.size])
-        hair = field[:, 2].to(strands.dtype)
-        return torch.lerp(one, strands, hair), torch.lerp(other, strands, hair)
+        strands = line_integral(white, field[:, :2], steps=self.strand_steps[first.size])
+        strands = strands * field[:, 2].to(strands.dtype)
+        return strands, strands
+
+    def activations(self, w_plus: WPlus, size: int) -> Float[Tensor, "batch channels size size"]:
+        """Return the activations after the last layer of a resolution, with stored noise, of W+ codes."""
+        codes = self.layer_codes(w_plus)
+        x = self.constant.expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        factors = torch.ones_like(x[:, :, 0, 0])
+        for k, layer in enumerate(self._convolutions):
+            if layer.size <= size:
+                x, factors = layer(x, factors, codes[:, k])
+        return x * factors.to(x.dtype)[:, :, None, None]
 
     def layer_codes(self, w_plus: WPlus) -> Float[Tensor, "batch layers w_dim"]:
         """Return one latent for every layer and the last image output, (B, 2 log2(size) - 2, w_dim), of W+ codes."""

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import write_atomic
 from hairclip.networks import mapper as mapper_network
-from hairclip.pretrained.bundle_files import Source
+from hairclip.pretrained.bundle_files import OwnNetwork, Source
 from hairclip.pretrained.download import is_offline
 from hairclip.pretrained.hub import HUB_ERRORS, card_header, fetch_file, reason_of
 from hairclip.pretrained.network_files import (
@@ -23,7 +23,8 @@ from hairclip.pretrained.network_files import (
     with_config,
 )
 from hairclip.pretrained.registry import WEIGHTS
-from hairclip.pretrained.sources import content_of, weight_names
+from hairclip.pretrained.sources import content_of, embedded_file, is_weight_name, source_of, weight_names
+from hairclip.pretrained.weight_files import read_metadata
 
 __all__ = ["HairMapper", "build_mapper", "check_companions", "describe_companions", "mapper_card", "save_mapper"]
 
@@ -143,9 +144,12 @@ def build_mapper(file: NetworkFile, device: Device) -> HairMapper:
 
 def describe_companions(parts: Mapping[str, Source]) -> dict[str, str]:
     """Return part -> content of the generator and the CLIP that a network was trained with, for the notes."""
-    found = {part: content_of(part, parts[part]) for part in ("generator", "clip") if part in parts}
+    found = {part: _meaning_of(part, parts[part]) for part in ("generator", "clip") if part in parts}
     return {part: content for part, content in found.items() if content is not None}
 
+
+CODES_OF = "codes_of"
+"""Note of a grown generator: the content of the smaller one, whose codes it reads."""
 
 _A_MAPPER = "a mapper trained with these networks (check_companions=False skips this check)"
 
@@ -171,13 +175,25 @@ def check_companions(
     for part in ("generator", "clip"):
         if part not in parts or (part not in companions and part not in contents):
             continue
-        trained_with = contents.get(part) or content_of(part, companions[part])
-        used_with = content_of(part, parts[part])
+        trained_with = contents.get(part) or _meaning_of(part, companions[part])
+        used_with = _meaning_of(part, parts[part])
         if trained_with is not None and used_with is not None and trained_with != used_with:
             which = f" ({_shown(companions[part])})" if part in companions else ""
             raise HairclipError(
                 f"{name} was trained with another {part}{which} than {_shown(parts[part])}: use that one, or {instead}."
             )
+
+
+def _meaning_of(part: str, source: Source) -> str | None:
+    """Return a text that is equal for networks with equal codes: a grown generator has that of the smaller one."""
+    if part == "generator" and not isinstance(source, OwnNetwork):
+        name = source_of(source)
+        path = embedded_file(name) if is_weight_name(name) else Path(name)
+        if path.suffix == ".safetensors" and path.is_file():
+            notes = json.loads(read_metadata(path).get("notes", "{}"))
+            if CODES_OF in notes:
+                return str(notes[CODES_OF])
+    return content_of(part, source)
 
 
 # ------------------------------------------------------------------------------------------ model card

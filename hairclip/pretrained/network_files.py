@@ -115,7 +115,7 @@ def save_network(
         spared: names of tensors that are never stored as float8.
         bytes_above: store matrices, or stacks of them, of more numbers than this as whole numbers of 8 bits with one
             scale a matrix. They load as float32.
-        notes: for a mapper, values fit for JSON, which become `hairclip.pretrained.HairMapper.notes`.
+        notes: values fit for JSON; a mapper's become `hairclip.pretrained.HairMapper.notes`.
     """
     metadata = {
         "hairclip_kind": kind,

@@ -121,6 +121,9 @@ def test_strands_change_pictures_on_hair_alone():
     with_strands = made(strands=STRANDS)
     hair_where(with_strands, "left")
     without = same_weights(with_strands)
+    for layer in without.layers:
+        if layer.size > with_strands.read_at:
+            layer.noise_strength.data.zero_()  # beside hair there is no noise either
     difference = (with_strands(code(without)) - without(code(without))).abs().amax(dim=1)
     # Half a cell of the field blurs the border, and two convolutions and two blurs carry a change some pixels further.
     assert float(difference[:, :, :12].amax()) > 0.05
