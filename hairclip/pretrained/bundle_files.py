@@ -220,8 +220,9 @@ def _bundles_folder() -> Path:
 def _shipped() -> dict[str, BundleFile]:
     """Return the bundles that come with hairclip by their names."""
     found: dict[str, BundleFile] = {}
-    for path in sorted(_bundles_folder().glob("*.yaml")):
-        known = {*WEIGHTS, *(f"{path.stem}/{part}" for part in PARTS)}
+    paths = sorted(_bundles_folder().glob("*.yaml"))
+    known = {*WEIGHTS, *(f"{path.stem}/{part}" for path in paths for part in PARTS)}  # one may share parts of another
+    for path in paths:
         found[path.stem] = _checked(path, read_yaml(path), name=path.stem, known=known)
     return found
 

@@ -51,7 +51,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_shipped_bundles_say_what_their_networks_were_made_for():
-    assert hairclip.list_bundles() == ["ffhq", "portraits"]
+    assert hairclip.list_bundles() == ["ffhq", "portraits", "portraits-256"]
     portraits, ffhq = load_bundle("portraits"), load_bundle("ffhq")
     assert set(portraits.parts) | set(TRAINED_BY) == set(PARTS)
     assert (portraits.framing, portraits.plain_background) == (PORTRAITS, True)
@@ -140,7 +140,9 @@ def test_a_mistake_in_a_yaml_is_one_sentence(tmp_path: Path, text: str, words: s
 
 
 def test_what_is_no_bundle_is_one_sentence(tmp_path: Path):
-    with pytest.raises(HairclipError, match="there is no bundle .*nothing: give ffhq, portraits, a YAML file"):
+    with pytest.raises(
+        HairclipError, match="there is no bundle .*nothing: give ffhq, portraits, portraits-256, a YAML"
+    ):
         load_bundle(tmp_path / "nothing")
     with pytest.raises(HairclipError, match="put bundle.yaml there, or files such as generator.safetensors"):
         load_bundle(tmp_path)
