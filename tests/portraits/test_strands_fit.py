@@ -17,7 +17,7 @@ from tests.portraits.test_photo_parser import write_quads
 
 CPU = torch.device("cpu")
 RECIPE = StrandRecipe(
-    channels={32: 4}, field_steps=3, field_batch=2, steps=4, batch=2, scales=1, read_at=8, line_steps={16: 1, 32: 4}
+    channels={32: 4}, field_steps=3, field_batch=2, steps=4, batch=2, scales=1, read_at=8, half_length=0.125
 )
 
 
@@ -68,6 +68,7 @@ def test_where_each_strand_lies_is_not_asked_for_but_strands_are():
 def test_a_generator_that_has_grown_reads_the_same_codes_and_keeps_its_lower_layers(tmp_path: Path):
     small, grown = small_generator(), fit(tmp_path / "runs")
     assert (grown.size, grown.n_latent) == (32, small.n_latent)
+    assert (grown.read_at, grown.strand_steps) == (8, {16: 2, 32: 4})
     before, after = small.state_dict(), grown.state_dict()
     lower = [key for key in before if key.startswith(("constant", "mapping", "layers.0", "layers.1.", "layers.2."))]
     assert lower

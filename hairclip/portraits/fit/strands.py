@@ -53,7 +53,7 @@ class StrandRecipe:
         energy: weight of the difference of local energies.
         scales: octaves of these energies.
         read_at: the resolution whose activations tell the field.
-        line_steps: samples of a strand on either side of a pixel, by resolution.
+        half_length: of a strand, in sides of the picture.
         first_noise: noise strength that the layers above `read_at` start from.
     """
 
@@ -70,7 +70,7 @@ class StrandRecipe:
     energy: float = 14.0
     scales: int = 3
     read_at: int = 64
-    line_steps: Mapping[int, int] = field(default_factory=lambda: {128: 7, 256: 13})
+    half_length: float = 0.05
     first_noise: float = 0.1
 
 
@@ -136,7 +136,9 @@ class _StrandFit:
         self.people, self.recipe, self.folder, self.device = people, recipe, folder, device
         self.encoder = encoder.to(device).eval().requires_grad_(False)
         torch.manual_seed(0)  # initial weights
-        strands = {"read_at": recipe.read_at, "steps": dict(recipe.line_steps)}
+        higher = [size for size in (recipe.read_at << step for step in range(1, 8)) if size <= people.size]
+        steps = {size: max(1, round(recipe.half_length * size)) for size in higher}
+        strands = {"read_at": recipe.read_at, "steps": steps}
         self.grown = grow(generator, people.size, recipe.channels, strands=strands).to(device)
         for layer in self._layers_above():
             nn.init.constant_(layer.noise_strength, recipe.first_noise)
