@@ -245,7 +245,7 @@ def test_pictures_to_look_at(editor: HairEditor, portrait: torch.Tensor):
 def test_a_generator_of_plain_backgrounds_is_shown_plain_backgrounds(
     networks: SimpleNamespace, portrait: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(networks.parser, "labels", lambda images: (images.mean(dim=1) > 0).long())
+    monkeypatch.setattr(networks.parser, "smooth_labels", lambda images: (images.mean(dim=1) > 0).long())
     editor = HairEditor(SimpleNamespace(**{**vars(networks), "plain_background": True}))
     prepared = editor.prepare([portrait])
     shown = plain_background(prepared.aligned, prepared.labels[:, None] == BACKGROUND)

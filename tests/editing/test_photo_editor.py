@@ -134,7 +134,7 @@ def test_a_crop_of_the_networks_size_gives_what_the_crop_editor_gives(editor: Ph
 def test_the_portraits_generator_sees_people_before_plain_backgrounds(
     networks: SimpleNamespace, framing: Framing, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(networks.parser, "labels", lambda images: (images.mean(dim=1) > 0).long())
+    monkeypatch.setattr(networks.parser, "smooth_labels", lambda images: (images.mean(dim=1) > 0).long())
     networks = SimpleNamespace(**{**vars(networks), "framing": framing, "plain_background": is_plain})
     editor = PhotoEditor(HairEditor(networks, groups=(3, 5)), finder=StubFinder())
     assert editor.framing == framing
