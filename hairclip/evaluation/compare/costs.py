@@ -28,7 +28,7 @@ COSTS: Mapping[str, Cost] = {
     "optimize": Cost(0.0, 0.0),
     "styleclip-optimize": Cost(0.0, 0.0),
     "styleclip-mapper": Cost(0.0, 17.0, ("style_mappers",)),
-    "styleclip-global": Cost(1370.0, 0.0, ("directions",)),
+    "styleclip-global": Cost(2690.0, 0.0, ("directions",)),
     "tedigan": Cost(10.0, 0.0, ("text_encoder",)),
     "tedigan-clip": Cost(0.0, 0.0),
     "difference": Cost(10.0, 0.0, ("text_encoder",)),
