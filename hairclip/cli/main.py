@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         options = build_parser(given[0] if given else None).parse_args(given)
+    except BrokenPipeError:  # of --help, where Python keeps no output back
+        return 141
     finally:
         _flush()  # argparse ends the process after --help
     if arguments is None:

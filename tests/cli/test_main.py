@@ -351,12 +351,16 @@ def test_public_names_load():
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of another kind")
 @pytest.mark.parametrize("arguments", [["doctor"], ["download"], ["prompts", "red bob cut"], ["--help"], ["--version"]])
-def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: list[str]):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: list[str], unbuffered: str):
     """As after `| head -1`, which closes the pipe after the first line."""
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "hairclip", *arguments]
-    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, timeout=300)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=environment, timeout=300
+    )
     os.close(writing)
     assert ended.stderr == ""
     assert ended.returncode in (0, 141)
