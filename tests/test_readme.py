@@ -211,7 +211,8 @@ def shortened(command: Command, out: Path) -> list[str]:
     elif name == "benchmark":
         words = [*replaced(words, "--json", str(out / "out.json")), "--no-check"]
     elif "--out" in known:
-        words = replaced(words, "--out", str(out / "out"))
+        suffix = Path(words[words.index("--out") + 1]).suffix if "--out" in words else ""
+        words = replaced(words, "--out", str(out / f"out{suffix}"))
     if name in ("train", "benchmark-learning") and "--help-config" not in words:
         words = [*words, *FEW_STEPS]
     if name in FROM_QUADS:
