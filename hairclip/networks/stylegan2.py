@@ -156,8 +156,8 @@ class Generator(nn.Module):
             with full_precision(x.device) if float32_until >= 4 * 2**j else nullcontext():
                 if self.strands is not None and self.read_at == 2 * 2**j:
                     field = self._hair_field(x, factors)
-                maps = self._strands(j, field, noise, generator)
-                x, factors, image = grow(j, x, factors, image, w_plus, maps, generator, offsets)
+                given = self._strands(j, field, noise, generator)
+                x, factors, image = grow(j, x, factors, image, w_plus, given, generator, offsets)
         return image
 
     def _grow(
@@ -167,13 +167,13 @@ class Generator(nn.Module):
         factors: Tensor,
         image: Tensor,
         w_plus: Tensor,
-        noise: tuple[Noise | NoiseMaps, Noise | NoiseMaps],
+        noise: Noise | NoiseMaps,
         generator: torch.Generator | None,
         offsets: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute resolution number `j`; return its activations, their factors, and the picture so far."""
-        for k, maps in zip((2 * j - 1, 2 * j), noise):
-            x, factors = self.layers[k](x, factors, w_plus[:, k], maps, generator, offsets[k])
+        for k in (2 * j - 1, 2 * j):
+            x, factors = self.layers[k](x, factors, w_plus[:, k], noise, generator, offsets[k])
         return x, factors, upsample_image(image) + self.to_rgb[j](x, factors, w_plus[:, 2 * j + 1])
 
     @torch.no_grad()
@@ -185,20 +185,19 @@ class Generator(nn.Module):
     @torch.no_grad()
     def _strands(
         self, j: int, field: Tensor | None, noise: Noise, generator: torch.Generator | None
-    ) -> tuple[Noise | NoiseMaps, Noise | NoiseMaps]:
-        """Return the noise of the two layers of resolution number `j`: strands on hair, nothing elsewhere.
+    ) -> Noise | NoiseMaps:
+        """Return the noise of both layers of resolution number `j`: `noise` itself, or strands on hair alone.
 
         Both layers get the same strands, made of the first one's noise: two sets of strands in one place would
-        contradict each other. Noise elsewhere would be as strong as strands are, because a layer has one strength.
+        contradict each other. Noise beside hair would be as strong as strands are, because a layer has one strength.
         """
         first = self._convolutions[2 * j - 1]
         if field is None or noise == "none":
-            return noise, noise
+            return noise
         white = first.noise_maps(noise, len(field), generator)
         field = F.interpolate(field, size=first.size, mode="bilinear", align_corners=False)
         strands = line_integral(white, field[:, :2], steps=self.strand_steps[first.size])
-        strands = strands * field[:, 2].to(strands.dtype)
-        return strands, strands
+        return strands * field[:, 2].to(strands.dtype)
 
     def activations(self, w_plus: WPlus, size: int) -> Float[Tensor, "batch channels size size"]:
         """Return the activations after the last layer of a resolution, with stored noise, of W+ codes."""
