@@ -23,7 +23,7 @@ from hairclip.pretrained.network_files import (
     with_config,
 )
 from hairclip.pretrained.registry import WEIGHTS
-from hairclip.pretrained.sources import content_of, embedded_file, is_weight_name, source_of, weight_names
+from hairclip.pretrained.sources import content_of, file_of, weight_names
 from hairclip.pretrained.weight_files import read_metadata
 
 __all__ = ["HairMapper", "build_mapper", "check_companions", "describe_companions", "mapper_card", "save_mapper"]
@@ -187,8 +187,7 @@ def check_companions(
 def _meaning_of(part: str, source: Source) -> str | None:
     """Return a text that is equal for networks with equal codes: a grown generator has that of the smaller one."""
     if part == "generator" and not isinstance(source, OwnNetwork):
-        name = source_of(source)
-        path = embedded_file(name) if is_weight_name(name) else Path(name)
+        path = file_of(source)
         if path.suffix == ".safetensors" and path.is_file():
             notes = json.loads(read_metadata(path).get("notes", "{}"))
             if CODES_OF in notes:

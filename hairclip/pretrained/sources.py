@@ -15,6 +15,7 @@ from hairclip.pretrained.registry import SAME_NETWORK, WEIGHTS, Weight
 __all__ = [
     "content_of",
     "embedded_file",
+    "file_of",
     "find_unfetched",
     "is_missing",
     "is_weight_name",
@@ -46,6 +47,12 @@ def source_of(name: Source) -> str:
 def embedded_file(name: str) -> Path:
     """Return where the weights of a name such as ``portraits/generator`` lie, whether they are there or not."""
     return data_folder() / f"{name}.safetensors"
+
+
+def file_of(name_or_path: Source) -> Path:
+    """Return the file of weights that come with hairclip, by their name; anything else as a path."""
+    name = source_of(name_or_path)
+    return embedded_file(name) if is_weight_name(name) else Path(name)
 
 
 def is_missing(name: Source) -> bool:
@@ -115,7 +122,7 @@ def content_of(part: str, name_or_path: Source) -> str | None:
     name = source_of(name_or_path)
     if name in WEIGHTS:
         return SAME_NETWORK.get((part, name), name)
-    path = embedded_file(name) if is_weight_name(name) else Path(name)
+    path = file_of(name)
     if path.is_file():
         status = path.stat()
         content = _sha256(path, status.st_mtime_ns, status.st_size)
