@@ -7,14 +7,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hairclip.cli.shared_arguments import BUNDLE_HELP, DEVICE_HELP
+from hairclip.cli.shared_arguments import BUNDLE_HELP, DEVICE_HELP, SPLITS
 from hairclip.common.errors import HairclipError, check_range
 
 if TYPE_CHECKING:
     from hairclip.evaluation.compare.candidates import MethodCandidate
-    from hairclip.portraits.spec import Split
 
-_SPLITS: "dict[str, Split]" = {"test": "test", "validation": "val"}
 _ANSWERS_HELP = "pictures that other programs made, one folder a program, named as OUT/requests.json lists them"
 
 
@@ -33,7 +31,7 @@ def add_command(commands: Any) -> None:
     compare.add_argument("--slow-count", type=int, default=40, metavar="N", help="people for slow methods (default 40)")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"), help="folder of the report")
     compare.add_argument("--asked", default="text,picture", metavar="WAY[,WAY]", help="text, picture (default both)")
-    compare.add_argument("--split", choices=tuple(_SPLITS), help="people (default test, of a sweep validation)")
+    compare.add_argument("--split", choices=tuple(SPLITS), help="people (default test, of a sweep validation)")
     compare.add_argument("--seed", type=int, default=0, help="seed of people, requests and intervals (default 0)")
     compare.add_argument(
         "--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a setting, such as optimize.steps=60"
@@ -122,7 +120,7 @@ def _compare_rendered(options: argparse.Namespace) -> None:
         count=options.count or (40 if options.sweep else 200),
         slow_count=options.slow_count,
         asked=asked,
-        split=_SPLITS[split],
+        split=SPLITS[split],
         seed=options.seed,
         answers=options.answers,
         batch_size=options.batch_size,

@@ -60,15 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its arguments; None takes those of the process.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    try:
+
+    def run() -> int | None:
         options = build_parser(given[0] if given else None).parse_args(given)
-    except BrokenPipeError:  # of --help, where Python keeps no output back
-        return 141
+        if arguments is None:
+            _keep_freed_memory()
+        code: int | None = options.run(options)
+        return code
+
+    try:
+        return exit_code(run)
     finally:
         _flush()  # argparse ends the process after --help
-    if arguments is None:
-        _keep_freed_memory()
-    return exit_code(lambda: options.run(options))
 
 
 def exit_code(run: Callable[[], int | None]) -> int:

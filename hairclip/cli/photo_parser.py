@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hairclip.cli.shared_arguments import (
     BUNDLE_HELP,
     DEVICE_HELP,
+    SPLITS,
     add_processor,
     check_threads,
     check_weights_file,
@@ -19,10 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments d
     import torch
 
     from hairclip.networks.face_parser import FaceParser
-    from hairclip.portraits.spec import Split
     from hairclip.pretrained.bundle import Bundle
-
-_SPLITS: "dict[str, Split]" = {"test": "test", "validation": "val"}
 
 
 def add_command(commands: Any) -> None:
@@ -111,7 +109,7 @@ def _add_evaluate_dye(commands: Any) -> None:
 def _add_split(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--split",
-        choices=tuple(_SPLITS),
+        choices=tuple(SPLITS),
         default="test",
         help="the people: test for reports (default), validation for choosing weights and settings",
     )
@@ -169,7 +167,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.out,
         count=options.count,
         seed=options.seed,
-        split=_SPLITS[options.split],
+        split=SPLITS[options.split],
         textures=options.textures,
         photos=options.photos,
         finder=None if options.photos is None else FINDERS.load("mtcnn")(device),
@@ -189,7 +187,7 @@ def _evaluate_mask(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     parser = _photo_parser(options, load_bundle(options.bundle, device), device)
     report = evaluate_hair_masks(
-        parser, options.out, count=options.count, seed=options.seed, size=options.size, split=_SPLITS[options.split]
+        parser, options.out, count=options.count, seed=options.seed, size=options.size, split=SPLITS[options.split]
     )
     return _exit_code(report)
 

@@ -10,10 +10,14 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistake in the arguments d
     import torch
 
     from hairclip.portraits.fit.labeled_pictures import LabeledPictures
+    from hairclip.portraits.spec import Split
     from hairclip.pretrained.bundle import Bundle
 
 DEVICE_HELP = "auto (default), cpu, cuda, cuda:N or mps"
 BUNDLE_HELP = "name or YAML file of a bundle, or a folder of weight files (default portraits)"
+
+SPLITS: "dict[str, Split]" = {"test": "test", "validation": "val"}
+"""Value of --split -> the split of people."""
 
 
 def add_processor(command: argparse.ArgumentParser) -> None:
