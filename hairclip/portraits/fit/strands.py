@@ -178,7 +178,8 @@ class _StrandFit:
             with autocast(self.device):
                 read = head.layers(activations).float()
             loss, agreement = direction_loss(read[:, :2], read[:, 2:], batch.direction, batch.coverage)
-            _set_rate(optimizer, recipe.field_rate * warm_up_then_half_cosine(index, recipe.field_steps, warmup=20))
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.field_rate * warm_up_then_half_cosine(index, recipe.field_steps, warmup=20)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -267,17 +268,7 @@ def hair_texture_loss(
         made, real: pictures.
         coverage: how much of each pixel hair covers. Elsewhere energies count 0.2.
     """
-    with torch.no_grad():
-        wanted = energy(real)
-    differences = []
-    for one, other in zip(energy(made), wanted, strict=True):
-        weight = 0.2 + F.interpolate(coverage, size=one.shape[2:], mode="area")
-        differences.append((weight * (one - other).abs()).mean())
+    texture = energy.distance(made, real, 0.2 + coverage)
     error = (made - real) * coverage
     blurred = torch.stack([F.avg_pool2d(error, factor).abs().mean() for factor in (8, 16)]).sum()
-    return torch.stack(differences).mean(), blurred
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    return texture, blurred

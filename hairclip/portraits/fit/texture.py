@@ -50,11 +50,21 @@ class OrientedEnergy(nn.Module):
             maps.append(F.avg_pool2d(energy, self.window, self.window // 2))
         return maps
 
-    def distance(self, images: Images, target: Images) -> Float[Tensor, ""]:
-        """Return the mean absolute difference of the energies of two batches."""
+    def distance(
+        self, images: Images, target: Images, weight: Float[Tensor, "batch 1 height width"] | None = None
+    ) -> Float[Tensor, ""]:
+        """Return the mean absolute difference of the energies of two batches.
+
+        Args:
+            images, target: pictures.
+            weight: how much each pixel's neighborhood counts; None for 1.
+        """
         with torch.no_grad():
             wanted = self(target)
-        return torch.stack([F.l1_loss(a, b) for a, b in zip(self(images), wanted, strict=True)]).mean()
+        differences = [(a - b).abs() for a, b in zip(self(images), wanted, strict=True)]
+        if weight is not None:
+            differences = [d * F.interpolate(weight, size=d.shape[2:], mode="area") for d in differences]
+        return torch.stack([d.mean() for d in differences]).mean()
 
 
 def gabor_pairs(orientations: int, wavelength: float, radius: int) -> Float[Tensor, "filters 1 side side"]:
