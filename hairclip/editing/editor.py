@@ -716,7 +716,7 @@ class HairEditor:
             colors: what the columns ask for; None keeps the color.
             options: how the edits are made.
             inverting: how the picture is inverted.
-            tile: pixels of each picture; None takes the generator's size, but 160 to 256.
+            tile: pixels of each picture; None takes the generator's size, at least 160 and at most 256.
             progress: show progress bars where something takes long.
             settings: single fields of `EditOptions` and `InversionOptions`, such as `strength=0.5`.
         """

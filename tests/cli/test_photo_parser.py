@@ -7,7 +7,7 @@ import torch
 
 from hairclip.cli import main as cli
 from hairclip.pretrained import load_parser
-from tests.portraits.test_photo_parser import write_quads
+from tests.helpers.quads import write_quads
 
 
 def test_a_training_writes_a_parser_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -13,7 +13,7 @@ from hairclip.networks.stylegan2_ops import upsample_image
 from hairclip.portraits.fit.people import RenderedPeople
 from hairclip.portraits.fit.strands import StrandRecipe, direction_loss, fit_strands, hair_texture_loss
 from hairclip.portraits.fit.texture import OrientedEnergy
-from tests.portraits.test_photo_parser import write_quads
+from tests.helpers.quads import write_quads
 
 CPU = torch.device("cpu")
 RECIPE = StrandRecipe(
