@@ -169,6 +169,7 @@ def _train_strands(options: argparse.Namespace) -> None:
     check_weights_file(options.out)
     from dataclasses import replace
 
+    from hairclip.portraits.fit.likeness import Recognizers
     from hairclip.portraits.fit.people import RenderedPeople
     from hairclip.portraits.fit.strands import StrandRecipe, fit_strands
     from hairclip.pretrained.bundle import load_bundle
@@ -181,7 +182,10 @@ def _train_strands(options: argparse.Namespace) -> None:
     recipe = replace(StrandRecipe(), **{name: value for name, value in given.items() if value is not None})
     options.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of training
     people = RenderedPeople(options.quads)
-    grown = fit_strands(people, bundle.encoder, bundle.generator, options.checkpoints, device, recipe=recipe)
+    recognizers = Recognizers(parser=bundle.parser, clip=bundle.clip, identity=bundle.identity)
+    grown = fit_strands(
+        people, bundle.encoder, bundle.generator, recognizers, options.checkpoints, device, recipe=recipe
+    )
     codes_of = describe_companions(bundle.parts).get("generator")
     save_network(options.out, "generator", grown, half=True, notes={CODES_OF: codes_of} if codes_of else None)
     print(f"wrote {options.out}")

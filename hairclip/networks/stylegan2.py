@@ -7,6 +7,7 @@ that has grown may keep the codes of the smaller one: layers without a latent of
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,15 @@ from torch.utils.checkpoint import checkpoint
 
 from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Latents, WPlus
-from hairclip.networks.strands import StrandField, line_integral
-from hairclip.networks.stylegan2_layers import MappingNetwork, ModulatedConv, Noise, NoiseMaps, ToRGB
+from hairclip.networks.strands import (
+    HairField,
+    StrandField,
+    draw_directions,
+    fixed_noise,
+    lay_strands,
+    strand_maps,
+)
+from hairclip.networks.stylegan2_layers import MappingNetwork, ModulatedConv, Noise, ToRGB
 from hairclip.networks.stylegan2_ops import full_precision, upsample_image
 
 __all__ = ["OFFICIAL_CHANNELS", "Generator"]
@@ -39,12 +47,12 @@ class Generator(nn.Module):
         channels: channels at every resolution from 4 to `size`; the official table if None.
         clamp: the largest absolute value of activations and of each resolution's colors, as NVIDIA's `conv_clamp`;
             None, as in config F, for no limit.
-        strands: what makes strands of hair out of the noise of the last layers, fit for JSON; None for noise as it is:
+        strands: lays strands of hair over the picture (`hairclip.networks.strands`), fit for JSON; None for none:
 
-            - ``read_at``: the resolution whose activations `StrandField` reads. The layers of all higher resolutions
-              get strands.
+            - ``read_at``: the resolution whose activations `StrandField` reads. From there on layers get no noise.
             - ``width``: channels of `StrandField`; 48 if missing.
-            - ``steps``: `line_integral`'s, one number, or one for each higher resolution.
+            - ``widths``: number of strands' widths. Each next one is twice as wide; 3 if missing.
+            - ``half_length``: of a strand, in sides of the picture; 0.08 if missing.
         n_latent: latents in a W+ code; ``2 log2(size) - 2`` if None. With fewer, all layers and image outputs beyond
             the last one read the last one.
 
@@ -88,8 +96,16 @@ class Generator(nn.Module):
             self.layers.append(ModulatedConv(table[r], table[r], w_dim=w_dim, size=r, clamp=clamp))
         self.to_rgb = nn.ModuleList(ToRGB(table[r], w_dim=w_dim, clamp=clamp) for r in resolutions)
         self.register_buffer("latent_avg", None)
-        self.read_at, self.strand_steps = _read_strands(strands, resolutions)
-        self.strands = None if strands is None else StrandField(table[self.read_at], strands.get("width", 48))
+        self.strand_settings = None if strands is None else _read_strands(strands, resolutions)
+        self.strands: StrandField | None = None
+        if self.strand_settings is not None:
+            settings = self.strand_settings
+            self.strands = StrandField(table[settings["read_at"]], settings["width"], settings["widths"])
+
+    @property
+    def read_at(self) -> int | None:
+        """The resolution at which strands are read; None where none are made."""
+        return None if self.strand_settings is None else int(self.strand_settings["read_at"])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -103,9 +119,8 @@ class Generator(nn.Module):
         }
         if self.clamp is not None:
             config["clamp"] = self.clamp
-        if self.strands is not None:
-            steps = {str(resolution): steps for resolution, steps in self.strand_steps.items()}
-            config["strands"] = {"read_at": self.read_at, "width": self.strands.width, "steps": steps}
+        if self.strand_settings is not None:
+            config["strands"] = dict(self.strand_settings)
         if self.n_latent != self._layer_codes:
             config["n_latent"] = self.n_latent
         return config
@@ -124,8 +139,7 @@ class Generator(nn.Module):
 
         Args:
             w_plus: one latent per layer; `expand` makes them from w.
-            noise: "const" adds the stored noise maps, "random" fresh ones, "none" nothing. Where strands are made,
-                both kinds of noise become strands on hair and nothing elsewhere; no gradient goes through them.
+            noise: "const" adds the stored noise maps, "random" fresh ones, "none" nothing, not even strands.
             generator: source of random noise, on any device; torch's global one if None.
             recompute: keep nothing inside a resolution for the backward pass, which computes it again (Chen et al.
                 2016): the same gradients with less memory and a third more work.
@@ -142,23 +156,86 @@ class Generator(nn.Module):
         if w_plus.shape[1:] != (self.n_latent, self.w_dim):
             raise ValueError(f"codes of shape {tuple(w_plus.shape)} do not fit: (B, {self.n_latent}, {self.w_dim})")
         offsets = self._check_offsets(style_offsets)
-        w_plus = self.layer_codes(w_plus)
         grow: Callable[..., tuple[Tensor, Tensor, Tensor]] = self._grow
         if recompute:
             grow = partial(checkpoint, grow, use_reentrant=False, preserve_rng_state=noise == "random")
+        image, hair = self._smooth(w_plus, noise, generator, grow, float32_until, offsets)
+        return image if hair is None or noise == "none" else self.with_strands(image, hair, noise, generator)
+
+    def smooth(self, w_plus: WPlus) -> tuple[Images, HairField]:
+        """Return pictures without strands, with stored noise, and the hair that strands are to be laid over."""
+        image, hair = self._smooth(w_plus, "const", None, self._grow, 0, [None] * len(self.layers))
+        if hair is None:
+            raise HairclipError("this generator makes no strands: give `strands` when it is made.")
+        return image, hair
+
+    def with_strands(
+        self,
+        images: Float[Tensor, "batch 3 rows columns"],
+        hair: HairField,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        *,
+        size: int | None = None,
+    ) -> Images:
+        """Return pictures of `smooth` with strands, whose directions are drawn where the hair is curly.
+
+        Args:
+            images: the pictures without strands.
+            hair: how hair runs.
+            noise: "const" or "random", see `forward`.
+            generator: see `forward`.
+            size: height and width of what is returned, the generator's size times a power of two; None for its size.
+                A larger picture has the same strands, and thinner ones that are as strong as the thinnest of them.
+        """
+        settings = self.strand_settings
+        assert settings is not None
+        count, layers = len(images), {layer.size: layer for layer in self._convolutions}  # the last one of each size
+
+        def maps(side: int) -> Tensor:
+            if side > self.size:
+                return fixed_noise(side).to(images.device)[None]
+            found: Tensor = layers[side].noise_maps("const" if noise == "const" else "random", count, generator)
+            return found
+
+        with full_precision(images.device):
+            drawn = replace(hair, direction=draw_directions(hair.direction, maps(settings["read_at"])))
+            white = [maps(self.size >> step) for step in range(settings["widths"])]
+            outline, enlarged = min(1, settings["widths"] - 1), images
+            while size is not None and white[0].shape[-1] < size:
+                white.insert(0, maps(2 * white[0].shape[-1]))
+                outline += 1
+                drawn = replace(drawn, strength=torch.cat((drawn.strength[:, :1], drawn.strength), dim=1))
+                enlarged = F.interpolate(enlarged, scale_factor=2, mode="bicubic", align_corners=False)
+            strands = strand_maps(drawn.direction, white, half_length=settings["half_length"])
+            return lay_strands(enlarged, drawn, strands, outline=outline)
+
+    def _smooth(
+        self,
+        w_plus: WPlus,
+        noise: Noise,
+        generator: torch.Generator | None,
+        grow: Callable[..., tuple[Tensor, Tensor, Tensor]],
+        float32_until: int,
+        offsets: Sequence[Tensor | None],
+    ) -> tuple[Tensor, HairField | None]:
+        """Return pictures without strands, and their hair; None where no strands are made."""
+        w_plus = self.layer_codes(w_plus)
         # Channels last from the first layer on: two to three times faster in the blurs and convolutions of a CPU.
         x = self.constant.expand(len(w_plus), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         with full_precision(x.device) if float32_until >= 4 else nullcontext():
             x, factors = self.layers[0](x, torch.ones_like(x[:, :, 0, 0]), w_plus[:, 0], noise, generator, offsets[0])
             image: Tensor = self.to_rgb[0](x, factors, w_plus[:, 1])
-        field: Tensor | None = None
+        hair: HairField | None = None
         for j in range(1, len(self.to_rgb)):
             with full_precision(x.device) if float32_until >= 4 * 2**j else nullcontext():
-                if self.strands is not None and self.read_at == 2 * 2**j:
-                    field = self._hair_field(x, factors)
-                given = self._strands(j, field, noise, generator)
-                x, factors, image = grow(j, x, factors, image, w_plus, given, generator, offsets)
-        return image
+                reads = self.strands is not None and self.read_at == 4 * 2**j
+                noise = "none" if reads else noise
+                x, factors, image = grow(j, x, factors, image, w_plus, noise, generator, offsets)
+                if reads and self.strands is not None:
+                    # No gradient goes from strands to layers or codes.
+                    hair = self.strands((x * factors.to(x.dtype)[:, :, None, None]).detach())
+        return image, hair
 
     def _grow(
         self,
@@ -167,7 +244,7 @@ class Generator(nn.Module):
         factors: Tensor,
         image: Tensor,
         w_plus: Tensor,
-        noise: Noise | NoiseMaps,
+        noise: Noise,
         generator: torch.Generator | None,
         offsets: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,29 +253,6 @@ class Generator(nn.Module):
             x, factors = self.layers[k](x, factors, w_plus[:, k], noise, generator, offsets[k])
         return x, factors, upsample_image(image) + self.to_rgb[j](x, factors, w_plus[:, 2 * j + 1])
 
-    @torch.no_grad()
-    def _hair_field(self, x: Tensor, factors: Tensor) -> Tensor:
-        """Return direction and coverage of hair in one tensor (B, 3, H, W)."""
-        assert self.strands is not None
-        return torch.cat(self.strands(x * factors.to(x.dtype)[:, :, None, None]), dim=1)
-
-    @torch.no_grad()
-    def _strands(
-        self, j: int, field: Tensor | None, noise: Noise, generator: torch.Generator | None
-    ) -> Noise | NoiseMaps:
-        """Return the noise of both layers of resolution number `j`: `noise` itself, or strands on hair alone.
-
-        Both layers get the same strands, made of the first one's noise: two sets of strands in one place would
-        contradict each other. Noise beside hair would be as strong as strands are, because a layer has one strength.
-        """
-        first = self._convolutions[2 * j - 1]
-        if field is None or noise == "none":
-            return noise
-        white = first.noise_maps(noise, len(field), generator)
-        field = F.interpolate(field, size=first.size, mode="bilinear", align_corners=False)
-        strands = line_integral(white, field[:, :2], steps=self.strand_steps[first.size])
-        return strands * field[:, 2].to(strands.dtype)
-
     def activations(self, w_plus: WPlus, size: int) -> Float[Tensor, "batch channels size size"]:
         """Return the activations after the last layer of a resolution, with stored noise, of W+ codes."""
         codes = self.layer_codes(w_plus)
@@ -206,7 +260,8 @@ class Generator(nn.Module):
         factors = torch.ones_like(x[:, :, 0, 0])
         for k, layer in enumerate(self._convolutions):
             if layer.size <= size:
-                x, factors = layer(x, factors, codes[:, k])
+                quiet = self.read_at is not None and layer.size >= self.read_at
+                x, factors = layer(x, factors, codes[:, k], "none" if quiet else "const")
         return x * factors.to(x.dtype)[:, :, None, None]
 
     def layer_codes(self, w_plus: WPlus) -> Float[Tensor, "batch layers w_dim"]:
@@ -271,17 +326,14 @@ class Generator(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _read_strands(strands: Mapping[str, Any] | None, resolutions: Sequence[int]) -> tuple[int, dict[int, int]]:
-    """Return where `Generator`'s strands are read, and their steps at every higher resolution."""
-    if strands is None:
-        return 0, {}
-    if unknown := sorted(strands.keys() - {"read_at", "width", "steps"}):
-        raise ValueError(f"strands have read_at, width and steps, but not {', '.join(unknown)}")
-    read_at, steps = strands["read_at"], strands["steps"]
-    higher = [resolution for resolution in resolutions if resolution > read_at]
-    if read_at not in resolutions or not higher:
-        raise ValueError(f"strands are read at one of the resolutions {list(resolutions[:-1])}, not at {read_at}")
-    table = {int(r): n for r, n in steps.items()} if isinstance(steps, Mapping) else dict.fromkeys(higher, steps)
-    if missing := [resolution for resolution in higher if resolution not in table]:
-        raise ValueError(f"the strands' steps lack the resolutions {missing}")
-    return read_at, {resolution: int(table[resolution]) for resolution in higher}
+def _read_strands(strands: Mapping[str, Any], resolutions: Sequence[int]) -> dict[str, Any]:
+    """Return the settings of `Generator`'s strands, with defaults for those that are missing."""
+    defaults = {"read_at": resolutions[-2], "width": 48, "widths": 3, "half_length": 0.08}
+    if unknown := sorted(strands.keys() - defaults):
+        raise ValueError(f"strands have {', '.join(defaults)}, but not {', '.join(unknown)}")
+    settings = {**defaults, **strands}
+    if settings["read_at"] not in resolutions[:-1]:
+        raise ValueError(f"strands are read at one of {resolutions[:-1]}, not at {settings['read_at']}")
+    if not 1 <= settings["widths"] <= len(resolutions):
+        raise ValueError(f"strands have 1 to {len(resolutions)} widths, not {settings['widths']}")
+    return settings

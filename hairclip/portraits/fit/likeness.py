@@ -37,10 +37,17 @@ class Recognizers:
             for a, b in zip(embeddings, wanted, strict=True)
         )
         return {
-            "parser": F.cross_entropy(self.parser.logits(made).float(), labels),
+            "parser": F.cross_entropy(_enlarge(self.parser.logits(made).float(), labels.shape[-1]), labels),
             "clip": clip,
             "identity": identity,
         }
+
+
+def _enlarge(logits: Tensor, size: int) -> Tensor:
+    """Return logits of the parser's own size at the size of the pictures."""
+    if logits.shape[-1] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def reconstruction_loss(made: Images, real: Images, weight: Float[Tensor, "batch 1 height width"]) -> Tensor:

@@ -5,13 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from hairclip.common.errors import HairclipError
+from hairclip.portraits.randomize.dice import Pixels
 from hairclip.portraits.randomize.person import Person
 
-__all__ = ["RenderedPeople"]
+__all__ = ["RenderedPeople", "Swapped"]
 
 _ARRAYS = ("images", "labels", "coverage", "direction", "landmarks")
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A person, and two pictures that say it together.
+
+    Attributes:
+        person: the one to make.
+        shape: (3, S, S) in [0, 1], the same person, perhaps in another hair color.
+        color: (3, S, S), a head of hair in the person's hair color, perhaps another one.
+    """
+
+    person: Person
+    shape: Pixels
+    color: Pixels
 
 
 @dataclass(frozen=True)
@@ -57,9 +74,31 @@ class RenderedPeople:
 
     def draw(self, rng: np.random.Generator) -> Person:
         """Return a random person."""
+        return self._person(*self._place(rng))
+
+    def draw_swapped(self, rng: np.random.Generator, share: float) -> Swapped:
+        """Return a random person, for a share of the draws with its shape and its hair color in two other pictures.
+
+        A bald head lends no color.
+        """
+        shard, row, head, color = self._place(rng)
+        person = self._person(shard, row, head, color)
+        if rng.random() >= share or not self._shards[shard]["coverage"].row((row, 1 - head)).any():
+            return Swapped(person, person.pixels, person.pixels)
+        return Swapped(person, self._pixels(shard, row, head, 1 - color), self._pixels(shard, row, 1 - head, color))
+
+    def _place(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Return shard, row, head and color of a random portrait."""
         quad, head, color = int(rng.integers(self._counts.sum())), int(rng.integers(2)), int(rng.integers(2))
         number = int(np.searchsorted(np.cumsum(self._counts), quad, side="right"))
-        shard, row = self._shards[number], quad - int(self._counts[:number].sum())
+        return number, quad - int(self._counts[:number].sum()), head, color
+
+    def _pixels(self, shard: int, row: int, head: int, color: int) -> Pixels:
+        image = self._shards[shard]["images"].row((row, head, color))
+        return torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1).contiguous()
+
+    def _person(self, number: int, row: int, head: int, color: int) -> Person:
+        shard = self._shards[number]
         return Person.from_render(
             image=shard["images"].row((row, head, color)),
             labels=shard["labels"].row((row, head, color)),
