@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from hairclip.common.images import Labels, from_pil, mask_to_pil, resize_area, to_pil
 from hairclip.editing.blending.beyond import continue_beyond, fade_at_border, mark_border, pad_around
 from hairclip.editing.blending.matte import keep_main_hair
+from hairclip.editing.finer_strands import add_finer_strands, finer_size
 from hairclip.editing.inversion.check import describe_poor_inversion
 from hairclip.editing.photo.align import FaceSquare, Rectangle, crop_face, rectangle, spread
 from hairclip.editing.photo_result import OpenPhoto
 from hairclip.editing.result import EditResult
+from hairclip.networks.stylegan2 import Generator
 
 __all__ = ["follow_hair_beyond_crop", "paste_edits"]
 
@@ -23,12 +25,15 @@ _LARGEST_BEYOND = 256
 """Largest size in pixels of the crop in which hair is followed. The filled-in area is smooth, so it may be small."""
 
 
-def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.Image, Image.Image, Rectangle | None]:
+def paste_edits(
+    opened: OpenPhoto, edits: Sequence[EditResult], generator: Generator | None = None
+) -> tuple[Image.Image, Image.Image, Rectangle | None]:
     """Return the photo with edited crops in it, the weight of the edits, and the rectangle in which it changed.
 
     Args:
         opened: the photo.
         edits: one edit per square of it.
+        generator: what drew the edits. One that makes strands draws them again at the photo's resolution.
 
     Returns:
         The picture; its mask, mode "L", which is 0 where the pixel is the photo's; and the rectangle, None where
@@ -42,7 +47,14 @@ def paste_edits(opened: OpenPhoto, edits: Sequence[EditResult]) -> tuple[Image.I
         if place is None:
             continue
         weight = spread(mask_to_pil(edit.alpha), square, picture.size, place)
-        after = spread(to_pil(_fade_foreground(edit, square)), square, picture.size, place)
+        foreground = _fade_foreground(edit, square)
+        if generator is not None and edit.edited_w_plus is not None and edit.recoloring is None:
+            tuned = opened.prepared.inversion.tuned
+            drawn_by = generator if tuned is None else tuned[number].generator
+            size = finer_size(drawn_by, square.size)
+            if size > foreground.shape[-1] == drawn_by.size:
+                foreground = add_finer_strands(foreground, edit.edited_w_plus, drawn_by, size)
+        after = spread(to_pil(foreground), square, picture.size, place)
         after = Image.composite(after, picture.crop(place), weight)
         mask.paste(ImageChops.lighter(mask.crop(place), weight), place)
         picture.paste(after, place)

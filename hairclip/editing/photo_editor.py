@@ -559,7 +559,7 @@ class PhotoEditor:
             first += len(photo_edits)
             paste = Stopwatch()
             with paste("paste"):
-                picture, mask, changed = paste_edits(one, photo_edits)
+                picture, mask, changed = paste_edits(one, photo_edits, self.editor.networks.generator)
             seconds = add_seconds(one.seconds, watch.seconds, share=len(photo_edits) / len(edits))
             seconds = add_seconds(seconds, paste.seconds)
             notes = list(dict.fromkeys([*one.notes, *request.notes]))
