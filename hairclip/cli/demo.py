@@ -25,8 +25,8 @@ def add_command(commands: Any) -> None:
         "--bundle",
         default="auto",
         metavar="NAME",
-        help="name or folder of the networks; auto (default) takes portraits for rendered people, and ffhq for real "
-        "photos where it is fetched",
+        help="name or folder of the networks; auto (default) takes portraits for rendered people, "
+        "portraits-256 where these are large, and ffhq for real photos where it is fetched",
     )
     demo.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
     demo.set_defaults(run=_run)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -114,7 +115,7 @@ def add_command(commands: Any) -> None:
         default="auto",
         metavar="NAME",
         help="name or folder of the networks, or hf-hub:USER/NAME; auto (default) takes portraits for rendered people, "
-        "and ffhq for real photos where it is fetched",
+        "portraits-256 where these are large, and ffhq for real photos where it is fetched",
     )
     edit.add_argument("--mapper", metavar="PATH", help="a mapper's file, such as runs/portraits/mapper.safetensors")
     edit.add_argument("--device", default="auto", metavar="NAME", help=DEVICE_HELP)
@@ -154,8 +155,8 @@ def _edit(options: argparse.Namespace) -> int | None:
             from hairclip.cli.edit_folder import write_folder
 
             requests = _print_requests(_ask(options, editor, texts, watch))
-            other = None if chooser is None else _find_other_editor(options, chooser, texts, editing)
-            return write_folder(options, requests, editor, editing, inverting, other)
+            others = [] if chooser is None else _find_other_editors(options, chooser, texts, editing)
+            return write_folder(options, requests, editor, editing, inverting, others)
         if chooser is None:
             requests = _ask(options, editor, texts, watch)
         else:
@@ -283,7 +284,7 @@ def _make_chooser(options: argparse.Namespace) -> "BundleChooser | None":
         options.bundle = bundle_of_latents(options.latents)
         print(f"bundle {options.bundle}: the codes {options.latents} fit it")
         return None
-    return BundleChooser(partial(load_photo_editor_of, options))
+    return BundleChooser(partial(load_photo_editor_of, options), method=options.method)
 
 
 def _choose(
@@ -336,24 +337,32 @@ def _open_with_choice(
     return choice.editor, choice.opened
 
 
-def _find_other_editor(
+def _find_other_editors(
     options: argparse.Namespace, chooser: "BundleChooser", texts: list[str], editing: "EditOptions"
-) -> "OtherEditor | None":
-    """Return the editor of a folder's real photos; None where no photo needs one. Print what is taken and why."""
+) -> list["OtherEditor"]:
+    """Return the editors of a folder's real photos and of its large ones, where photos need one. Print the choice."""
     from hairclip.editing.folder import OtherEditor
 
     rendered = chooser.editor("portraits")
     words: list[str | None] = [*texts] or [None]
     if all(rendered.dyes(rendered.ask(options.hairstyle, options.color, text=text), editing) for text in words):
         print("bundle portraits: a new color alone needs its parser of photos and no generator")
-        return None
+        return []
+    takes: dict[str, Callable[[CutPhoto], bool]] = {"ffhq": chooser.is_real, "portraits-256": chooser.is_large}
     if not chooser.real_is_ready:
         print("bundle portraits: the networks of real photos are not here (python -m hairclip download ffhq)")
-        return None
-    print("bundle portraits for rendered people, ffhq for real photos, as the encoder of portraits rebuilds each")
-    editor = chooser.editor("ffhq")
-    requests = [editor.ask(options.hairstyle, options.color, text=text) for text in words]
-    return OtherEditor(editor, requests, chooser.is_real)
+        del takes["ffhq"]
+    else:
+        print("bundle portraits for rendered people, ffhq for real photos, as the encoder of portraits rebuilds each")
+    others = []
+    for bundle, one in takes.items():
+        if bundle == "ffhq" or chooser.has_larger:
+            editor = chooser.editor(bundle)
+            requests = [editor.ask(options.hairstyle, options.color, text=text) for text in words]
+            others.append(OtherEditor(editor, requests, one))
+    if chooser.has_larger:
+        print("bundle portraits-256 for rendered people whose faces are large")
+    return others
 
 
 def _read_masks(options: argparse.Namespace) -> "PaintedMasks":

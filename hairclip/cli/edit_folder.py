@@ -26,7 +26,7 @@ def write_folder(
     editor: "PhotoEditor",
     editing: EditOptions,
     inverting: InversionOptions,
-    other: OtherEditor | None = None,
+    others: Sequence[OtherEditor] = (),
 ) -> int:
     """Edit a folder and return the exit code: 1 where some photo could not be edited."""
     seconds: dict[str, float] = {}
@@ -38,7 +38,7 @@ def write_folder(
 
     settings = FolderSettings(editing, inverting, options.face, options.aligned)
     report = edit_folder(
-        editor, Path(options.image), Path(options.out), requests, settings, progress=True, look=look, other=other
+        editor, Path(options.image), Path(options.out), requests, settings, progress=True, look=look, others=others
     )
     for note in dict.fromkeys(report.notes):
         print(f"note: {name_flags(note, EditOptions, InversionOptions)}")

@@ -73,8 +73,8 @@ class Networks:
     """The networks of a page, shared by all sessions. One session uses them at a time.
 
     Args:
-        bundle: a bundle's name or folder. "auto" takes `portraits` for rendered people, and `ffhq` for real photos
-            where it is fetched.
+        bundle: a bundle's name or folder. "auto" takes `portraits` or `portraits-256` for rendered people, and `ffhq`
+            for real photos where it is fetched.
         device: see `hairclip.editing.HairEditor.from_bundle`.
     """
 

@@ -1,4 +1,4 @@
-"""Choose the networks that know a photo: `portraits` for a rendered portrait, `ffhq` for a real photo.
+"""Choose the networks that know a photo: `portraits` or `portraits-256` for rendered people, `ffhq` for real photos.
 
 ```python
 from hairclip import PhotoEditor
@@ -10,7 +10,8 @@ bundle, reason, editor, opened = BundleChooser(PhotoEditor.from_bundle).open("me
 
 The test is how well the encoder of `portraits` rebuilds the face, by the limits of that bundle. `portraits` refuses a
 new hairstyle by the same test, so that it edits exactly the people whom it is chosen for. The test needs no size and no
-file name, and takes a fraction of a second after the face is found.
+file name, and takes a fraction of a second after the face is found. Of a rendered person, the size of the face in the
+photo then chooses: `portraits-256` where its pictures need less enlarging than those of `portraits`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from hairclip.common.errors import HairclipError
 from hairclip.common.files import open_regular
 from hairclip.common.images import ImageSource
+from hairclip.editing.methods import METHODS
 from hairclip.editing.options import InversionOptions
 from hairclip.editing.photo.faces import FaceChoice
 from hairclip.editing.photo.masks import PaintedMasks
@@ -33,7 +35,9 @@ __all__ = ["AUTO", "BundleChooser", "Choice", "bundle_of_latents", "bundle_of_ma
 
 AUTO = "auto"
 """What --bundle calls the choice."""
-RENDERED, REAL = "portraits", "ffhq"
+RENDERED, LARGER, REAL = "portraits", "portraits-256", "ffhq"
+_LARGE = 1.5  # sides of what `portraits` draws; smaller faces would be drawn larger than they are, and reduced
+_MORE_PARTS = {"styleclip-global": ("directions",)}  # beyond those that a method needs with every bundle
 _LOOKED_AT = 5
 """Number of faces that decide for many photos. At most three times as many photos are searched for one."""
 
@@ -60,10 +64,19 @@ class BundleChooser:
     Args:
         load: bundle's name -> an editor with its networks.
         real_is_ready: whether `ffhq` can edit; None looks whether its weights have been fetched.
+        method: the editing method; where `portraits-256` lacks its networks, `portraits` is taken at every size.
+
+    Attributes:
+        real_is_ready: whether `ffhq` can edit.
+        has_larger: whether `portraits-256` has the networks of the method.
     """
 
-    def __init__(self, load: Callable[[str], PhotoEditor], *, real_is_ready: bool | None = None) -> None:
+    def __init__(
+        self, load: Callable[[str], PhotoEditor], *, real_is_ready: bool | None = None, method: str = "mapper"
+    ) -> None:
         self._load = load
+        needed = {*getattr(METHODS.load(method), "parts", ()), *_MORE_PARTS.get(method, ())}
+        self.has_larger = needed <= load_bundle(LARGER).parts.keys()
         self._editors: dict[str, PhotoEditor] = {}
         unfetched = find_unfetched(load_bundle(REAL).parts, NEEDED_TO_EDIT)
         self.real_is_ready = not unfetched if real_is_ready is None else real_is_ready
@@ -81,6 +94,11 @@ class BundleChooser:
         except HairclipError:
             return True
         return not opened.is_known
+
+    def is_large(self, cut: CutPhoto) -> bool:
+        """Return whether `portraits-256` can edit a photo, and draws nearer to its size than `portraits`."""
+        smaller = self.editor(RENDERED).editor.networks.generator.size
+        return self.has_larger and max(square.size for square in cut.squares) > _LARGE * smaller
 
     def choose_for_all(
         self, photos: Sequence[Path], *, face: FaceChoice = "largest", aligned: bool = False
@@ -143,6 +161,11 @@ class BundleChooser:
             told = f"its encoder rebuilds this face at {float(opened.prepared.inversion.psnr.min()):.1f} dB"
             is_known = opened.is_known
             if is_known or not self.real_is_ready:
+                if is_known and self.is_large(cut):
+                    larger = self.editor(LARGER)
+                    (opened,) = larger.invert([cut], inverting, progress=progress)
+                    reason = f"bundle {LARGER}: the encoder of {RENDERED}{told.removeprefix('its encoder')}"
+                    return Choice(LARGER, f"{reason}, as those of rendered people, and it is large", larger, opened)
                 if inverting.inversion != "encoder":
                     (opened,) = rendered.invert([cut], inverting, progress=progress)
                 reason = f"bundle {RENDERED}: {told}, as those of rendered people"

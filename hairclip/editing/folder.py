@@ -175,7 +175,7 @@ def edit_folder(
     batch_size: int = 4,
     progress: bool = False,
     look: Callable[[Path, str, PhotoResult], None] | None = None,
-    other: OtherEditor | None = None,
+    others: Sequence[OtherEditor] = (),
 ) -> FolderReport:
     """Edit every photo of a folder.
 
@@ -189,7 +189,7 @@ def edit_folder(
         progress: show a progress bar.
         look: called after each picture is written, with the photo's path, the request's part of the file name, and the
             result.
-        other: another editor for some of the photos.
+        others: other editors for some of the photos; the first that takes a photo edits it.
 
     Returns:
         The report. It names the photos that could not be read or edited.
@@ -211,7 +211,7 @@ def edit_folder(
         raise HairclipError(f"edits would replace the photos in {folder}: give another folder for them.")
     run = _FolderRun(editor, out, requests, settings, _name_outputs(files), batch_size, look)
     runs = [run]
-    if other is not None:
+    for other in others:
         other.editor.check(other.requests, settings.options)
         runs.append(run.with_editor(other.editor, other.requests))
     with progress_bar(total=len(files), label="photos", show=progress) as bar:
@@ -221,7 +221,7 @@ def edit_folder(
             if any(one.is_done(path) for one in runs):
                 run.report.skipped += 1
             else:
-                which = int(other is not None and _belongs(path, run, other))
+                which = _find_run(path, run, others) if others else 0
                 cut = runs[which].cut(path)
             if cut is None:
                 bar.update()
@@ -237,12 +237,13 @@ def edit_folder(
     return run.report
 
 
-def _belongs(path: Path, run: "_FolderRun", other: OtherEditor) -> bool:
-    """Return whether the other editor takes a photo."""
+def _find_run(path: Path, run: "_FolderRun", others: Sequence[OtherEditor]) -> int:
+    """Return 1 or more for the other editor that takes a photo, 0 if none does."""
     try:
-        return other.takes(run.editor.cut(path, face=run.settings.face, aligned=run.settings.aligned))
+        cut = run.editor.cut(path, face=run.settings.face, aligned=run.settings.aligned)
+        return next((number for number, other in enumerate(others, start=1) if other.takes(cut)), 0)
     except Exception:  # it fails again where it is cut for its edit, and is reported there
-        return False
+        return 0
 
 
 class _FolderRun:

@@ -30,6 +30,7 @@ def editors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PhotoEditor]:
     tiny = load_bundle(save_bundle(tmp_path_factory.mktemp("tiny")))
     return {
         "portraits": PhotoEditor.from_bundle("portraits", device="cpu"),
+        "portraits-256": PhotoEditor.from_bundle("portraits-256", device="cpu"),
         "ffhq": PhotoEditor(HairEditor(tiny, groups=(3, 5))),
     }
 
@@ -49,10 +50,25 @@ def test_rendered_people_are_known_at_every_size(editors: dict[str, PhotoEditor]
     for name in PEOPLE if size == 128 else PEOPLE[:2]:
         with Image.open(PORTRAITS / f"{name}.png") as picture:
             choice = chooser.open(picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC), aligned=True)
-        assert choice.bundle == "portraits", (name, choice.reason)
-        assert choice.editor is editors["portraits"]
+        assert choice.bundle == ("portraits" if size == 128 else "portraits-256"), (name, choice.reason)
+        assert choice.editor is editors[choice.bundle]
+        assert choice.opened.prepared.aligned.shape[-1] == (128 if size == 128 else 256)
         assert "rebuilds this face at" in choice.reason
         assert "\n" not in choice.reason
+
+
+def test_a_method_without_larger_networks_takes_the_smaller_ones(editors: dict[str, PhotoEditor]):
+    with Image.open(PORTRAITS / "anna.png") as picture:
+        larger = picture.convert("RGB").resize((512, 512), Image.Resampling.BICUBIC)
+    for method, bundle in (
+        ("vq", "portraits"),
+        ("styleclip-global", "portraits"),
+        ("difference", "portraits-256"),
+    ):
+        assert (
+            BundleChooser(editors.__getitem__, real_is_ready=True, method=method).open(larger, aligned=True)[0]
+            == bundle
+        )
 
 
 def test_what_is_not_rendered_goes_to_the_networks_of_photos_where_they_are(
@@ -106,7 +122,9 @@ def test_a_folder_decides_per_photo_and_a_second_run_does_nothing(
     (tmp_path / "photos" / "broken.png").write_bytes(b"no picture")
     chooser = BundleChooser(editors.__getitem__, real_is_ready=True)
     settings = FolderSettings(EditOptions(behind="edit", strands="edit"), aligned=True)
-    first, other = ([editors[name].ask(color="red")] for name in ("portraits", "ffhq"))
+    with Image.open(PORTRAITS / "clara.png") as clara:
+        clara.resize((400, 400)).save(tmp_path / "photos" / "clara.png")
+    first, other, larger = ([editors[name].ask(color="red")] for name in ("portraits", "ffhq", "portraits-256"))
     sizes: dict[str, int] = {}
 
     def run() -> tuple[int, int, list[str]]:
@@ -117,13 +135,16 @@ def test_a_folder_decides_per_photo_and_a_second_run_does_nothing(
             first,
             settings,
             look=lambda path, _, result: sizes.update({path.stem: result.edits[0].image.shape[-1]}),
-            other=OtherEditor(editors["ffhq"], other, chooser.is_real),
+            others=[
+                OtherEditor(editors["ffhq"], other, chooser.is_real),
+                OtherEditor(editors["portraits-256"], larger, chooser.is_large),
+            ],
         )
         return len(report.written), report.skipped, list(report.failed)
 
-    assert run() == (3, 0, ["broken.png"])
-    assert sizes == {"anna": 128, "ben": 128, "stranger": 32}
-    assert run() == (0, 3, ["broken.png"])
+    assert run() == (4, 0, ["broken.png"])
+    assert sizes == {"anna": 128, "ben": 128, "clara": 256, "stranger": 32}
+    assert run() == (0, 4, ["broken.png"])
 
 
 def test_a_mapper_and_codes_tell_which_networks_they_fit(tmp_path: Path):
