@@ -20,6 +20,7 @@ COMMANDS = {
     "encode": "encode",
     "edit": "edit",
     "composite": "composite",
+    "figure": "figure",
     "demo": "demo",
     "references": "references",
     "prompts": "prompts",
