@@ -37,7 +37,7 @@ def _figure(options: argparse.Namespace) -> None:
     from hairclip.editing.photo_editor import PhotoEditor
 
     edits = read_figure(options.edits)
-    check_image_path(options.out, [edit.image for edit in edits])
+    check_image_path(options.out, [path for edit in edits for path in (edit.image, *edit.pictures)])
     editor = PhotoEditor.from_bundle(options.bundle, device=options.device, mapper=options.mapper)
     figure = draw_figure(
         editor, edits, aligned=options.aligned, columns=options.columns, tile=options.tile, progress=True
