@@ -348,20 +348,20 @@ def _find_other_editors(
     if all(rendered.dyes(rendered.ask(options.hairstyle, options.color, text=text), editing) for text in words):
         print("bundle portraits: a new color alone needs its parser of photos and no generator")
         return []
-    takes: dict[str, Callable[[CutPhoto], bool]] = {"ffhq": chooser.is_real, "portraits-256": chooser.is_large}
-    if not chooser.real_is_ready:
-        print("bundle portraits: the networks of real photos are not here (python -m hairclip download ffhq)")
-        del takes["ffhq"]
-    else:
+    takes: dict[str, Callable[[CutPhoto], bool]] = {}
+    if chooser.real_is_ready:
+        takes["ffhq"] = chooser.is_real
         print("bundle portraits for rendered people, ffhq for real photos, as the encoder of portraits rebuilds each")
-    others = []
-    for bundle, one in takes.items():
-        if bundle == "ffhq" or chooser.has_larger:
-            editor = chooser.editor(bundle)
-            requests = [editor.ask(options.hairstyle, options.color, text=text) for text in words]
-            others.append(OtherEditor(editor, requests, one))
+    else:
+        print("bundle portraits: the networks of real photos are not here (python -m hairclip download ffhq)")
     if chooser.has_larger:
+        takes["portraits-256"] = chooser.is_large
         print("bundle portraits-256 for rendered people whose faces are large")
+    others = []
+    for bundle, takes_photo in takes.items():
+        editor = chooser.editor(bundle)
+        requests = [editor.ask(options.hairstyle, options.color, text=text) for text in words]
+        others.append(OtherEditor(editor, requests, takes_photo))
     return others
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hairclip.cli.edit_arguments import name_flags_in_errors
 from hairclip.cli.shared_arguments import BUNDLE_HELP, DEVICE_HELP
 from hairclip.common.errors import check_range
 
@@ -17,7 +18,7 @@ def add_command(commands: Any) -> None:
         "edits: - {image: me.jpg, text: red bob cut}, or with hairstyle and color, which are words or pictures.",
     )
     figure.add_argument(
-        "--edits", type=Path, required=True, metavar="PATH", help="the YAML file; its paths start there"
+        "--edits", type=Path, required=True, metavar="PATH", help="the YAML file; its paths are relative to its folder"
     )
     figure.add_argument("--out", required=True, metavar="PATH", help="the picture to write")
     figure.add_argument("--bundle", default="portraits", metavar="NAME", help=BUNDLE_HELP)
@@ -39,8 +40,9 @@ def _figure(options: argparse.Namespace) -> None:
     edits = read_figure(options.edits)
     check_image_path(options.out, [path for edit in edits for path in (edit.image, *edit.pictures)])
     editor = PhotoEditor.from_bundle(options.bundle, device=options.device, mapper=options.mapper)
-    figure = draw_figure(
-        editor, edits, aligned=options.aligned, columns=options.columns, tile=options.tile, progress=True
-    )
+    with name_flags_in_errors():
+        figure = draw_figure(
+            editor, edits, aligned=options.aligned, columns=options.columns, tile=options.tile, progress=True
+        )
     save_image(figure, options.out)
     print(f"wrote {options.out}")

@@ -59,6 +59,8 @@ def read_figure(path: Path) -> list[FigureEdit]:
     Raises:
         HairclipError: for the first mistake, with the number of the edit.
     """
+    if path.exists() and not path.is_file():  # to read a pipe would never end
+        raise HairclipError(f"{path} cannot be read (it is no file): give a YAML file that lists edits.")
     try:
         listed = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
     except (OSError, ValueError) as error:

@@ -31,7 +31,7 @@ def finer_size(generator: Generator, side: float) -> int:
 def add_finer_strands(
     foreground: Images, codes: WPlus, generator: Generator, size: int
 ) -> Float[Tensor, "batch 3 rows columns"]:
-    """Return a larger foreground, (1, 3, size, size), with what `foreground` cannot hold: thinner strands.
+    """Return a foreground of (1, 3, size, size) whose hair has thinner strands than `foreground` can show.
 
     Args:
         foreground: the generator's picture of `codes`, perhaps in other colors, (1, 3, H, W) of its size.

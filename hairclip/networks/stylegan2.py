@@ -188,27 +188,48 @@ class Generator(nn.Module):
             size: height and width of what is returned, the generator's size times a power of two; None for its size.
                 A larger picture has the same strands, and thinner ones that are as strong as the thinnest of them.
         """
+        drawn, maps, outline = self.draw_strands(hair, noise, generator, size=size)
+        enlarged: Tensor = images
+        while enlarged.shape[-1] < maps.shape[-1]:
+            enlarged = F.interpolate(enlarged, scale_factor=2, mode="bicubic", align_corners=False)
+        return lay_strands(enlarged, drawn, maps, outline=outline)
+
+    def draw_strands(
+        self,
+        hair: HairField,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        *,
+        size: int | None = None,
+    ) -> tuple[HairField, Float[Tensor, "batch widths size size"], int]:
+        """Return what `with_strands` lays over pictures: hair with drawn directions, the maps, and the outline's map.
+
+        Args:
+            hair: how hair runs.
+            noise, generator, size: see `with_strands`.
+        """
         settings = self.strand_settings
         assert settings is not None
-        count, layers = len(images), {layer.size: layer for layer in self._convolutions}  # the last one of each size
+        count, layers = (
+            len(hair.coverage),
+            {layer.size: layer for layer in self._convolutions},
+        )  # the last one of each size
 
         def maps(side: int) -> Tensor:
             if side > self.size:
-                return fixed_noise(side).to(images.device)[None]
+                return fixed_noise(side).to(hair.coverage.device)[None]
             found: Tensor = layers[side].noise_maps("const" if noise == "const" else "random", count, generator)
             return found
 
-        with full_precision(images.device):
+        with full_precision(hair.coverage.device):
             drawn = replace(hair, direction=draw_directions(hair.direction, maps(settings["read_at"])))
             white = [maps(self.size >> step) for step in range(settings["widths"])]
-            outline, enlarged = min(1, settings["widths"] - 1), images
+            outline = min(1, settings["widths"] - 1)  # locks, not single strands, make it
             while size is not None and white[0].shape[-1] < size:
                 white.insert(0, maps(2 * white[0].shape[-1]))
                 outline += 1
                 drawn = replace(drawn, strength=torch.cat((drawn.strength[:, :1], drawn.strength), dim=1))
-                enlarged = F.interpolate(enlarged, scale_factor=2, mode="bicubic", align_corners=False)
-            strands = strand_maps(drawn.direction, white, half_length=settings["half_length"])
-            return lay_strands(enlarged, drawn, strands, outline=outline)
+            return drawn, strand_maps(drawn.direction, white, half_length=settings["half_length"]), outline
 
     def _smooth(
         self,

@@ -1,5 +1,6 @@
 """A figure of many edits: what its YAML file says, and what is drawn where."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,22 @@ def test_mistakes_are_one_sentence_with_the_number_of_the_edit(people: Path, tex
 def test_a_missing_file_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["figure", "--edits", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "out.png")]) == 2
     assert "none.yaml cannot be read" in capsys.readouterr().err
+
+
+def test_a_pipe_or_a_folder_is_no_file(people: Path):
+    os.mkfifo(people / "pipe.yaml")
+    for path in (people / "pipe.yaml", people):
+        with pytest.raises(HairclipError, match="it is no file"):
+            read_figure(path)
+
+
+def test_a_photo_without_a_face_is_refused_with_the_flag_that_helps(people: Path, capsys: pytest.CaptureFixture[str]):
+    edits = written(people, "- {image: red.png, text: red bob cut}")
+    assert cli.main(["figure", "--edits", str(edits), "--out", str(people / "out.png"), "--device", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert "no face was found" in told
+    assert "--aligned" in told
+    assert not (people / "out.png").exists()
 
 
 def test_photos_requests_and_edits_stand_below_each_other(people: Path):

@@ -18,10 +18,10 @@ _ARRAYS = ("images", "labels", "coverage", "direction", "landmarks")
 
 @dataclass(frozen=True)
 class Swapped:
-    """A person, and two pictures that say it together.
+    """A person, and the two pictures whose codes are joined to draw it.
 
     Attributes:
-        person: the one to make.
+        person: who is to be drawn.
         shape: (3, S, S) in [0, 1], the same person, perhaps in another hair color.
         color: (3, S, S), a head of hair in the person's hair color, perhaps another one.
     """

@@ -30,7 +30,7 @@ from hairclip.common.errors import HairclipError
 from hairclip.common.images import Images, Labels, resize_area
 from hairclip.common.metrics import psnr
 from hairclip.common.schedules import warm_up_then_half_cosine
-from hairclip.networks.strands import HairField, StrandField
+from hairclip.networks.strands import HairField, StrandField, lay_strands
 from hairclip.networks.stylegan2 import Generator
 from hairclip.networks.stylegan2_growth import grow
 from hairclip.portraits.fit.likeness import Recognizers, reconstruction_loss, region_weight
@@ -201,14 +201,14 @@ class _StrandFit:
         recipe, grown, head = self.recipe, self.grown, self._head
         grown.requires_grad_(False)
         head.requires_grad_(True)
-        settings = grown.strand_settings
-        assert settings is not None
+        read_at = grown.read_at
+        assert read_at is not None
         optimizer = torch.optim.AdamW(head.parameters(), lr=recipe.field_rate, weight_decay=1e-3)
 
         def step(index: int, rng: np.random.Generator) -> StepLog:
             batch = self._batch(rng, recipe.field_batch, 0.0)
             with torch.no_grad():
-                activations = grown.activations(self.encoder(batch.images), settings["read_at"])
+                activations = grown.activations(self.encoder(batch.images), read_at)
             with autocast(self.device):
                 hair = head(activations)
             loss, agreement = direction_loss(hair, batch.direction, batch.coverage)
@@ -254,8 +254,9 @@ class _StrandFit:
         with autocast(self.device):
             smooth, hair = grown.smooth(self._codes(batch))
             smooth = smooth.float()
-        made = grown.with_strands(smooth, hair)
-        texture = strand_loss(self.hair_energy, grown.with_strands(smooth.detach(), hair), batch.images, batch.coverage)
+        drawn, maps, outline = grown.draw_strands(hair)
+        made, apart = (lay_strands(one, drawn, maps, outline=outline) for one in (smooth, smooth.detach()))
+        texture = strand_loss(self.hair_energy, apart, batch.images, batch.coverage)
         with autocast(self.device):
             terms = self.recognizers.disagreement(made[some], batch.images[some], batch.labels[some])
         direction, agreement = direction_loss(hair, batch.direction, batch.coverage)
@@ -280,7 +281,7 @@ def direction_loss(
     |cos| of the angle between strands, weighted by how far the true strands agree.
 
     Args:
-        hair: what the field read.
+        hair: the output of the strand field.
         true_direction: of the renderer, at a multiple of the field's size.
         true_coverage: of the renderer, in [0, 1].
     """
@@ -307,10 +308,4 @@ def strand_loss(
         coverage: how much of each pixel hair covers. Hair a few pixels away counts as well: tips stick out there.
     """
     reached = F.max_pool2d(coverage, 9, stride=1, padding=4)
-    with torch.no_grad():
-        wanted = energy(real)
-    errors = []
-    for ours, theirs in zip(energy(made), wanted, strict=True):
-        weight = F.interpolate(reached, size=theirs.shape[2:], mode="area")
-        errors.append(((ours - theirs).abs() * weight).mean() / (theirs * weight).mean().clamp_min(1e-6))
-    return torch.stack(errors).mean()
+    return energy.distance(made, real, reached, relative=True)

@@ -51,20 +51,28 @@ class OrientedEnergy(nn.Module):
         return maps
 
     def distance(
-        self, images: Images, target: Images, weight: Float[Tensor, "batch 1 height width"] | None = None
+        self,
+        images: Images,
+        target: Images,
+        weight: Float[Tensor, "batch 1 height width"] | None = None,
+        *,
+        relative: bool = False,
     ) -> Float[Tensor, ""]:
         """Return the mean absolute difference of the energies of two batches.
 
         Args:
             images, target: pictures.
             weight: how much each pixel's neighborhood counts; None for 1.
+            relative: divide the difference of each scale by the mean energy of the target.
         """
         with torch.no_grad():
             wanted = self(target)
-        differences = [(a - b).abs() for a, b in zip(self(images), wanted, strict=True)]
-        if weight is not None:
-            differences = [d * F.interpolate(weight, size=d.shape[2:], mode="area") for d in differences]
-        return torch.stack([d.mean() for d in differences]).mean()
+        differences = []
+        for ours, theirs in zip(self(images), wanted, strict=True):
+            counted = 1.0 if weight is None else F.interpolate(weight, size=theirs.shape[2:], mode="area")
+            difference = ((ours - theirs).abs() * counted).mean()
+            differences.append(difference / (theirs * counted).mean().clamp_min(1e-6) if relative else difference)
+        return torch.stack(differences).mean()
 
 
 def gabor_pairs(orientations: int, wavelength: float, radius: int) -> Float[Tensor, "filters 1 side side"]:
